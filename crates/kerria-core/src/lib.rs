@@ -1,0 +1,36 @@
+//! What is true about sessions: types, decisions and the storage contract.
+//!
+//! Nothing in this crate reads a clock, draws randomness, touches a file or a socket. Time and random bytes are
+//! passed in, so that every decision can be tested at any date and repeated exactly.
+//!
+//! The words used here: a *session* belongs to a *user* and is carried by a *token* (the secret), of which only a
+//! *hash* is kept. Its *handle* ([`SessionId`]) is safe to show and to log. What ends a session is a *revocation*: an
+//! entry of the *log*, which a checker applies to its *set*. Whether a session still counts is its *standing*.
+
+pub mod account;
+pub mod audit;
+pub mod data;
+pub mod device;
+pub mod entropy;
+pub mod id;
+pub mod policy;
+pub mod revocation;
+pub mod secret;
+pub mod session;
+pub mod store;
+pub mod throttle;
+pub mod time;
+pub mod token;
+
+pub use account::{CredentialVersion, EmailAddress, LoginName, PasswordHash, Status, User, UserName};
+pub use data::{DataKey, DataLimits, DataRefused};
+pub use device::{Browser, Device, Network, Place};
+pub use entropy::Entropy;
+pub use id::{SessionId, UserId};
+pub use policy::{Lifetimes, SessionPolicy, Standing};
+pub use revocation::{Cause, LogEntry, LogEvent, LogNumber, RevokedSet, Selector, Verdict};
+pub use secret::Secret;
+pub use session::{Method, Session, Transport};
+pub use store::{Store, StoreError};
+pub use time::{Clock, Timestamp};
+pub use token::{Token, TokenHash, TokenKey, TokenKind};

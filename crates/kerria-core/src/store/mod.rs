@@ -1,0 +1,122 @@
+//! The storage contract: what a store must do, as steps.
+//!
+//! One method is one atomic step, named for what happens. A step that answers has been committed, durably; a step
+//! that fails has changed nothing, or cannot say so, and then its caller must not claim success. Every step that ends
+//! sessions, or changes what a checker may have read of them, writes its entries to the revocation log in the same
+//! transaction, with the next numbers.
+//!
+//! The rules that no signature can express are sentences in the conformance suite of `kerria-store`, which runs on
+//! every store.
+
+mod accounts;
+mod doors;
+mod session_data;
+mod sessions;
+
+use std::{error::Error, sync::Arc};
+
+use async_trait::async_trait;
+
+pub use accounts::{
+    Accounts, Credentials, Invitation, NewUser, PasswordChange, PasswordChanged, Removal, Renaming,
+    UserCreation,
+};
+pub use doors::Doors;
+pub use session_data::{DataOwner, DataWrite, SessionData};
+pub use sessions::{
+    AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit, Sessions,
+    SignIn,
+};
+
+use crate::{
+    audit::AuditEntry,
+    id::UserId,
+    revocation::{LogEntry, LogNumber},
+};
+
+/// Everything that Kerria keeps.
+#[async_trait]
+pub trait Store: Sessions + SessionData + Accounts + Doors {
+    /// The keys of this installation. The first call keeps `fresh` and returns it; every later one, from any process,
+    /// returns what the first one kept.
+    async fn installation_keys(&self, fresh: InstallationKeys) -> Result<InstallationKeys, StoreError>;
+
+    /// Adds a line to the audit log, for what is not already part of another step.
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError>;
+
+    /// The latest `limit` lines of the audit log, newest first; only those about `user`, if one is given.
+    async fn audit(&self, user: Option<UserId>, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Lets `follower` apply every entry of the revocation log that is written from now on, and returns the number of
+    /// the last one before. The follower is called in the order of the numbers, after the commit, and before the step
+    /// that wrote the entry is answered.
+    async fn follow(&self, follower: Arc<dyn Follower>) -> Result<LogNumber, StoreError>;
+
+    /// Whether the store answers and can be written to.
+    async fn check_health(&self) -> Result<(), StoreError>;
+}
+
+/// One who applies the entries of the revocation log as they are committed.
+pub trait Follower: Send + Sync {
+    /// Applies `entries`, which follow each other. Must be quick, and must not wait for the store.
+    fn apply(&self, entries: &[LogEntry]);
+}
+
+/// Keys that belong to an installation, shared by all its processes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InstallationKeys {
+    /// For the tag of tokens.
+    pub token: [u8; 16],
+    /// For the tokens of forms.
+    pub form: [u8; 32],
+}
+
+impl std::fmt::Debug for InstallationKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InstallationKeys(..)")
+    }
+}
+
+/// The store is broken, or did not answer. There is nothing to decide; the caller can only report it.
+#[derive(Debug, thiserror::Error)]
+#[error("{trouble}")]
+pub struct StoreError {
+    /// What kind of trouble it is.
+    pub trouble: Trouble,
+    /// What the engine said.
+    #[source]
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What is wrong with a store, in words for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It did not answer in time, or takes no more work.
+    #[error("the store does not answer")]
+    Unavailable,
+    /// There is no space left.
+    #[error("the store's disk is full: free some space; nothing was changed")]
+    Full,
+    /// It cannot be written to.
+    #[error("the store cannot be written to: check the owner and the permissions of its files and folder")]
+    ReadOnly,
+    /// What it holds cannot be read.
+    #[error("the store is damaged: run `kerria db check`, and restore a backup if it finds damage")]
+    Damaged,
+    /// Anything else.
+    #[error("the store failed")]
+    Failed,
+}
+
+impl StoreError {
+    /// An error of this kind, caused by `source`.
+    pub fn new(trouble: Trouble, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { trouble, source: Some(source.into()) }
+    }
+}
+
+impl From<Trouble> for StoreError {
+    fn from(trouble: Trouble) -> Self {
+        Self { trouble, source: None }
+    }
+}

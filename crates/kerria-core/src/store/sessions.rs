@@ -1,0 +1,192 @@
+use std::num::NonZeroU32;
+
+use async_trait::async_trait;
+
+use crate::{
+    account::CredentialVersion,
+    data::DataKey,
+    device::Device,
+    id::{SessionId, UserId},
+    policy::SessionPolicy,
+    revocation::{Cause, LogEntry, LogNumber, Selector},
+    session::{Method, Session, Transport},
+    store::StoreError,
+    time::Timestamp,
+    token::TokenHash,
+};
+
+/// Sessions, and the revocation log.
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// Opens a session for a user who has just proved who they are. In one step it also ends the session that it
+    /// replaces, keeps the limit of sessions, notes the sign-in with the user and in the audit log.
+    async fn open(&self, sign_in: SignIn) -> Result<Opened, StoreError>;
+
+    /// The session that this token carries. `None` if there is none; whether a session that is found still counts at
+    /// this time is for the policy to say.
+    async fn find(&self, token: &TokenHash) -> Result<Option<Found>, StoreError>;
+
+    /// Notes when sessions were last used. A later time is never replaced by an earlier one; a session that is gone
+    /// stays gone.
+    async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError>;
+
+    /// Ends what `selector` selects, with one entry in the log. If nothing is selected, nothing is written and
+    /// [`Revoked::ended`] is 0; [`Selector::Everyone`] is always written.
+    async fn revoke(
+        &self,
+        selector: Selector,
+        cause: Cause,
+        device: Option<Device>,
+        now: Timestamp,
+    ) -> Result<Revoked, StoreError>;
+
+    /// Gives a session a new token, because its user has just proved again who they are. The old token is dead.
+    async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError>;
+
+    /// All sessions of a user that were not ended, expired ones included, the last used first.
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError>;
+
+    /// Up to `limit` sessions whose handles come after `after`, in their order.
+    async fn all_sessions(
+        &self,
+        after: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<SessionDetails>, StoreError>;
+
+    /// Removes up to `limit` sessions that `policy` says are over at `now`, and returns how many.
+    async fn sweep_sessions(
+        &self,
+        policy: SessionPolicy,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
+
+    /// Up to `limit` entries of the log after `number`.
+    async fn log_after(&self, number: LogNumber, limit: u32) -> Result<LogPage, StoreError>;
+
+    /// Removes up to `limit` entries of the log that were written before `before`, the oldest first, and returns how
+    /// many.
+    async fn trim_log(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// A session to be.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its handle.
+    pub id: SessionId,
+    /// The hash of its token.
+    pub token: TokenHash,
+    /// How the client will carry it.
+    pub transport: Transport,
+    /// Whether the user asked to stay signed in.
+    pub remembered: bool,
+    /// From where it is opened.
+    pub device: Device,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// A successful proof of who somebody is, and what is to come of it.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    /// The session to be.
+    pub session: NewSession,
+    /// Who it is for.
+    pub user: UserId,
+    /// The version of the credentials that were verified.
+    pub version: CredentialVersion,
+    /// How they were verified.
+    pub method: Method,
+    /// The session that the same client carried before. It is ended.
+    pub replaces: Option<SessionId>,
+    /// The keys of session data that move from the replaced session to the new one, if the replaced one was anonymous
+    /// or the same user's. Nothing else does.
+    pub carry_over: Vec<DataKey>,
+    /// How many sessions the user may have.
+    pub limit: Option<SessionLimit>,
+    /// Tells which of them still count.
+    pub policy: SessionPolicy,
+}
+
+/// How many sessions a user may have, this one included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimit {
+    /// The number.
+    pub per_user: NonZeroU32,
+    /// What happens to one more.
+    pub at_limit: AtLimit,
+}
+
+/// What happens when a user who has all the sessions they may have signs in once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtLimit {
+    /// The sign-in is refused.
+    Refuse,
+    /// The session that was opened first is ended.
+    EndOldest,
+}
+
+/// What came of a sign-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// The session stands.
+    Opened(Found),
+    /// The user has as many sessions as they may have. Nothing was changed.
+    LimitReached,
+    /// The user was disabled or deleted, or their password changed, since it was verified. Nothing was changed.
+    CredentialsChanged,
+}
+
+/// A session as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The session.
+    pub session: Session,
+    /// What to call its user.
+    pub user_name: Option<Box<str>>,
+    /// The number of the last log entry when it was read: everything up to there is accounted for.
+    pub as_of: LogNumber,
+}
+
+/// A session with what people want to know about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionDetails {
+    /// The session.
+    pub session: Session,
+    /// What to call its user.
+    pub user_name: Option<Box<str>>,
+    /// How the user signed in; `None` for an anonymous session.
+    pub method: Option<Method>,
+    /// From where.
+    pub device: Device,
+}
+
+/// What an end came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// How many sessions it ended.
+    pub ended: u64,
+    /// The last number of the log afterwards.
+    pub number: LogNumber,
+}
+
+/// What came of giving a session a new token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It has the new token.
+    Renewed(Found),
+    /// The session was ended, or has another token by now. Nothing was changed.
+    Gone,
+}
+
+/// A stretch of the revocation log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogPage {
+    /// The entries that follow, in order; none if there are none yet.
+    Entries(Vec<LogEntry>),
+    /// Entries after that number were removed. Forget what you know, and go on from `head`.
+    StartOver {
+        /// The number of the last entry.
+        head: LogNumber,
+    },
+}
