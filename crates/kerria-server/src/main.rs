@@ -1,2 +1,3 @@
-//! .
-fn main(){}
+//! The binary `kerria`.
+
+fn main() {}

@@ -1,0 +1,129 @@
+//! The configuration: what an operator can set, and what holds otherwise.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use kerria_core::{DataKey, DataLimits, Secret, SessionPolicy, store::SessionLimit, throttle::ThrottleRule};
+use url::Url;
+
+/// Everything that can be configured, checked and ready for use.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The folder that holds the database, its lock and the control socket.
+    pub data_dir: PathBuf,
+    /// Where to listen for HTTP.
+    pub listen: SocketAddr,
+    /// What people type to get here: scheme, host and port. Links, cookies and origin checks come from it, never from
+    /// a `Host` header.
+    pub public_url: Url,
+    /// Serves a public address without TLS.
+    pub allow_insecure_http: bool,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What the pages call this place.
+    pub site_name: String,
+    /// Who may create an account.
+    pub sign_up: SignUp,
+    /// Other origins that a sign-in may return to.
+    pub return_to_origins: Vec<Url>,
+    /// How long an invitation is good.
+    pub invitation_lifetime: Duration,
+    /// Sessions.
+    pub session: SessionSettings,
+    /// Passwords.
+    pub password: PasswordSettings,
+    /// Throttling.
+    pub throttle: ThrottleSettings,
+    /// Logs.
+    pub log: LogSettings,
+    /// What opens the operator's API over HTTP; without it, that API is reached through the control socket only.
+    pub operator_token: Option<Secret<String>>,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// How long a client may take to send its request header.
+    pub header_timeout: Duration,
+    /// How many connections are served at once.
+    pub max_connections: u32,
+    /// How long requests under way may go on when the server stops.
+    pub shutdown_grace: Duration,
+}
+
+/// Who may create an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignUp {
+    /// Everyone.
+    Open,
+    /// Those with an invitation.
+    Invitation,
+    /// Nobody; operators create accounts. The link to the first account works all the same.
+    Closed,
+}
+
+/// What is set for sessions.
+#[derive(Clone, Debug)]
+pub struct SessionSettings {
+    /// How long they last.
+    pub policy: SessionPolicy,
+    /// How old the last proof of identity may be for a sensitive action.
+    pub fresh_for: Duration,
+    /// How many a user may have.
+    pub limit: Option<SessionLimit>,
+    /// Which keys of session data survive a sign-in.
+    pub carry_over: Vec<DataKey>,
+    /// How much data a session may hold.
+    pub data: DataLimits,
+    /// How exact "last seen" is on disk.
+    pub last_seen_precision: Duration,
+    /// What happens when a session is used from another place.
+    pub binding: kerria::Binding,
+    /// How many sessions are kept in memory.
+    pub cache_entries: u32,
+    /// How long entries of the revocation log and of the audit log are kept.
+    pub log_retention: Duration,
+}
+
+/// What is set for passwords.
+#[derive(Clone, Debug)]
+pub struct PasswordSettings {
+    /// The fewest characters.
+    pub min_length: u32,
+    /// Argon2id's memory in KiB (`m` of RFC 9106).
+    pub memory_kib: u32,
+    /// Argon2id's passes (`t` of RFC 9106).
+    pub iterations: u32,
+    /// Argon2id's lanes (`p` of RFC 9106).
+    pub lanes: u32,
+    /// How many hashes are computed at once.
+    pub workers: u32,
+    /// How many may wait for a worker.
+    pub queue: u32,
+}
+
+/// What is set for throttling.
+#[derive(Clone, Debug)]
+pub struct ThrottleSettings {
+    /// Of one account, from devices it is not known from.
+    pub account: ThrottleRule,
+    /// Of one network, over all accounts.
+    pub network: ThrottleRule,
+    /// Of one account on a device that it is known from.
+    pub device: ThrottleRule,
+}
+
+/// What is set for logs.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// How they look.
+    pub format: LogFormat,
+    /// What is logged: a level, or a filter such as `info,kerria_server=debug`.
+    pub filter: String,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,5 @@
+//! The Kerria server: pages, API, operation and command line over the `kerria` library.
+
+pub mod app;
+pub mod config;
+pub mod routes;
