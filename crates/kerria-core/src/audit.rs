@@ -34,8 +34,6 @@ pub enum AuditEvent {
     SignedIn,
     /// A sign-in failed.
     SignInFailed,
-    /// A sign-in was refused without looking at the password.
-    SignInThrottled,
     /// A user proved again who they are.
     SteppedUp,
     /// Sessions ended.
@@ -65,7 +63,6 @@ impl AuditEvent {
         match self {
             Self::SignedIn => "signed_in",
             Self::SignInFailed => "sign_in_failed",
-            Self::SignInThrottled => "sign_in_throttled",
             Self::SteppedUp => "stepped_up",
             Self::SessionsEnded => "sessions_ended",
             Self::PlaceChanged => "place_changed",

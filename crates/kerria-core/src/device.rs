@@ -60,31 +60,26 @@ pub struct Place {
 
 /// The network of an address: one IPv4 address, or the /64 of an IPv6 address (what one household or host gets).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Network(u64);
+pub struct Network([u8; 8]);
 
 impl Network {
     /// The network that `address` belongs to. An IPv4-mapped IPv6 address belongs to the IPv4 address's network.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
-            // No IPv6 /64 that is routed anywhere begins with 16 zero bits.
-            IpAddr::V4(v4) => Self(u64::from(v4.to_bits())),
-            IpAddr::V6(v6) => Self((v6.to_bits() >> 64) as u64),
+            // No IPv6 /64 that is routed anywhere begins with 32 zero bits.
+            IpAddr::V4(v4) => Self(u64::from(v4.to_bits()).to_be_bytes()),
+            IpAddr::V6(v6) => Self(((v6.to_bits() >> 64) as u64).to_be_bytes()),
         }
-    }
-
-    /// The eight bytes that are stored.
-    #[must_use]
-    pub const fn to_bits(self) -> u64 {
-        self.0
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match u32::try_from(self.0) {
+        let bits = u64::from_be_bytes(self.0);
+        match u32::try_from(bits) {
             Ok(v4) => Ipv4Addr::from_bits(v4).fmt(f),
-            Err(_) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(self.0) << 64)),
+            Err(_) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(bits) << 64)),
         }
     }
 }

@@ -6,8 +6,8 @@ pub enum Binding {
     /// Nothing.
     #[default]
     Off,
-    /// It goes on, and is told in the audit log and the metrics.
+    /// It goes on, and the change is told.
     Alarm,
-    /// The request is not authenticated. The session goes on for its owner.
+    /// The request is not authenticated, and the change is told. The session goes on where it was opened.
     Refuse,
 }

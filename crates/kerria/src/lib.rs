@@ -1,5 +1,23 @@
 //! Sessions for axum and tower that are checked in memory and ended at once.
+//!
+//! A [`Checker`] answers the one question of every request, "is this session good?", from the memory of its own
+//! process. The [`SessionLayer`] asks it and hands the answer to the handlers as a [`CurrentSession`]. The store that
+//! stands behind them is told of every sign-in and asked about every token that is not in memory; it announces every
+//! end before the call that caused it returns.
 
-mod binding;
+pub mod binding;
+pub mod cache;
+pub mod checker;
+pub mod cookie;
+pub mod csrf;
+pub mod current;
+pub mod layer;
+pub mod system;
 
 pub use binding::Binding;
+pub use checker::{Check, CheckCounters, Checked, Checker, CheckerSettings, Refusal};
+pub use cookie::SecretCookie;
+pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
+pub use current::{CurrentSession, SessionState};
+pub use layer::{ClientAddress, SessionLayer};
+pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};

@@ -1,0 +1,442 @@
+//! Answers "is this session good?" from memory.
+//!
+//! The path of a check is: parse, hash, cache, revocations, expiry, answer. It touches the store only for a genuine
+//! token whose session is not in memory.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use kerria_core::{
+    Cause, LogEntry, LogEvent, LogNumber, Place, RevokedSet, Selector, Session, SessionId, SessionPolicy,
+    Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey, TokenKind, Transport, UserId,
+    Verdict,
+    store::{Follower, Found},
+};
+use tokio::sync::watch;
+
+use crate::{
+    binding::Binding,
+    cache::{Cached, Keep, SessionCache},
+};
+
+/// Entries of the revocation log that are held in memory at most. Beyond that, sessions that were not checked since
+/// are read again.
+const SET_CAPACITY: usize = 100_000;
+
+/// How long entries of the revocation log are held in memory.
+const SET_RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// How often a reading is repeated that was overtaken by a change.
+const READ_ATTEMPTS: u32 = 8;
+
+/// How many "last seen" are written in one step.
+const TOUCH_BATCH: usize = 1_000;
+
+/// How a checker decides.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckerSettings {
+    /// How long sessions last.
+    pub policy: SessionPolicy,
+    /// What happens when a session is used from another place.
+    pub binding: Binding,
+    /// How many sessions are kept in memory.
+    pub cache_entries: u32,
+}
+
+/// Answers whether a token carries a good session, from the memory of this process.
+pub struct Checker {
+    store: Arc<dyn Store>,
+    key: TokenKey,
+    settings: CheckerSettings,
+    cache: SessionCache,
+    revoked: RwLock<RevokedSet>,
+    /// The head of `revoked`, readable without its lock.
+    head: AtomicU64,
+    watched: Mutex<HashMap<SessionId, Watched>>,
+    counters: CheckCounters,
+}
+
+/// What a check has found.
+#[derive(Debug)]
+pub enum Check {
+    /// The session is good.
+    Good(Checked),
+    /// It is not.
+    Refused(Refusal),
+}
+
+/// A good session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The hash of the token that was presented.
+    pub token: TokenHash,
+    /// The session.
+    pub session: Session,
+    /// What to call its user.
+    pub user_name: Option<Box<str>>,
+    /// It was good as of this number of the revocation log.
+    pub as_of: LogNumber,
+    /// When it will be over if it is not used again.
+    pub expires_at: Timestamp,
+    /// Whether this request comes from another place than the one that opened the session, and this is to be told.
+    pub moved: bool,
+}
+
+/// Why a token does not carry a good session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Refusal {
+    /// It is no token of this installation.
+    NoToken,
+    /// It carries no session, or not any more.
+    Unknown,
+    /// Its session was not used for too long.
+    Idle,
+    /// Its session's lifetime is over.
+    Expired,
+    /// Its session was ended.
+    Revoked,
+    /// Its session is bound to another place.
+    Moved,
+    /// Its session is carried in another way: a cookie's token is no bearer token, nor the reverse.
+    OtherTransport,
+}
+
+/// How checks turned out since the start.
+#[derive(Debug, Default)]
+pub struct CheckCounters {
+    /// The session was in memory.
+    pub hits: AtomicU64,
+    /// The store was asked.
+    pub misses: AtomicU64,
+    /// The session was good.
+    pub good: AtomicU64,
+    /// Refused, by the reason.
+    pub refused: [AtomicU64; Refusal::ALL.len()],
+    /// A session was used from another place, and went on or was refused, as is set.
+    pub moved: AtomicU64,
+}
+
+struct Watched {
+    user: Option<UserId>,
+    ended: watch::Sender<Option<Cause>>,
+}
+
+/// What the cache says about a token.
+enum Remembered {
+    /// The answer.
+    Answer(Check),
+    /// Nothing that can be relied on.
+    Nothing,
+}
+
+impl Refusal {
+    /// All of them, in the order of [`CheckCounters::refused`].
+    pub const ALL: [Self; 7] = [
+        Self::NoToken,
+        Self::Unknown,
+        Self::Idle,
+        Self::Expired,
+        Self::Revoked,
+        Self::Moved,
+        Self::OtherTransport,
+    ];
+
+    /// The word for metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::Unknown => "unknown",
+            Self::Idle => "idle",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Moved => "moved",
+            Self::OtherTransport => "other_transport",
+        }
+    }
+}
+
+impl Checker {
+    /// A checker over `store`, which tells it of every end from now on.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        key: TokenKey,
+        settings: CheckerSettings,
+    ) -> Result<Arc<Self>, StoreError> {
+        let checker = Arc::new(Self {
+            store: Arc::clone(&store),
+            key,
+            settings,
+            cache: SessionCache::new(settings.cache_entries),
+            revoked: RwLock::default(),
+            head: AtomicU64::new(0),
+            watched: Mutex::default(),
+            counters: CheckCounters::default(),
+        });
+        let head = store.follow(Arc::clone(&checker) as Arc<dyn Follower>).await?;
+        checker.start_at(head);
+        Ok(checker)
+    }
+
+    /// Whether `text` carries a good session at `now`, in the way it was presented and from where it came.
+    ///
+    /// # Errors
+    /// If the session is not in memory and the store fails. Then nothing is known: neither that the session is good nor
+    /// that it is not.
+    pub async fn check(
+        &self,
+        text: &[u8],
+        transport: Transport,
+        place: Option<Place>,
+        now: Timestamp,
+    ) -> Result<Check, StoreError> {
+        let Some(token) = Token::parse(TokenKind::Session, text, &self.key) else {
+            return Ok(self.count(Check::Refused(Refusal::NoToken)));
+        };
+        let asked = Question { hash: token.hash(), transport, place, now };
+        if let Remembered::Answer(check) = self.recall(&asked) {
+            self.counters.hits.fetch_add(1, Relaxed);
+            return Ok(self.count(check));
+        }
+        self.counters.misses.fetch_add(1, Relaxed);
+        self.read(&asked).await.map(|check| self.count(check))
+    }
+
+    fn count(&self, check: Check) -> Check {
+        let counter = match &check {
+            Check::Good(_) => &self.counters.good,
+            Check::Refused(refusal) => &self.counters.refused[*refusal as usize],
+        };
+        counter.fetch_add(1, Relaxed);
+        if matches!(check, Check::Good(Checked { moved: true, .. }) | Check::Refused(Refusal::Moved)) {
+            self.counters.moved.fetch_add(1, Relaxed);
+        }
+        check
+    }
+
+    /// Keeps a session in memory that was just opened or given a new token, so that its first use is quick too.
+    pub fn keep(&self, token: &TokenHash, found: &Found) {
+        self.cache.insert(*token, found);
+    }
+
+    /// Completes when the session is ended, with the cause, if it is known. (An expiry is no end in this sense: nothing
+    /// happens then.)
+    pub async fn ended(&self, checked: &Checked) -> Option<Cause> {
+        let session = checked.session.id;
+        let mut receiver = {
+            let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            let entry = watched
+                .entry(session)
+                .or_insert_with(|| Watched { user: checked.session.user, ended: watch::channel(None).0 });
+            entry.ended.subscribe()
+        };
+        let _unwatch = Unwatch { checker: self, session };
+        // Registered first, asked second: an end in between is seen by one or the other.
+        if self.verdict(session, checked.session.user, checked.as_of) == Verdict::Ended {
+            return None;
+        }
+        receiver.wait_for(Option::is_some).await.ok().and_then(|cause| *cause)
+    }
+
+    /// Writes when sessions were last used, and forgets revocations that nobody needs any more. To be called every so
+    /// often; how often is how exact "last seen" is in the store.
+    ///
+    /// # Errors
+    /// If the store fails. What could not be written is lost; the next use of a session writes it again.
+    pub async fn flush(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.revoked
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drop_old(now - SET_RETENTION, SET_CAPACITY);
+        let seen = self.cache.take_touched();
+        for batch in seen.chunks(TOUCH_BATCH) {
+            self.store.touch(batch.to_vec()).await?;
+        }
+        Ok(seen.len())
+    }
+
+    /// How long sessions last.
+    #[must_use]
+    pub const fn policy(&self) -> &SessionPolicy {
+        &self.settings.policy
+    }
+
+    /// The key of tokens.
+    #[must_use]
+    pub const fn key(&self) -> &TokenKey {
+        &self.key
+    }
+
+    /// Whether checks need to know from where a request comes.
+    #[must_use]
+    pub fn wants_place(&self) -> bool {
+        self.settings.binding != Binding::Off
+    }
+
+    /// How checks turned out since the start.
+    #[must_use]
+    pub const fn counters(&self) -> &CheckCounters {
+        &self.counters
+    }
+
+    /// How many sessions are in memory.
+    #[must_use]
+    pub fn cached(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// The session's `last_seen_at` as memory knows it, if that is later than what the store says.
+    #[must_use]
+    pub fn last_seen(&self, token: &TokenHash) -> Option<Timestamp> {
+        self.cache.look_up(token, |cached| (Keep::Untouched, cached.session.last_seen_at))
+    }
+
+    fn recall(&self, asked: &Question) -> Remembered {
+        let answer = self.cache.look_up(&asked.hash, |cached| {
+            let head = LogNumber(self.head.load(SeqCst));
+            if cached.as_of < head {
+                match self.verdict(cached.session.id, cached.session.user, cached.as_of) {
+                    Verdict::Stands => cached.as_of = head,
+                    Verdict::Ended => return (Keep::Remove, Some(Check::Refused(Refusal::Revoked))),
+                    Verdict::Reread => return (Keep::Untouched, None),
+                }
+            }
+            let (keep, check) = self.judge(cached, asked);
+            (keep, Some(check))
+        });
+        answer.flatten().map_or(Remembered::Nothing, Remembered::Answer)
+    }
+
+    /// What time, transport and place say about a session that was not ended.
+    fn judge(&self, cached: &mut Cached, asked: &Question) -> (Keep, Check) {
+        let session = &mut cached.session;
+        let refused = |refusal| (Keep::Untouched, Check::Refused(refusal));
+        match self.settings.policy.standing(session, asked.now) {
+            Standing::Active { .. } => {}
+            Standing::Idle => return refused(Refusal::Idle),
+            Standing::Expired => return refused(Refusal::Expired),
+            Standing::Revoked => return (Keep::Remove, Check::Refused(Refusal::Revoked)),
+        }
+        if session.transport != asked.transport {
+            return refused(Refusal::OtherTransport);
+        }
+        let moved = asked.place.is_some_and(|place| place != session.place);
+        if moved && self.settings.binding == Binding::Refuse {
+            return refused(Refusal::Moved);
+        }
+        session.last_seen_at = session.last_seen_at.max(asked.now);
+        let Standing::Active { expires_at } = self.settings.policy.standing(session, asked.now) else {
+            return refused(Refusal::Expired);
+        };
+        let checked = Checked {
+            token: asked.hash,
+            session: *session,
+            user_name: cached.user_name.clone(),
+            as_of: cached.as_of,
+            expires_at,
+            moved,
+        };
+        (Keep::Touched, Check::Good(checked))
+    }
+
+    /// Asks the store. A reading that a revocation has overtaken loses: the revocations are asked after it.
+    async fn read(&self, asked: &Question) -> Result<Check, StoreError> {
+        for _ in 0..READ_ATTEMPTS {
+            let Some(found) = self.store.find(&asked.hash).await? else {
+                return Ok(Check::Refused(Refusal::Unknown));
+            };
+            match self.verdict(found.session.id, found.session.user, found.as_of) {
+                Verdict::Ended => return Ok(Check::Refused(Refusal::Revoked)),
+                Verdict::Reread => continue,
+                Verdict::Stands => self.cache.insert(asked.hash, &found),
+            }
+            if let Remembered::Answer(check) = self.recall(asked) {
+                return Ok(check);
+            }
+        }
+        Err(kerria_core::store::Trouble::Unavailable.into())
+    }
+
+    fn verdict(&self, session: SessionId, user: Option<UserId>, as_of: LogNumber) -> Verdict {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).verdict(session, user, as_of)
+    }
+
+    /// Takes `head` as the start, unless entries were applied meanwhile.
+    fn start_at(&self, head: LogNumber) {
+        let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        if revoked.is_empty() {
+            *revoked = RevokedSet::starting_at(head);
+        }
+        self.head.store(revoked.head().0, SeqCst);
+    }
+
+    fn tell_watchers(&self, entry: &LogEntry) {
+        let LogEvent::Ended { cause } = entry.event else { return };
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let tell = |watched: &Watched| {
+            watched.ended.send_replace(Some(cause));
+        };
+        match entry.selector {
+            Selector::Session { session } => {
+                if let Some(watched) = watched.get(&session) {
+                    tell(watched);
+                }
+            }
+            Selector::User { user } => watched.values().filter(|w| w.user == Some(user)).for_each(tell),
+            Selector::UserExcept { user, except } => watched
+                .iter()
+                .filter(|(session, w)| w.user == Some(user) && **session != except)
+                .for_each(|(_, w)| tell(w)),
+            Selector::Everyone => watched.values().for_each(tell),
+        }
+    }
+}
+
+impl Follower for Checker {
+    fn apply(&self, entries: &[LogEntry]) {
+        {
+            let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+            for entry in entries {
+                revoked.apply(*entry);
+            }
+            self.head.store(revoked.head().0, SeqCst);
+        }
+        for entry in entries {
+            self.tell_watchers(entry);
+        }
+    }
+}
+
+/// What a check is about.
+struct Question {
+    hash: TokenHash,
+    transport: Transport,
+    place: Option<Place>,
+    now: Timestamp,
+}
+
+/// Forgets a watched session when the last one who watched it goes away.
+struct Unwatch<'a> {
+    checker: &'a Checker,
+    session: SessionId,
+}
+
+impl Drop for Unwatch<'_> {
+    fn drop(&mut self) {
+        let mut watched = self.checker.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        // The receiver of this very watcher may still be counted, depending on the order of drops.
+        if watched.get(&self.session).is_some_and(|w| w.ended.receiver_count() <= 1) {
+            watched.remove(&self.session);
+        }
+    }
+}

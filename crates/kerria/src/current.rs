@@ -1,0 +1,115 @@
+//! What a handler knows of the session of its request, and what it can do about the cookie.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::extract::FromRequestParts;
+use http::{HeaderValue, request::Parts};
+use kerria_core::{Secret, StoreError, Timestamp, Transport};
+
+use crate::{
+    checker::{Checked, Refusal},
+    cookie::SecretCookie,
+};
+
+/// The session of a request, as the [`SessionLayer`](crate::SessionLayer) found it.
+///
+/// An extractor that never fails: whether a request needs a session is for the handler to say.
+#[derive(Clone, Debug)]
+pub struct CurrentSession(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: SessionState,
+    now: Timestamp,
+    answer: Mutex<Option<CookieChange>>,
+}
+
+/// What was found of a request's session.
+#[derive(Debug)]
+pub enum SessionState {
+    /// No token was presented.
+    None,
+    /// A token was presented that carries no good session.
+    Refused(Refusal),
+    /// The session.
+    Good(Checked),
+    /// It could not be found out, because the store failed.
+    Unknown(StoreError),
+}
+
+/// What becomes of the session cookie.
+#[derive(Debug)]
+pub(crate) enum CookieChange {
+    Set { token: Secret<String>, max_age: Option<Duration> },
+    Remove,
+}
+
+impl CurrentSession {
+    pub(crate) fn new(state: SessionState, now: Timestamp) -> Self {
+        Self(Arc::new(Inner { state, now, answer: Mutex::new(None) }))
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn state(&self) -> &SessionState {
+        &self.0.state
+    }
+
+    /// The session, if there is a good one; a signed-in user's or an anonymous one.
+    #[must_use]
+    pub fn checked(&self) -> Option<&Checked> {
+        match &self.0.state {
+            SessionState::Good(checked) => Some(checked),
+            _ => None,
+        }
+    }
+
+    /// Whether the browser attached the session's token by itself, as it does on requests that a foreign page makes it
+    /// send.
+    #[must_use]
+    pub fn is_by_cookie(&self) -> bool {
+        self.checked().is_some_and(|checked| checked.session.transport == Transport::Cookie)
+    }
+
+    /// The instant at which this request was checked.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.now
+    }
+
+    /// Has the response set the session cookie. To be called once the session is committed; of several calls in one
+    /// request the last one counts.
+    pub fn set_cookie(&self, token: Secret<String>, max_age: Option<Duration>) {
+        self.change(CookieChange::Set { token, max_age });
+    }
+
+    /// Has the response remove the session cookie.
+    pub fn remove_cookie(&self) {
+        self.change(CookieChange::Remove);
+    }
+
+    fn change(&self, change: CookieChange) {
+        *self.0.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(change);
+    }
+
+    pub(crate) fn take_header(&self, cookie: &SecretCookie) -> Option<HeaderValue> {
+        let change = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(match change {
+            CookieChange::Set { token, max_age } => cookie.set(&token, max_age),
+            CookieChange::Remove => cookie.remove(),
+        })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for CurrentSession {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let current = parts.extensions.get::<Self>().cloned();
+        Ok(current.unwrap_or_else(|| Self::new(SessionState::None, Timestamp::EPOCH)))
+    }
+}
