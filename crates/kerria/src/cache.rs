@@ -99,9 +99,9 @@ impl SessionCache {
             let mut guard = lock(shard);
             let shard = &mut *guard;
             for token in std::mem::take(&mut shard.touched) {
-                if let Some(position) = shard.position(&token) {
-                    let cached = &mut shard.sessions[position];
-                    cached.touched = false;
+                let Some(position) = shard.position(&token) else { continue };
+                let cached = &mut shard.sessions[position];
+                if std::mem::take(&mut cached.touched) {
                     seen.push((cached.session.id, cached.session.last_seen_at));
                 }
             }
