@@ -1,1 +1,13 @@
-//! .
+//! Where Kerria keeps things: in an SQLite file.
+//!
+//! [`SqliteStore`] implements the storage contract of `kerria_core::store`. Around it are the tools of an operator:
+//! [`migrate`], [`pending_migrations`], [`check`] and [`backup`]. The rules of the contract are written down as
+//! sentences in the conformance suite (feature `conformance`), which every store has to pass.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod sqlite;
+
+pub use sqlite::{
+    BackupError, Checked, Migrated, OpenError, SqliteStore, backup, check, migrate, pending_migrations,
+};

@@ -1,0 +1,397 @@
+//! Users and what they sign in with.
+
+use async_trait::async_trait;
+use kerria_core::{
+    Cause, CredentialVersion, EmailAddress, LogEvent, LoginName, PasswordHash, Selector, SessionId, Status,
+    StoreError, Timestamp, TokenHash, User, UserId, UserName,
+    audit::{AuditEntry, AuditEvent},
+    store::{
+        Accounts, Credentials, Invitation, NewUser, PasswordChange, PasswordChanged, Removal, Renaming,
+        UserCreation,
+    },
+};
+use rusqlite::Connection;
+
+use super::{
+    SqliteStore, audit, ending,
+    rows::{self, Ask},
+    sessions,
+    writer::Step,
+};
+
+/// The version of an account's first credentials.
+const FIRST: CredentialVersion = CredentialVersion(1);
+
+macro_rules! select_users {
+    ($rest:literal) => {
+        concat!("SELECT id, name, email, status, created_at, last_sign_in_at FROM account ", $rest)
+    };
+}
+
+macro_rules! select_credentials {
+    ($rest:literal) => {
+        concat!("SELECT id, status, password, version FROM account ", $rest)
+    };
+}
+
+#[async_trait]
+impl Accounts for SqliteStore {
+    async fn create_user(
+        &self,
+        user: NewUser,
+        invitation: Option<&TokenHash>,
+    ) -> Result<UserCreation, StoreError> {
+        let invitation = invitation.copied();
+        self.write(move |step| create(step, &user, invitation.as_ref())).await
+    }
+
+    async fn user(&self, user: UserId) -> Result<Option<User>, StoreError> {
+        self.read(move |connection| account(connection, user)).await
+    }
+
+    async fn user_called(&self, name: &LoginName) -> Result<Option<User>, StoreError> {
+        let name = name.clone();
+        self.read(move |connection| {
+            let sql = if name.is_email() {
+                select_users!("WHERE email_key = ?1")
+            } else {
+                select_users!("WHERE name_key = ?1")
+            };
+            connection.one(sql, [name.key()], rows::user)
+        })
+        .await
+    }
+
+    async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.read(move |connection| {
+            connection.all(
+                // Every identifier comes after the empty one.
+                select_users!("WHERE id > coalesce(?1, x'') ORDER BY id LIMIT ?2"),
+                (after.as_ref().map(UserId::as_bytes), limit),
+                rows::user,
+            )
+        })
+        .await
+    }
+
+    async fn has_users(&self) -> Result<bool, StoreError> {
+        self.read(has_users).await
+    }
+
+    async fn credentials(&self, name: &LoginName) -> Result<Option<Credentials>, StoreError> {
+        let name = name.clone();
+        self.read(move |connection| {
+            let sql = if name.is_email() {
+                select_credentials!("WHERE email_key = ?1")
+            } else {
+                select_credentials!("WHERE name_key = ?1")
+            };
+            connection.one(sql, [name.key()], rows::credentials)
+        })
+        .await
+    }
+
+    async fn credentials_of(&self, user: UserId) -> Result<Option<Credentials>, StoreError> {
+        self.read(move |connection| {
+            connection.one(select_credentials!("WHERE id = ?1"), [user.as_bytes()], rows::credentials)
+        })
+        .await
+    }
+
+    async fn change_password(&self, change: PasswordChange) -> Result<PasswordChanged, StoreError> {
+        self.write(move |step| change_password(step, &change)).await
+    }
+
+    async fn rehash_password(
+        &self,
+        user: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Result<(), StoreError> {
+        let (old, new) = (old.clone(), new.clone());
+        self.write(move |step| {
+            step.change(
+                "UPDATE account SET password = ?3 WHERE id = ?1 AND password = ?2",
+                (user.as_bytes(), old.as_str(), new.as_str()),
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn rename(
+        &self,
+        user: UserId,
+        name: Option<UserName>,
+        email: Option<EmailAddress>,
+        now: Timestamp,
+    ) -> Result<Renaming, StoreError> {
+        self.write(move |step| rename(step, user, name.as_ref(), email.as_ref(), now)).await
+    }
+
+    async fn set_status(&self, user: UserId, status: Status, now: Timestamp) -> Result<bool, StoreError> {
+        self.write(move |step| set_status(step, user, status, now)).await
+    }
+
+    async fn delete_user(&self, user: UserId, now: Timestamp) -> Result<Removal, StoreError> {
+        self.write(move |step| delete(step, user, now)).await
+    }
+
+    async fn invite(
+        &self,
+        token: &TokenHash,
+        invitation: Invitation,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let token = *token;
+        self.write(move |step| invite(step, &token, invitation, now)).await
+    }
+
+    async fn invitation(&self, token: &TokenHash, now: Timestamp) -> Result<Option<Invitation>, StoreError> {
+        let token = *token;
+        self.read(move |connection| good_invitation(connection, &token, now)).await
+    }
+
+    async fn withdraw_first_account_invitations(&self) -> Result<(), StoreError> {
+        self.write(|step| step.change("DELETE FROM invitation WHERE first_account = 1", ()).map(drop)).await
+    }
+
+    async fn know_device(&self, user: UserId, device: &TokenHash, now: Timestamp) -> Result<(), StoreError> {
+        let device = *device;
+        self.write(move |step| {
+            // Nothing is remembered of a user who was deleted meanwhile.
+            step.change(
+                "INSERT INTO known_device (user_id, device_hash, known_at) \
+                 SELECT id, ?2, ?3 FROM account WHERE id = ?1 \
+                 ON CONFLICT (user_id, device_hash) DO UPDATE SET known_at = excluded.known_at",
+                (user.as_bytes(), device.as_bytes(), now.as_millis()),
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn knows_device(&self, user: UserId, device: &TokenHash) -> Result<bool, StoreError> {
+        let device = *device;
+        self.read(move |connection| {
+            connection.the(
+                "SELECT EXISTS (SELECT 1 FROM known_device WHERE user_id = ?1 AND device_hash = ?2)",
+                (user.as_bytes(), device.as_bytes()),
+                |row| row.get(0),
+            )
+        })
+        .await
+    }
+}
+
+fn account(connection: &Connection, user: UserId) -> rusqlite::Result<Option<User>> {
+    connection.one(select_users!("WHERE id = ?1"), [user.as_bytes()], rows::user)
+}
+
+fn has_users(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.the("SELECT EXISTS (SELECT 1 FROM account)", (), |row| row.get(0))
+}
+
+/// The invitation comes first: who has none is not told whose names are taken.
+fn create(step: &Step<'_>, new: &NewUser, invitation: Option<&TokenHash>) -> rusqlite::Result<UserCreation> {
+    if let Some(token) = invitation
+        && good_invitation(step, token, new.now)?.is_none()
+    {
+        return Ok(UserCreation::InvitationSpent);
+    }
+    match taken(step, new.id, new.name.as_ref(), new.email.as_ref())? {
+        Some(Taken::Name) => return Ok(UserCreation::NameTaken),
+        Some(Taken::Email) => return Ok(UserCreation::EmailTaken),
+        None => {}
+    }
+    step.change(
+        "INSERT INTO account (id, name, email, name_key, email_key, password, version, status, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        (
+            new.id.as_bytes(),
+            new.name.as_ref().map(UserName::as_str),
+            new.email.as_ref().map(EmailAddress::as_str),
+            new.name.as_ref().map(UserName::key),
+            new.email.as_ref().map(EmailAddress::key),
+            new.password.as_str(),
+            FIRST.0,
+            Status::Active.as_str(),
+            new.now.as_millis(),
+        ),
+    )?;
+    let how = match invitation {
+        Some(token) => {
+            step.change("DELETE FROM invitation WHERE token_hash = ?1", [token.as_bytes()])?;
+            "by invitation"
+        }
+        None => "without an invitation",
+    };
+    let created =
+        audit::about_user(AuditEvent::UserCreated, new.id, new.device.as_ref(), how.to_owned(), new.now);
+    audit::record(step, &created)?;
+    Ok(UserCreation::Created(FIRST))
+}
+
+enum Taken {
+    Name,
+    Email,
+}
+
+/// Which of these belongs to somebody other than `user`.
+fn taken(
+    step: &Step<'_>,
+    user: UserId,
+    name: Option<&UserName>,
+    email: Option<&EmailAddress>,
+) -> rusqlite::Result<Option<Taken>> {
+    let name_taken = "SELECT EXISTS (SELECT 1 FROM account WHERE name_key = ?2 AND id <> ?1)";
+    let email_taken = "SELECT EXISTS (SELECT 1 FROM account WHERE email_key = ?2 AND id <> ?1)";
+    if step.the(name_taken, (user.as_bytes(), name.map(UserName::key)), |row| row.get(0))? {
+        Ok(Some(Taken::Name))
+    } else if step.the(email_taken, (user.as_bytes(), email.map(EmailAddress::key)), |row| row.get(0))? {
+        Ok(Some(Taken::Email))
+    } else {
+        Ok(None)
+    }
+}
+
+fn change_password(step: &mut Step<'_>, change: &PasswordChange) -> rusqlite::Result<PasswordChanged> {
+    let PasswordChange { user, now, .. } = *change;
+    if let Some((kept, _)) = change.keep
+        && !is_session_of(step, kept, user)?
+    {
+        return Ok(PasswordChanged::Stale);
+    }
+    let changed = step.change(
+        "UPDATE account SET password = ?2, version = version + 1 WHERE id = ?1 AND version = coalesce(?3, version)",
+        (user.as_bytes(), change.password.as_str(), change.version.map(|version| version.0)),
+    )?;
+    if changed == 0 {
+        return Ok(PasswordChanged::Stale);
+    }
+    // Whoever knew the old password may have made a device known.
+    step.change("DELETE FROM known_device WHERE user_id = ?1", [user.as_bytes()])?;
+    let others = match change.keep {
+        Some((except, _)) => Selector::UserExcept { user, except },
+        None => Selector::User { user },
+    };
+    let ended = ending::end(step, others, Cause::PasswordChanged, now)?;
+    if let Some((kept, token)) = &change.keep {
+        sessions::give_new_token(step, *kept, token, now)?;
+    }
+    let detail = format!("{} ended", audit::sessions(ended));
+    audit::record(
+        step,
+        &AuditEntry {
+            session: change.keep.map(|(kept, _)| kept),
+            ..audit::about_user(AuditEvent::PasswordChanged, user, change.device.as_ref(), detail, now)
+        },
+    )?;
+    let kept = change.keep.map(|(kept, _)| sessions::found(step, kept)).transpose()?;
+    Ok(PasswordChanged::Changed { ended, kept })
+}
+
+fn is_session_of(step: &Step<'_>, session: SessionId, user: UserId) -> rusqlite::Result<bool> {
+    step.the(
+        "SELECT EXISTS (SELECT 1 FROM session WHERE id = ?1 AND user_id = ?2)",
+        (session.as_bytes(), user.as_bytes()),
+        |row| row.get(0),
+    )
+}
+
+fn rename(
+    step: &mut Step<'_>,
+    user: UserId,
+    name: Option<&UserName>,
+    email: Option<&EmailAddress>,
+    now: Timestamp,
+) -> rusqlite::Result<Renaming> {
+    if account(step, user)?.is_none() {
+        return Ok(Renaming::Gone);
+    }
+    match taken(step, user, name, email)? {
+        Some(Taken::Name) => return Ok(Renaming::NameTaken),
+        Some(Taken::Email) => return Ok(Renaming::EmailTaken),
+        None => {}
+    }
+    step.change(
+        "UPDATE account SET name = ?2, email = ?3, name_key = ?4, email_key = ?5 WHERE id = ?1",
+        (
+            user.as_bytes(),
+            name.map(UserName::as_str),
+            email.map(EmailAddress::as_str),
+            name.map(UserName::key),
+            email.map(EmailAddress::key),
+        ),
+    )?;
+    audit::record(step, &audit::about_user(AuditEvent::UserRenamed, user, None, String::new(), now))?;
+    step.write_log(Selector::User { user }, LogEvent::Changed, now)?;
+    Ok(Renaming::Renamed)
+}
+
+fn set_status(step: &mut Step<'_>, user: UserId, status: Status, now: Timestamp) -> rusqlite::Result<bool> {
+    let Some(held) = account(step, user)? else { return Ok(false) };
+    if held.status == status {
+        return Ok(true);
+    }
+    // Disabling is a change of credentials: a sign-in that verified the password just before must not get through.
+    let (event, versions) = match status {
+        Status::Active => (AuditEvent::UserEnabled, 0),
+        Status::Disabled => (AuditEvent::UserDisabled, 1),
+    };
+    step.change(
+        "UPDATE account SET status = ?2, version = version + ?3 WHERE id = ?1",
+        (user.as_bytes(), status.as_str(), versions),
+    )?;
+    let detail = match status {
+        Status::Active => String::new(),
+        Status::Disabled => {
+            let ended = ending::end(step, Selector::User { user }, Cause::UserDisabled, now)?;
+            format!("{} ended", audit::sessions(ended))
+        }
+    };
+    audit::record(step, &audit::about_user(event, user, None, detail, now))?;
+    Ok(true)
+}
+
+fn delete(step: &mut Step<'_>, user: UserId, now: Timestamp) -> rusqlite::Result<Removal> {
+    step.change("DELETE FROM known_device WHERE user_id = ?1", [user.as_bytes()])?;
+    if step.change("DELETE FROM account WHERE id = ?1", [user.as_bytes()])? == 0 {
+        return Ok(Removal::Unknown);
+    }
+    let ended = ending::end(step, Selector::User { user }, Cause::UserDeleted, now)?;
+    let detail = format!("{} ended", audit::sessions(ended));
+    audit::record(step, &audit::about_user(AuditEvent::UserDeleted, user, None, detail, now))?;
+    Ok(Removal::Removed { ended })
+}
+
+fn invite(
+    step: &Step<'_>,
+    token: &TokenHash,
+    invitation: Invitation,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    step.change(
+        "INSERT INTO invitation (token_hash, expires_at, first_account) VALUES (?1, ?2, ?3)",
+        (token.as_bytes(), invitation.expires_at.as_millis(), invitation.first_account),
+    )?;
+    let detail = if invitation.first_account { "for the first account" } else { "" }.to_owned();
+    audit::record(
+        step,
+        &AuditEntry { at: now, event: AuditEvent::Invited, user: None, session: None, address: None, detail },
+    )
+}
+
+/// The invitation, if it is good at `now`. One for the first account is good only as long as there is none.
+fn good_invitation(
+    connection: &Connection,
+    token: &TokenHash,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Invitation>> {
+    connection.one(
+        "SELECT expires_at, first_account FROM invitation WHERE token_hash = ?1 AND expires_at > ?2 \
+         AND (first_account = 0 OR NOT EXISTS (SELECT 1 FROM account))",
+        (token.as_bytes(), now.as_millis()),
+        |row| Ok(Invitation { expires_at: rows::instant(row, 0)?, first_account: row.get(1)? }),
+    )
+}

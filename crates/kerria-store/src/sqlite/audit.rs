@@ -1,0 +1,86 @@
+//! The audit log.
+
+use kerria_core::{
+    Device, SessionId, StoreError, Timestamp, UserId,
+    audit::{AuditEntry, AuditEvent},
+};
+use rusqlite::Connection;
+
+use super::{
+    SqliteStore,
+    rows::{self, Ask},
+};
+
+impl SqliteStore {
+    /// Removes up to `limit` lines of the audit log from before `before`, the oldest first, and returns how many.
+    ///
+    /// # Errors
+    /// If the store is broken or does not answer.
+    pub async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.write(move |step| {
+            step.change(
+                "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?2) AND at < ?1",
+                (before.as_millis(), limit),
+            )
+        })
+        .await
+    }
+}
+
+pub(super) fn record(connection: &Connection, entry: &AuditEntry) -> rusqlite::Result<()> {
+    connection.change(
+        "INSERT INTO audit (at, event, user_id, session_id, address, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        (
+            entry.at.as_millis(),
+            entry.event.as_str(),
+            entry.user.as_ref().map(UserId::as_bytes),
+            entry.session.as_ref().map(SessionId::as_bytes),
+            entry.address.map(|address| address.to_string()),
+            &entry.detail,
+        ),
+    )?;
+    Ok(())
+}
+
+pub(super) fn latest(
+    connection: &Connection,
+    user: Option<UserId>,
+    limit: u32,
+) -> rusqlite::Result<Vec<AuditEntry>> {
+    match user {
+        None => connection.all(
+            "SELECT at, event, user_id, session_id, address, detail FROM audit ORDER BY id DESC LIMIT ?1",
+            [limit],
+            rows::audit_entry,
+        ),
+        Some(user) => connection.all(
+            "SELECT at, event, user_id, session_id, address, detail FROM audit WHERE user_id = ?1 \
+             ORDER BY id DESC LIMIT ?2",
+            (user.as_bytes(), limit),
+            rows::audit_entry,
+        ),
+    }
+}
+
+/// A line about a user, without a session.
+pub(super) fn about_user(
+    event: AuditEvent,
+    user: UserId,
+    device: Option<&Device>,
+    detail: String,
+    at: Timestamp,
+) -> AuditEntry {
+    AuditEntry {
+        at,
+        event,
+        user: Some(user),
+        session: None,
+        address: device.map(|device| device.address),
+        detail,
+    }
+}
+
+/// "1 session", "2 sessions".
+pub(super) fn sessions(count: u64) -> String {
+    if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
+}

@@ -1,0 +1,125 @@
+//! Copying the file while it is in use.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{
+    Connection, OpenFlags,
+    backup::{Backup, StepResult},
+};
+
+use super::{
+    errors::OpenError,
+    log, migrations,
+    opening::{beside, connect_for_reading, private, sync_folder_of},
+};
+
+/// How much is copied between two reports of progress: about 4 MB.
+const PAGES: i32 = 1024;
+
+/// Why there is no backup. The text is for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// There is a file already.
+    #[error("{} exists: choose another name, or remove it", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is to be copied cannot be read.
+    #[error(transparent)]
+    Source(#[from] OpenError),
+    /// The copy could not be made.
+    #[error("the copy {} cannot be made", path.display())]
+    Copy {
+        /// The copy.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The copy could not be kept.
+    #[error("the copy {} cannot be kept", path.display())]
+    Io {
+        /// The copy.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Copies the file as it is at one instant; a server may be using it, and goes on writing. The copy appears under its
+/// name when it is complete and on the disk, and never takes the place of another file. `progress` hears how many pages
+/// were copied, and how many there are.
+///
+/// # Errors
+/// What is in the way, in words for the operator.
+pub fn backup(from: &Path, to: &Path, progress: impl FnMut(u64, u64)) -> Result<(), BackupError> {
+    if to.exists() {
+        return Err(BackupError::Exists { path: to.to_owned() });
+    }
+    let source = connect_for_reading(from)?;
+    migrations::version(&source, from)?;
+    let partial = Partial::create(to)?;
+    copy(&source, &partial.0, progress)
+        .map_err(|source| BackupError::Copy { path: to.to_owned(), source })?;
+    partial.keep_as(to)
+}
+
+fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(u64, u64)) -> rusqlite::Result<()> {
+    // The read transaction holds one snapshot. Without it, every write of the server would start the copy over.
+    let snapshot = source.unchecked_transaction()?;
+    log::last_number(&snapshot)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut copy = Connection::open_with_flags(to, flags)?;
+    let backup = Backup::new(&snapshot, &mut copy)?;
+    loop {
+        let step = backup.step(PAGES)?;
+        let pages = |count: i32| u64::try_from(count).unwrap_or_default();
+        let (total, remaining) = (pages(backup.progress().pagecount), pages(backup.progress().remaining));
+        progress(total.saturating_sub(remaining), total);
+        if step == StepResult::Done {
+            break;
+        }
+    }
+    drop(backup);
+    // One file that holds everything, until somebody opens it.
+    copy.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
+    copy.close().map_err(|(_, error)| error)
+}
+
+/// A copy that is not complete yet. It is removed if it never is.
+struct Partial(PathBuf);
+
+impl Partial {
+    fn create(to: &Path) -> Result<Self, BackupError> {
+        let path = beside(to, &format!(".{}.partial", std::process::id()));
+        match private().create_new(true).open(&path) {
+            Ok(_) => Ok(Self(path)),
+            Err(source) => Err(BackupError::Io { path, source }),
+        }
+    }
+
+    fn keep_as(self, to: &Path) -> Result<(), BackupError> {
+        let kept = fs::File::open(&self.0).and_then(|file| file.sync_all()).and_then(|()| {
+            // A link, because a rename would replace a file that has appeared meanwhile.
+            fs::hard_link(&self.0, to)?;
+            fs::remove_file(&self.0)?;
+            sync_folder_of(to)
+        });
+        kept.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => BackupError::Exists { path: to.to_owned() },
+            _ => BackupError::Io { path: to.to_owned(), source },
+        })
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Gone already, if all went well.
+        let _ = fs::remove_file(&self.0);
+    }
+}

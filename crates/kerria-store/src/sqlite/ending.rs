@@ -1,0 +1,53 @@
+//! Ending sessions: their rows and their data go, and the log says so.
+
+use kerria_core::{Cause, LogEvent, Selector, Timestamp};
+
+use super::{rows::Ask, writer::Step};
+
+/// Ends what `selector` selects, and says how many that were. Nothing is written if there was none, except about
+/// everyone.
+pub(super) fn end(
+    step: &mut Step<'_>,
+    selector: Selector,
+    cause: Cause,
+    now: Timestamp,
+) -> rusqlite::Result<u64> {
+    let ended = delete(step, selector)?;
+    if ended > 0 || selector == Selector::Everyone {
+        step.write_log(selector, LogEvent::Ended { cause }, now)?;
+    }
+    Ok(ended)
+}
+
+/// Deletes sessions with their data, and says how many that were.
+pub(super) fn delete(step: &Step<'_>, selector: Selector) -> rusqlite::Result<u64> {
+    match selector {
+        Selector::Session { session } => {
+            step.change("DELETE FROM session_data WHERE session_id = ?1", [session.as_bytes()])?;
+            step.change("DELETE FROM session WHERE id = ?1", [session.as_bytes()])
+        }
+        Selector::User { user } => {
+            step.change(
+                "DELETE FROM session_data WHERE session_id IN (SELECT id FROM session WHERE user_id = ?1)",
+                [user.as_bytes()],
+            )?;
+            step.change("DELETE FROM session WHERE user_id = ?1", [user.as_bytes()])
+        }
+        Selector::UserExcept { user, except } => {
+            step.change(
+                "DELETE FROM session_data \
+                 WHERE session_id IN (SELECT id FROM session WHERE user_id = ?1 AND id <> ?2)",
+                (user.as_bytes(), except.as_bytes()),
+            )?;
+            step.change(
+                "DELETE FROM session WHERE user_id = ?1 AND id <> ?2",
+                (user.as_bytes(), except.as_bytes()),
+            )
+        }
+        // Without a condition, SQLite empties a table without looking at its rows.
+        Selector::Everyone => {
+            step.change("DELETE FROM session_data", ())?;
+            step.change("DELETE FROM session", ())
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Looking whether a file is sound.
+
+use std::path::Path;
+
+use kerria_core::LogNumber;
+use rusqlite::Connection;
+
+use super::{errors::OpenError, log, migrations, opening, rows::Ask};
+
+/// What was found in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What is wrong with it, a sentence each; empty if it is sound.
+    pub problems: Vec<String>,
+    /// The version of its schema.
+    pub schema: u32,
+    /// How many users it holds.
+    pub users: u64,
+    /// How many sessions it holds, expired ones included.
+    pub sessions: u64,
+    /// The number of the last entry of the revocation log.
+    pub last_number: LogNumber,
+}
+
+/// Reads the whole file and looks for damage. A server may be using it.
+///
+/// # Errors
+/// If it cannot be read, is not a file of ours, or waits for a migration.
+pub fn check(path: &Path) -> Result<Checked, OpenError> {
+    let connection = opening::connect_for_reading(path)?;
+    let schema = migrations::version(&connection, path)?;
+    examine(&connection, schema).map_err(|source| OpenError::sqlite(path, source))
+}
+
+fn examine(connection: &Connection, schema: u32) -> rusqlite::Result<Checked> {
+    // One snapshot for all of it.
+    let snapshot = connection.unchecked_transaction()?;
+    let count = |sql| snapshot.the(sql, (), |row| row.get(0));
+    Ok(Checked {
+        problems: problems(&snapshot)?,
+        schema,
+        users: count("SELECT count(*) FROM account")?,
+        sessions: count("SELECT count(*) FROM session")?,
+        last_number: log::last_number(&snapshot)?,
+    })
+}
+
+fn problems(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut problems = connection.all("PRAGMA integrity_check", (), |row| row.get::<_, String>(0))?;
+    problems.retain(|line| line != "ok");
+    for (sql, problem) in [
+        ("SELECT count(*) FROM pragma_foreign_key_check", "rows that belong to something that is not there"),
+        (
+            "SELECT count(*) FROM session_data WHERE session_id NOT IN (SELECT id FROM session)",
+            "values of sessions that were ended",
+        ),
+        (
+            "SELECT count(*) FROM session WHERE user_id NOT IN (SELECT id FROM account)",
+            "sessions of users that were deleted",
+        ),
+        (
+            "SELECT abs(number - removed - (SELECT count(*) FROM log)) FROM log_counter",
+            "entries missing from the revocation log, or too many",
+        ),
+    ] {
+        let count: u64 = connection.the(sql, (), |row| row.get(0))?;
+        if count > 0 {
+            problems.push(format!("there are {problem}: {count}"));
+        }
+    }
+    Ok(problems)
+}

@@ -1,0 +1,202 @@
+//! How rows are asked for and read.
+
+use std::{error::Error, net::IpAddr, str::FromStr};
+
+use kerria_core::{
+    CredentialVersion, Device, EmailAddress, LogEntry, LogEvent, LogNumber, PasswordHash, Selector, Session,
+    SessionId, Timestamp, User, UserId, UserName,
+    audit::AuditEntry,
+    store::{Credentials, Found, SessionDetails},
+};
+use rusqlite::{Connection, OptionalExtension, Params, Row, types::Type};
+use serde::de::{DeserializeOwned, IntoDeserializer, value};
+
+/// Statements that are prepared once.
+pub(super) trait Ask {
+    /// Runs a statement, and says how many rows it changed.
+    fn change(&self, sql: &str, params: impl Params) -> rusqlite::Result<u64>;
+
+    /// The row, if there is one.
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Option<T>>;
+
+    /// The row that is always there.
+    fn the<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.one(sql, params, read)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
+    }
+
+    /// All rows.
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>>;
+}
+
+impl Ask for Connection {
+    fn change(&self, sql: &str, params: impl Params) -> rusqlite::Result<u64> {
+        self.prepare_cached(sql)?.execute(params).map(|rows| rows as u64)
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Option<T>> {
+        self.prepare_cached(sql)?.query_row(params, read).optional()
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>> {
+        self.prepare_cached(sql)?.query_map(params, read)?.collect()
+    }
+}
+
+/// Selects sessions with the name of their user and the number of the last log entry, all of one instant.
+macro_rules! select_sessions {
+    ($($rest:literal),*) => {
+        concat!(
+            "SELECT s.id, s.user_id, s.transport, s.remembered, s.opened_at, s.last_seen_at, s.authenticated_at, \
+             s.user_agent, s.address, coalesce(a.name, a.email), (SELECT number FROM log_counter), s.method \
+             FROM session s LEFT JOIN account a ON a.id = s.user_id ",
+            $($rest),*
+        )
+    };
+}
+pub(super) use select_sessions;
+
+pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
+    Ok(Session {
+        id: session_id(row, 0)?,
+        user: row.get::<_, Option<_>>(1)?.map(UserId::from_bytes),
+        transport: word(row, 2)?,
+        remembered: row.get(3)?,
+        opened_at: instant(row, 4)?,
+        last_seen_at: instant(row, 5)?,
+        authenticated_at: instant(row, 6)?,
+        place: device(row)?.place(),
+    })
+}
+
+pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
+    Ok(Found { session: session(row)?, user_name: row.get(9)?, as_of: number(row, 10)? })
+}
+
+pub(super) fn session_details(row: &Row<'_>) -> rusqlite::Result<SessionDetails> {
+    Ok(SessionDetails {
+        session: session(row)?,
+        user_name: row.get(9)?,
+        method: optional(row, 11, word)?,
+        device: device(row)?,
+    })
+}
+
+fn device(row: &Row<'_>) -> rusqlite::Result<Device> {
+    Ok(Device { user_agent: row.get(7)?, address: parsed(row, 8, IpAddr::from_str)? })
+}
+
+pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        id: UserId::from_bytes(row.get(0)?),
+        name: optional(row, 1, |row, at| parsed(row, at, UserName::parse))?,
+        email: optional(row, 2, |row, at| parsed(row, at, EmailAddress::parse))?,
+        status: word(row, 3)?,
+        created_at: instant(row, 4)?,
+        last_sign_in_at: optional(row, 5, instant)?,
+    })
+}
+
+pub(super) fn credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
+    Ok(Credentials {
+        user: UserId::from_bytes(row.get(0)?),
+        status: word(row, 1)?,
+        password: PasswordHash::new(row.get(2)?),
+        version: version(row, 3)?,
+    })
+}
+
+pub(super) fn log_entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
+    let user = || row.get(3).map(UserId::from_bytes);
+    let session = || session_id(row, 4);
+    let selector = match row.get_ref(2)?.as_str()? {
+        "session" => Selector::Session { session: session()? },
+        "user" => Selector::User { user: user()? },
+        "user_except" => Selector::UserExcept { user: user()?, except: session()? },
+        _ => Selector::Everyone,
+    };
+    let event = match optional(row, 5, word)? {
+        Some(cause) => LogEvent::Ended { cause },
+        None => LogEvent::Changed,
+    };
+    Ok(LogEntry { number: number(row, 0)?, at: instant(row, 1)?, selector, event })
+}
+
+pub(super) fn audit_entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
+    Ok(AuditEntry {
+        at: instant(row, 0)?,
+        event: word(row, 1)?,
+        user: row.get::<_, Option<_>>(2)?.map(UserId::from_bytes),
+        session: optional(row, 3, session_id)?,
+        address: optional(row, 4, |row, at| parsed(row, at, IpAddr::from_str))?,
+        detail: row.get(5)?,
+    })
+}
+
+pub(super) fn session_id(row: &Row<'_>, at: usize) -> rusqlite::Result<SessionId> {
+    row.get(at).map(SessionId::from_bytes)
+}
+
+pub(super) fn instant(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
+    row.get(at).map(Timestamp::from_millis)
+}
+
+pub(super) fn number(row: &Row<'_>, at: usize) -> rusqlite::Result<LogNumber> {
+    row.get(at).map(LogNumber)
+}
+
+pub(super) fn version(row: &Row<'_>, at: usize) -> rusqlite::Result<CredentialVersion> {
+    row.get(at).map(CredentialVersion)
+}
+
+fn optional<T>(
+    row: &Row<'_>,
+    at: usize,
+    read: impl FnOnce(&Row<'_>, usize) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(at)? {
+        rusqlite::types::ValueRef::Null => Ok(None),
+        _ => read(row, at).map(Some),
+    }
+}
+
+/// A state or a cause, by the word that is stored.
+fn word<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+    parsed(row, at, |word| {
+        let word: value::StrDeserializer<'_, value::Error> = word.into_deserializer();
+        T::deserialize(word)
+    })
+}
+
+fn parsed<T, E: Error + Send + Sync + 'static>(
+    row: &Row<'_>,
+    at: usize,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<T> {
+    parse(row.get_ref(at)?.as_str()?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, Box::new(error)))
+}

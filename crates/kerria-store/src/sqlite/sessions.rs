@@ -1,0 +1,308 @@
+//! Sessions.
+
+use async_trait::async_trait;
+use kerria_core::{
+    Cause, Device, LogEvent, LogNumber, Selector, Session, SessionId, SessionPolicy, Standing, Status,
+    StoreError, Timestamp, TokenHash, UserId,
+    audit::{AuditEntry, AuditEvent},
+    session::Method,
+    store::{
+        AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit,
+        Sessions, SignIn,
+    },
+};
+use rusqlite::Connection;
+
+use super::{
+    SqliteStore, audit, ending, log,
+    rows::{self, Ask, select_sessions},
+    writer::Step,
+};
+
+#[async_trait]
+impl Sessions for SqliteStore {
+    async fn open(&self, sign_in: SignIn) -> Result<Opened, StoreError> {
+        self.write(move |step| open(step, &sign_in)).await
+    }
+
+    async fn find(&self, token: &TokenHash) -> Result<Option<Found>, StoreError> {
+        let token = *token;
+        self.read(move |connection| {
+            connection.one(select_sessions!("WHERE s.token_hash = ?1"), [token.as_bytes()], rows::found)
+        })
+        .await
+    }
+
+    async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {
+        self.write(move |step| {
+            for (session, at) in &seen {
+                step.change(
+                    "UPDATE session SET last_seen_at = ?2 WHERE id = ?1 AND last_seen_at < ?2",
+                    (session.as_bytes(), at.as_millis()),
+                )?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn revoke(
+        &self,
+        selector: Selector,
+        cause: Cause,
+        device: Option<Device>,
+        now: Timestamp,
+    ) -> Result<Revoked, StoreError> {
+        self.write(move |step| revoke(step, selector, cause, device.as_ref(), now)).await
+    }
+
+    async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError> {
+        let (old, new) = (*old, *new);
+        self.write(move |step| renew(step, &old, &new, now)).await
+    }
+
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {
+        self.read(move |connection| {
+            connection.all(
+                select_sessions!("WHERE s.user_id = ?1 ORDER BY s.last_seen_at DESC, s.id DESC"),
+                [user.as_bytes()],
+                rows::session_details,
+            )
+        })
+        .await
+    }
+
+    async fn all_sessions(
+        &self,
+        after: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<SessionDetails>, StoreError> {
+        self.read(move |connection| {
+            connection.all(
+                // Every identifier comes after the empty one.
+                select_sessions!("WHERE s.id > coalesce(?1, x'') ORDER BY s.id LIMIT ?2"),
+                (after.as_ref().map(SessionId::as_bytes), limit),
+                rows::session_details,
+            )
+        })
+        .await
+    }
+
+    async fn sweep_sessions(
+        &self,
+        policy: SessionPolicy,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.write(move |step| sweep(step, &policy, now, limit)).await
+    }
+
+    async fn log_after(&self, number: LogNumber, limit: u32) -> Result<LogPage, StoreError> {
+        self.read(move |connection| log::after(connection, number, limit)).await
+    }
+
+    async fn trim_log(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.write(move |step| log::trim(step, before, limit)).await
+    }
+}
+
+fn open(step: &mut Step<'_>, sign_in: &SignIn) -> rusqlite::Result<Opened> {
+    let SignIn { session, user, .. } = sign_in;
+    if !may_sign_in(step, sign_in)? {
+        return Ok(Opened::CredentialsChanged);
+    }
+    let Some(over_limit) = make_room(step, sign_in)? else { return Ok(Opened::LimitReached) };
+    insert(step, session, Some((*user, sign_in.method)))?;
+    step.change(
+        "UPDATE account SET last_sign_in_at = ?2 WHERE id = ?1",
+        (user.as_bytes(), session.now.as_millis()),
+    )?;
+    audit::record(step, &signed_in(sign_in))?;
+    if let Some(replaced) = sign_in.replaces {
+        carry_over(step, replaced, sign_in)?;
+        ending::end(step, Selector::Session { session: replaced }, Cause::Replaced, session.now)?;
+    }
+    for oldest in over_limit {
+        ending::end(step, Selector::Session { session: oldest }, Cause::Limit, session.now)?;
+    }
+    found(step, session.id).map(Opened::Opened)
+}
+
+/// Whether what was verified is still true.
+fn may_sign_in(step: &Step<'_>, sign_in: &SignIn) -> rusqlite::Result<bool> {
+    step.the(
+        "SELECT EXISTS (SELECT 1 FROM account WHERE id = ?1 AND version = ?2 AND status = ?3)",
+        (sign_in.user.as_bytes(), sign_in.version.0, Status::Active.as_str()),
+        |row| row.get(0),
+    )
+}
+
+/// The sessions that have to end so that one more is within the limit. `None` if it is refused.
+fn make_room(step: &Step<'_>, sign_in: &SignIn) -> rusqlite::Result<Option<Vec<SessionId>>> {
+    let Some(SessionLimit { per_user, at_limit }) = sign_in.limit else { return Ok(Some(Vec::new())) };
+    let oldest_first = step.all(
+        select_sessions!("WHERE s.user_id = ?1 ORDER BY s.opened_at, s.id"),
+        [sign_in.user.as_bytes()],
+        rows::session,
+    )?;
+    let counts = |session: &Session| {
+        let active = matches!(sign_in.policy.standing(session, sign_in.session.now), Standing::Active { .. });
+        active && sign_in.replaces != Some(session.id)
+    };
+    let counting: Vec<_> =
+        oldest_first.iter().filter(|session| counts(session)).map(|session| session.id).collect();
+    let too_many = (counting.len() + 1).saturating_sub(per_user.get() as usize);
+    Ok(match at_limit {
+        AtLimit::Refuse if too_many > 0 => None,
+        AtLimit::Refuse | AtLimit::EndOldest => Some(counting.into_iter().take(too_many).collect()),
+    })
+}
+
+/// Moves what may survive a sign-in. Nothing of another user does.
+fn carry_over(step: &Step<'_>, replaced: SessionId, sign_in: &SignIn) -> rusqlite::Result<()> {
+    for key in &sign_in.carry_over {
+        step.change(
+            "UPDATE session_data SET session_id = ?1 WHERE session_id = ?2 AND key = ?3 AND EXISTS ( \
+                 SELECT 1 FROM session WHERE id = ?2 AND (user_id IS NULL OR user_id = ?4))",
+            (sign_in.session.id.as_bytes(), replaced.as_bytes(), key.as_str(), sign_in.user.as_bytes()),
+        )?;
+    }
+    Ok(())
+}
+
+fn signed_in(sign_in: &SignIn) -> AuditEntry {
+    let device = &sign_in.session.device;
+    AuditEntry {
+        at: sign_in.session.now,
+        event: AuditEvent::SignedIn,
+        user: Some(sign_in.user),
+        session: Some(sign_in.session.id),
+        address: Some(device.address),
+        detail: format!("{}, {}", sign_in.method.as_str(), device.in_words()),
+    }
+}
+
+/// Inserts a session, for somebody or for nobody.
+pub(super) fn insert(
+    step: &Step<'_>,
+    session: &NewSession,
+    user: Option<(UserId, Method)>,
+) -> rusqlite::Result<()> {
+    step.change(
+        "INSERT INTO session (id, token_hash, user_id, method, transport, remembered, opened_at, last_seen_at, \
+         authenticated_at, user_agent, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, ?8, ?9)",
+        (
+            session.id.as_bytes(),
+            session.token.as_bytes(),
+            user.as_ref().map(|(user, _)| user.as_bytes()),
+            user.map(|(_, method)| method.as_str()),
+            session.transport.as_str(),
+            session.remembered,
+            session.now.as_millis(),
+            &session.device.user_agent,
+            session.device.address.to_string(),
+        ),
+    )?;
+    Ok(())
+}
+
+/// The session as this step leaves it.
+pub(super) fn found(connection: &Connection, session: SessionId) -> rusqlite::Result<Found> {
+    connection.the(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], rows::found)
+}
+
+fn revoke(
+    step: &mut Step<'_>,
+    selector: Selector,
+    cause: Cause,
+    device: Option<&Device>,
+    now: Timestamp,
+) -> rusqlite::Result<Revoked> {
+    let (user, session) = match selector {
+        Selector::Session { session } => (user_of(step, session)?, Some(session)),
+        Selector::User { user } | Selector::UserExcept { user, .. } => (Some(user), None),
+        Selector::Everyone => (None, None),
+    };
+    let before = log::last_number(step)?;
+    let ended = ending::end(step, selector, cause, now)?;
+    let number = log::last_number(step)?;
+    if number > before {
+        audit::record(
+            step,
+            &AuditEntry {
+                at: now,
+                event: AuditEvent::SessionsEnded,
+                user,
+                session,
+                address: device.map(|device| device.address),
+                detail: format!("{}, {}", cause.as_str(), audit::sessions(ended)),
+            },
+        )?;
+    }
+    Ok(Revoked { ended, number })
+}
+
+fn user_of(step: &Step<'_>, session: SessionId) -> rusqlite::Result<Option<UserId>> {
+    let user = step.one("SELECT user_id FROM session WHERE id = ?1", [session.as_bytes()], |row| {
+        row.get::<_, Option<_>>(0)
+    })?;
+    Ok(user.flatten().map(UserId::from_bytes))
+}
+
+fn renew(step: &mut Step<'_>, old: &TokenHash, new: &TokenHash, now: Timestamp) -> rusqlite::Result<Renewal> {
+    let held = step.one("SELECT id FROM session WHERE token_hash = ?1", [old.as_bytes()], |row| {
+        rows::session_id(row, 0)
+    })?;
+    let Some(session) = held else { return Ok(Renewal::Gone) };
+    give_new_token(step, session, new, now)?;
+    let found = found(step, session)?;
+    audit::record(
+        step,
+        &AuditEntry {
+            at: now,
+            event: AuditEvent::SteppedUp,
+            user: found.session.user,
+            session: Some(session),
+            address: None,
+            detail: String::new(),
+        },
+    )?;
+    Ok(Renewal::Renewed(found))
+}
+
+/// Gives a session a new token because its user has proved who they are. The old one is dead, and checkers hear of it.
+pub(super) fn give_new_token(
+    step: &mut Step<'_>,
+    session: SessionId,
+    token: &TokenHash,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    step.change(
+        "UPDATE session SET token_hash = ?2, authenticated_at = ?3, last_seen_at = max(last_seen_at, ?3) \
+         WHERE id = ?1",
+        (session.as_bytes(), token.as_bytes(), now.as_millis()),
+    )?;
+    step.write_log(Selector::Session { session }, LogEvent::Changed, now)?;
+    Ok(())
+}
+
+/// No entry in the log: what time ends, every checker sees by itself.
+fn sweep(step: &Step<'_>, policy: &SessionPolicy, now: Timestamp, limit: u32) -> rusqlite::Result<u64> {
+    // A session that was last seen, or opened, at this instant or before is over.
+    let (ordinary, remembered) = (policy.ordinary, policy.remembered);
+    let over = step.all(
+        "SELECT id FROM session \
+         WHERE (remembered = 0 AND last_seen_at <= ?1) OR (remembered = 0 AND opened_at <= ?2) \
+            OR (remembered = 1 AND last_seen_at <= ?3) OR (remembered = 1 AND opened_at <= ?4) \
+         LIMIT ?5",
+        (
+            (now - ordinary.idle).as_millis(),
+            (now - ordinary.absolute).as_millis(),
+            (now - remembered.idle).as_millis(),
+            (now - remembered.absolute).as_millis(),
+            limit,
+        ),
+        |row| rows::session_id(row, 0),
+    )?;
+    over.into_iter().map(|session| ending::delete(step, Selector::Session { session })).sum()
+}
