@@ -29,12 +29,18 @@
   };
 
   const say = () => {
-    for (const button of document.querySelectorAll("form button")) button.disabled = true;
-
     document.body.append(document.getElementById("session-ended").content.cloneNode(true));
     const dialog = document.body.lastElementChild;
-    const here = location.pathname + location.search;
-    dialog.querySelector("a").href = `/sign-in?return_to=${encodeURIComponent(here)}`;
+    const signIn = dialog.querySelector("a");
+    signIn.href = `/sign-in?return_to=${encodeURIComponent(location.pathname + location.search)}`;
+
+    // Not `disabled`: Firefox would remember it when the page is loaded again.
+    for (const button of document.querySelectorAll("form button")) button.setAttribute("aria-disabled", "true");
+    document.addEventListener("submit", (event) => {
+      event.preventDefault();
+      signIn.focus();
+    });
+
     // Escape uncovers the page, so that what was typed can be saved; the message stays beside it.
     dialog.addEventListener("close", () => dialog.show(), { once: true });
     dialog.showModal();
@@ -50,7 +56,7 @@
     }
   };
 
-  // Listens until the session is over, the stream breaks or `signal` says stop. Resolves to whether the stream had opened.
+  // Listens until the session is over, the stream breaks or `signal` says stop. Resolves to whether it had opened.
   const listen = (signal) => new Promise((resolve) => {
     const source = new EventSource("/session/events");
     let opened = false;

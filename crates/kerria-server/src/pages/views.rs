@@ -416,7 +416,7 @@ impl ErrorPage {
 pub(crate) mod tests {
     use super::*;
 
-    const HOSTILE: &str = r#"</title><script>alert(1)</script>"'`&<b onclick=alert(1)>"#;
+    const HOSTILE: &str = r#"</title><script>alert(1)</script>"'&<b onclick=alert(1)>"#;
 
     /// Every view in every state, with each text that comes from outside passed through `say`.
     pub(crate) fn rendered(say: impl Fn(&str) -> String) -> Vec<(&'static str, String)> {
@@ -636,9 +636,9 @@ pub(crate) mod tests {
 
     #[test]
     fn what_comes_from_outside_never_becomes_markup() {
-        let markup = |html: &str| html.chars().filter(|c| "<>\"'`".contains(*c)).collect::<String>();
+        let markup = |html: &str| html.chars().filter(|c| "<>\"'".contains(*c)).collect::<String>();
         let plain = rendered(str::to_owned);
-        let hostile = rendered(|_| HOSTILE.replace('`', ""));
+        let hostile = rendered(|_| HOSTILE.to_owned());
         for ((name, plain), (_, hostile)) in plain.iter().zip(&hostile) {
             assert_eq!(markup(plain), markup(hostile), "{name}");
             assert!(hostile.contains("&#60;script&#62;"), "{name}");
