@@ -2,4 +2,5 @@
 
 pub mod app;
 pub mod config;
+pub mod passwords;
 pub mod routes;
