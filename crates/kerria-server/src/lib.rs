@@ -2,5 +2,6 @@
 
 pub mod app;
 pub mod config;
+pub mod metrics;
 pub mod passwords;
 pub mod routes;
