@@ -2,4 +2,7 @@
 
 pub mod app;
 pub mod config;
+pub mod logs;
+pub mod metrics;
+pub mod passwords;
 pub mod routes;

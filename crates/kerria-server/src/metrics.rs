@@ -1,0 +1,452 @@
+//! What is counted and measured, for whoever reads `/metrics`.
+//!
+//! Every label takes its values from a list in this file. What happens on each request is counted with one atomic
+//! addition, without a look-up and without a lock.
+
+use kerria_core::Cause;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets_range},
+    },
+    registry::{Registry, Unit},
+};
+
+/// The media type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything that is counted and measured. One per application.
+pub struct Metrics {
+    registry: Registry,
+    /// Session checks, by what came of them.
+    pub session_checks: SessionChecks,
+    /// Sessions that were looked for in memory and found there.
+    pub cache_hits: Counter,
+    /// Sessions that were looked for in memory and had to be read from the store.
+    pub cache_misses: Counter,
+    /// Sessions in memory.
+    pub cache_entries: Gauge,
+    /// Attempts to sign in, by what came of them.
+    pub sign_ins: SignIns,
+    /// Sessions that were ended, by why.
+    pub sessions_ended: SessionsEnded,
+    /// Seconds from the commit of a revocation to the moment when this process applied it.
+    pub revocation_lag: Histogram,
+    /// Seconds that steps of the store took, by step.
+    pub store_seconds: StoreSeconds,
+    /// Passwords that were turned away because too many waited.
+    pub password_queue_busy: Counter,
+    /// Answers to HTTP requests, by class of status.
+    pub http_requests: HttpRequests,
+    /// Event streams that are open.
+    pub open_streams: Gauge,
+}
+
+impl Metrics {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("kerria");
+        let to = &mut registry;
+        let session_checks = SessionChecks::register(to);
+        let [cache_hits, cache_misses] = counters(
+            to,
+            "session_cache",
+            "Sessions that were looked for in memory",
+            "result",
+            ["hit", "miss"],
+        );
+        let cache_entries = gauge(to, "session_cache_entries", "Sessions that are held in memory");
+        let sign_ins = SignIns::register(to);
+        let sessions_ended = SessionsEnded::register(to);
+        let revocation_lag = Histogram::new(LAG_BUCKETS);
+        to.register_with_unit(
+            "revocation_lag",
+            "Time from the commit of a revocation to the moment when this process applied it",
+            Unit::Seconds,
+            revocation_lag.clone(),
+        );
+        let store_seconds = StoreSeconds::register(to);
+        let password_queue_busy = Counter::default();
+        to.register(
+            "password_queue_busy",
+            "Passwords that were turned away because too many waited to be hashed",
+            password_queue_busy.clone(),
+        );
+        let http_requests = HttpRequests::register(to);
+        let open_streams = gauge(to, "open_streams", "Event streams that are open");
+        Self {
+            registry,
+            session_checks,
+            cache_hits,
+            cache_misses,
+            cache_entries,
+            sign_ins,
+            sessions_ended,
+            revocation_lag,
+            store_seconds,
+            password_queue_busy,
+            http_requests,
+            open_streams,
+        }
+    }
+
+    /// All of it, in the OpenMetrics text format 1.0.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(16 * 1024);
+        encode(&mut text, &self.registry).expect("a string takes any text");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// 10 µs to 5 s.
+const LAG_BUCKETS: [f64; 14] =
+    [1e-5, 2.5e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0];
+
+/// Counters with one label, all of whose values are known.
+fn counters<const N: usize>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: [&'static str; N],
+) -> [Counter; N] {
+    let family = Family::<[(&str, &str); 1], Counter>::default();
+    registry.register(name, help, family.clone());
+    values.map(|value| family.get_or_create_owned(&[(label, value)]))
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+/// Counts session checks by what came of them.
+pub struct SessionChecks {
+    /// A signed-in session.
+    pub active: Counter,
+    /// A session that nobody has signed in to.
+    pub anonymous: Counter,
+    /// A token that this installation never wrote.
+    pub refused_token: Counter,
+    /// A token that no session has.
+    pub unknown: Counter,
+    /// A session that was not used for too long.
+    pub idle: Counter,
+    /// A session past its absolute lifetime.
+    pub expired: Counter,
+    /// A session that was ended.
+    pub revoked: Counter,
+    /// A session used from another place than it is bound to.
+    pub place: Counter,
+}
+
+impl SessionChecks {
+    fn register(registry: &mut Registry) -> Self {
+        let [active, anonymous, refused_token, unknown, idle, expired, revoked, place] = counters(
+            registry,
+            "session_checks",
+            "Checks of a session, by what came of them",
+            "outcome",
+            ["active", "anonymous", "refused_token", "unknown", "idle", "expired", "revoked", "place"],
+        );
+        Self { active, anonymous, refused_token, unknown, idle, expired, revoked, place }
+    }
+}
+
+/// Counts attempts to sign in by what came of them.
+pub struct SignIns {
+    /// A session was opened.
+    pub succeeded: Counter,
+    /// The name or the password was wrong.
+    pub failed: Counter,
+    /// The attempt came too soon after others.
+    pub throttled: Counter,
+    /// The user has as many sessions as they may have.
+    pub limit_reached: Counter,
+}
+
+impl SignIns {
+    fn register(registry: &mut Registry) -> Self {
+        let [succeeded, failed, throttled, limit_reached] = counters(
+            registry,
+            "sign_ins",
+            "Attempts to sign in, by what came of them",
+            "outcome",
+            ["succeeded", "failed", "throttled", "limit_reached"],
+        );
+        Self { succeeded, failed, throttled, limit_reached }
+    }
+}
+
+/// Counts the sessions that were ended by why.
+pub struct SessionsEnded([Counter; CAUSES.len()]);
+
+const CAUSES: [Cause; 8] = [
+    Cause::SignedOut,
+    Cause::EndedByUser,
+    Cause::Replaced,
+    Cause::Limit,
+    Cause::PasswordChanged,
+    Cause::UserDisabled,
+    Cause::UserDeleted,
+    Cause::Operator,
+];
+
+impl SessionsEnded {
+    fn register(registry: &mut Registry) -> Self {
+        let help = "Sessions that were ended, by why";
+        Self(counters(registry, "sessions_ended", help, "cause", CAUSES.map(Cause::as_str)))
+    }
+
+    /// The counter for this cause.
+    #[must_use]
+    pub const fn of(&self, cause: Cause) -> &Counter {
+        &self.0[match cause {
+            Cause::SignedOut => 0,
+            Cause::EndedByUser => 1,
+            Cause::Replaced => 2,
+            Cause::Limit => 3,
+            Cause::PasswordChanged => 4,
+            Cause::UserDisabled => 5,
+            Cause::UserDeleted => 6,
+            Cause::Operator => 7,
+        }]
+    }
+}
+
+/// Measures steps of the store, in seconds.
+pub struct StoreSeconds([Histogram; StoreStep::ALL.len()]);
+
+/// A step of the store that is measured; each stands for the method of that name, or for those alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreStep {
+    /// Opens a session.
+    Open,
+    /// Finds a session by its token.
+    Find,
+    /// Writes when sessions were last used.
+    Touch,
+    /// Ends sessions.
+    Revoke,
+    /// Gives a session a new token.
+    Renew,
+    /// Lists sessions.
+    List,
+    /// Reads or writes session data.
+    Data,
+    /// Reads the revocation log.
+    Log,
+    /// Reads what a user is verified against.
+    Credentials,
+    /// Creates, changes or deletes a user.
+    Account,
+    /// Counts an attempt, or takes it back.
+    Knock,
+    /// Removes what is over.
+    Sweep,
+}
+
+impl StoreStep {
+    const ALL: [Self; 12] = [
+        Self::Open,
+        Self::Find,
+        Self::Touch,
+        Self::Revoke,
+        Self::Renew,
+        Self::List,
+        Self::Data,
+        Self::Log,
+        Self::Credentials,
+        Self::Account,
+        Self::Knock,
+        Self::Sweep,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Find => "find",
+            Self::Touch => "touch",
+            Self::Revoke => "revoke",
+            Self::Renew => "renew",
+            Self::List => "list",
+            Self::Data => "data",
+            Self::Log => "log",
+            Self::Credentials => "credentials",
+            Self::Account => "account",
+            Self::Knock => "knock",
+            Self::Sweep => "sweep",
+        }
+    }
+}
+
+impl StoreSeconds {
+    fn register(registry: &mut Registry) -> Self {
+        let family = Family::<[(&str, &str); 1], Histogram, _>::new_with_constructor(|| {
+            Histogram::new(exponential_buckets_range(2e-5, 2.0, 11))
+        });
+        registry.register_with_unit(
+            "store",
+            "Time that a step of the store took",
+            Unit::Seconds,
+            family.clone(),
+        );
+        Self(StoreStep::ALL.map(|step| family.get_or_create_owned(&[("step", step.as_str())])))
+    }
+
+    /// The histogram for this step.
+    #[must_use]
+    pub const fn of(&self, step: StoreStep) -> &Histogram {
+        &self.0[step as usize]
+    }
+}
+
+/// Counts answers to HTTP requests by class of status.
+pub struct HttpRequests([Counter; 5]);
+
+impl HttpRequests {
+    fn register(registry: &mut Registry) -> Self {
+        let help = "Answers to HTTP requests, by class of status";
+        Self(counters(registry, "http_requests", help, "status", ["1xx", "2xx", "3xx", "4xx", "5xx"]))
+    }
+
+    /// The counter for this status. What is no status counts as an error of the server.
+    #[must_use]
+    pub fn of(&self, status: u16) -> &Counter {
+        let class = usize::from(status / 100).wrapping_sub(1);
+        self.0.get(class).unwrap_or(&self.0[4])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// A sample's name, labels and value.
+    fn sample(line: &str) -> (&str, &str, f64) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.strip_suffix('}').map_or((series, ""), |s| s.split_once('{').unwrap());
+        (name, labels, value.parse().unwrap())
+    }
+
+    /// Reads the OpenMetrics text, and refuses what is not in its form.
+    fn parse(text: &str) -> BTreeMap<String, f64> {
+        let (mut families, mut samples) = (BTreeMap::<&str, BTreeSet<&str>>::new(), BTreeMap::new());
+        let mut family = "";
+        let body = text.strip_suffix("# EOF\n").expect("the text says where it ends");
+        for line in body.lines() {
+            if let Some(description) = line.strip_prefix("# ") {
+                let mut words = description.splitn(3, ' ');
+                let (keyword, name, rest) =
+                    (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+                assert!(["HELP", "TYPE", "UNIT"].contains(&keyword) && !rest.is_empty(), "{line}");
+                assert!(families.entry(name).or_default().insert(keyword), "{line}: said twice");
+                family = name;
+            } else {
+                let (name, labels, value) = sample(line);
+                let suffix = name.strip_prefix(family).unwrap_or_else(|| panic!("{line} is in no family"));
+                assert!(["", "_total", "_sum", "_count", "_bucket"].contains(&suffix), "{line}");
+                assert!(samples.insert(format!("{name}{{{labels}}}"), value).is_none(), "{line}: said twice");
+            }
+        }
+        for (name, described) in families {
+            assert!(described.contains("HELP") && described.contains("TYPE"), "{name}");
+            assert_eq!(name.ends_with("_seconds"), described.contains("UNIT"), "{name}");
+            assert!(name.starts_with("kerria_"), "{name}");
+        }
+        samples
+    }
+
+    #[test]
+    fn everything_is_there_from_the_start() {
+        let samples = parse(&Metrics::new().render());
+        for series in [
+            "kerria_session_checks_total{outcome=\"active\"}",
+            "kerria_session_checks_total{outcome=\"refused_token\"}",
+            "kerria_session_checks_total{outcome=\"place\"}",
+            "kerria_session_cache_total{result=\"hit\"}",
+            "kerria_session_cache_total{result=\"miss\"}",
+            "kerria_session_cache_entries{}",
+            "kerria_sign_ins_total{outcome=\"limit_reached\"}",
+            "kerria_sessions_ended_total{cause=\"password_changed\"}",
+            "kerria_revocation_lag_seconds_count{}",
+            "kerria_revocation_lag_seconds_bucket{le=\"0.00001\"}",
+            "kerria_revocation_lag_seconds_bucket{le=\"5.0\"}",
+            "kerria_store_seconds_count{step=\"find\"}",
+            "kerria_password_queue_busy_total{}",
+            "kerria_http_requests_total{status=\"5xx\"}",
+            "kerria_open_streams{}",
+        ] {
+            assert_eq!(samples.get(series), Some(&0.0), "{series} in {samples:#?}");
+        }
+        assert!(samples.len() < 300, "{} series", samples.len());
+    }
+
+    #[test]
+    fn what_is_counted_is_told_and_adds_no_series() {
+        let metrics = Metrics::new();
+        let before = parse(&metrics.render());
+        metrics.session_checks.active.inc();
+        metrics.session_checks.revoked.inc_by(2);
+        metrics.cache_misses.inc();
+        metrics.cache_entries.set(17);
+        metrics.sign_ins.throttled.inc();
+        metrics.revocation_lag.observe(0.0007);
+        metrics.open_streams.inc();
+        for cause in CAUSES {
+            metrics.sessions_ended.of(cause).inc();
+        }
+        for step in StoreStep::ALL {
+            metrics.store_seconds.of(step).observe(0.003);
+        }
+        for status in [101, 204, 303, 404, 503, 0, 999] {
+            metrics.http_requests.of(status).inc();
+        }
+        let after = parse(&metrics.render());
+        assert!(after.keys().eq(before.keys()));
+        for (series, value) in [
+            ("kerria_session_checks_total{outcome=\"active\"}", 1.0),
+            ("kerria_session_checks_total{outcome=\"revoked\"}", 2.0),
+            ("kerria_session_cache_total{result=\"hit\"}", 0.0),
+            ("kerria_session_cache_total{result=\"miss\"}", 1.0),
+            ("kerria_session_cache_entries{}", 17.0),
+            ("kerria_sign_ins_total{outcome=\"throttled\"}", 1.0),
+            ("kerria_revocation_lag_seconds_bucket{le=\"0.00025\"}", 0.0),
+            ("kerria_revocation_lag_seconds_bucket{le=\"0.001\"}", 1.0),
+            ("kerria_http_requests_total{status=\"4xx\"}", 1.0),
+            ("kerria_http_requests_total{status=\"5xx\"}", 3.0),
+            ("kerria_open_streams{}", 1.0),
+        ] {
+            assert_eq!(after[series], value, "{series}");
+        }
+        for cause in CAUSES {
+            let series = format!("kerria_sessions_ended_total{{cause=\"{}\"}}", cause.as_str());
+            assert_eq!(after[&series], 1.0, "{series}");
+        }
+        for step in StoreStep::ALL {
+            let series = format!("kerria_store_seconds_count{{step=\"{}\"}}", step.as_str());
+            assert_eq!(after[&series], 1.0, "{series}");
+        }
+    }
+
+    #[test]
+    fn two_applications_count_apart() {
+        let (one, other) = (Metrics::new(), Metrics::new());
+        one.sign_ins.failed.inc();
+        assert_eq!((one.sign_ins.failed.get(), other.sign_ins.failed.get()), (1, 0));
+    }
+}
