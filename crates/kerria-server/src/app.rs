@@ -1,13 +1,71 @@
-//! The application: everything that a request needs.
+//! The application: everything that a request needs, once per process.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use crate::config::Config;
+use anyhow::Context;
+use axum::http::HeaderValue;
+use kerria::{
+    Checker, CheckerSettings, FormKey, OwnOrigin, SecretCookie, SessionLayer, SystemClock, SystemEntropy,
+};
+use kerria_core::{
+    Clock, Entropy, Store, StoreError, Token, TokenKey, TokenKind,
+    entropy::random_bytes,
+    store::{InstallationKeys, Invitation},
+};
+use kerria_store::SqliteStore;
+use tokio::{sync::watch, task::JoinHandle};
 
-/// Everything that a request needs, once per process.
+use crate::{config::Config, maintenance, metrics::Metrics, passwords::Passwords};
+
+/// How long the link to the first account is good. A later start prints a new one.
+const FIRST_ACCOUNT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything that a request needs.
 pub struct App {
     /// The configuration.
     pub config: Config,
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Answers whether a session is good.
+    pub checker: Arc<Checker>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Password hashing.
+    pub passwords: Passwords,
+    /// Makes and verifies the tokens of forms.
+    pub form_key: FormKey,
+    /// Tells our own pages from others.
+    pub own_origin: OwnOrigin,
+    /// Holds the session token.
+    pub session_cookie: SecretCookie,
+    /// Marks a device that its user has signed in from.
+    pub device_cookie: SecretCookie,
+    /// The `Content-Security-Policy` of the pages.
+    pub page_policy: HeaderValue,
+    /// What is measured.
+    pub metrics: Metrics,
+    stop: watch::Sender<bool>,
+    background: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where time and randomness come from.
+pub struct Edge {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    }
 }
 
 impl App {
@@ -17,9 +75,144 @@ impl App {
     /// # Errors
     /// A message for the operator that says what to do.
     pub async fn open(config: Config) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self { config }))
+        Self::open_at(config, Edge::default()).await
+    }
+
+    /// The same, with time and randomness from `edge`.
+    ///
+    /// # Errors
+    /// A message for the operator that says what to do.
+    pub async fn open_at(config: Config, edge: Edge) -> anyhow::Result<Arc<Self>> {
+        create_private_folder(&config.data_dir).with_context(|| {
+            format!("cannot create the folder {} (setting data_dir)", config.data_dir.display())
+        })?;
+        let path = database_path(&config.data_dir);
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path)?);
+        Self::over(config, store, edge).await
+    }
+
+    /// The application over a store that is open already.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn over(config: Config, store: Arc<dyn Store>, edge: Edge) -> anyhow::Result<Arc<Self>> {
+        let fresh =
+            InstallationKeys { token: random_bytes(&*edge.entropy), form: random_bytes(&*edge.entropy) };
+        let keys = store.installation_keys(fresh).await?;
+        let settings = CheckerSettings {
+            policy: config.session.policy,
+            binding: config.session.binding,
+            cache_entries: config.session.cache_entries,
+        };
+        let checker = Checker::start(Arc::clone(&store), TokenKey::from_bytes(keys.token), settings).await?;
+        let app = Arc::new(Self {
+            passwords: Passwords::start(config.password.clone(), Arc::clone(&edge.entropy)),
+            form_key: FormKey::from_bytes(&keys.form),
+            own_origin: OwnOrigin::new(&config.public_url),
+            session_cookie: SecretCookie::new("kerria", &config.public_url),
+            device_cookie: SecretCookie::new("kerria-device", &config.public_url),
+            page_policy: page_policy(&config),
+            metrics: Metrics::new(),
+            stop: watch::channel(false).0,
+            background: tokio::sync::Mutex::default(),
+            clock: edge.clock,
+            entropy: edge.entropy,
+            config,
+            store,
+            checker,
+        });
+        let task = tokio::spawn(maintenance::run(Arc::clone(&app), app.stop.subscribe()));
+        *app.background.lock().await = Some(task);
+        Ok(app)
     }
 
     /// Writes what is still to be written and stops what works in the background.
-    pub async fn close(self: Arc<Self>) {}
+    pub async fn close(&self) {
+        self.begin_stop();
+        if let Some(task) = self.background.lock().await.take() {
+            drop(task.await);
+        }
+        if let Err(error) = self.checker.flush(self.clock.now()).await {
+            crate::problem::log_store_error(&error);
+        }
+    }
+
+    /// Tells everything that waits (open event streams, background work) that the server is about to stop.
+    pub fn begin_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Completes when the server is about to stop.
+    pub async fn stopping(&self) {
+        maintenance::stopped(&mut self.stop.subscribe()).await;
+    }
+
+    /// The layer that checks the session of every request.
+    pub fn session_layer(&self) -> SessionLayer {
+        SessionLayer::new(Arc::clone(&self.checker), Arc::clone(&self.clock), self.session_cookie.clone())
+    }
+
+    /// A one-time link that creates the first account, if there is no account yet. Older such links stop working.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn first_account_link(&self) -> Result<Option<String>, StoreError> {
+        if self.store.has_users().await? {
+            return Ok(None);
+        }
+        self.store.withdraw_first_account_invitations().await?;
+        self.invite(FIRST_ACCOUNT_LIFETIME, true).await.map(|(link, _)| Some(link))
+    }
+
+    /// A new invitation: the link, and when it is over.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn invite(
+        &self,
+        lifetime: Duration,
+        first_account: bool,
+    ) -> Result<(String, kerria_core::Timestamp), StoreError> {
+        let now = self.clock.now();
+        let token = Token::random(TokenKind::Invitation, &*self.entropy);
+        let expires_at = now + lifetime;
+        self.store.invite(&token.hash(), Invitation { expires_at, first_account }, now).await?;
+        let mut link = self.config.public_url.clone();
+        link.set_path("/join");
+        link.query_pairs_mut().append_pair("invitation", token.write(self.checker.key()).expose());
+        Ok((link.into(), expires_at))
+    }
+}
+
+/// The database file in a data folder.
+pub fn database_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("kerria.db")
+}
+
+/// The control socket in a data folder.
+pub fn control_socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("kerria.sock")
+}
+
+fn create_private_folder(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Nothing but our own style sheet, script and mark. Forms go to us, and from there to the origins that a sign-in may
+/// return to (browsers apply `form-action` to the redirect, too).
+fn page_policy(config: &Config) -> HeaderValue {
+    let targets: String = config
+        .return_to_origins
+        .iter()
+        .map(|url| format!(" {}", url.origin().ascii_serialization()))
+        .collect();
+    let policy = format!(
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+         form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
+    );
+    HeaderValue::from_str(&policy).expect("an origin is plain ASCII")
 }

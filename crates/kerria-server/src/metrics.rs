@@ -3,6 +3,9 @@
 //! Every label takes its values from a list in this file. What happens on each request is counted with one atomic
 //! addition, without a look-up and without a lock.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use kerria::{CheckCounters, Checker, Refusal};
 use kerria_core::Cause;
 use prometheus_client::{
     encoding::text::encode,
@@ -21,14 +24,11 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Everything that is counted and measured. One per application.
 pub struct Metrics {
     registry: Registry,
-    /// Session checks, by what came of them.
-    pub session_checks: SessionChecks,
-    /// Sessions that were looked for in memory and found there.
-    pub cache_hits: Counter,
-    /// Sessions that were looked for in memory and had to be read from the store.
-    pub cache_misses: Counter,
-    /// Sessions in memory.
-    pub cache_entries: Gauge,
+    session_checks: SessionChecks,
+    cache_hits: Counter,
+    cache_misses: Counter,
+    cache_entries: Gauge,
+    moved: Counter,
     /// Attempts to sign in, by what came of them.
     pub sign_ins: SignIns,
     /// Sessions that were ended, by why.
@@ -60,6 +60,12 @@ impl Metrics {
             ["hit", "miss"],
         );
         let cache_entries = gauge(to, "session_cache_entries", "Sessions that are held in memory");
+        let moved = Counter::default();
+        to.register(
+            "sessions_moved",
+            "Sessions that were used from another browser or network",
+            moved.clone(),
+        );
         let sign_ins = SignIns::register(to);
         let sessions_ended = SessionsEnded::register(to);
         let revocation_lag = Histogram::new(LAG_BUCKETS);
@@ -84,6 +90,7 @@ impl Metrics {
             cache_hits,
             cache_misses,
             cache_entries,
+            moved,
             sign_ins,
             sessions_ended,
             revocation_lag,
@@ -96,7 +103,17 @@ impl Metrics {
 
     /// All of it, in the OpenMetrics text format 1.0.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub fn render(&self, checker: &Checker) -> String {
+        let counts = checker.counters();
+        self.session_checks.show(counts);
+        show(&self.cache_hits, &counts.hits);
+        show(&self.cache_misses, &counts.misses);
+        show(&self.moved, &counts.moved);
+        self.cache_entries.set(i64::try_from(checker.cached()).unwrap_or(i64::MAX));
+        self.text()
+    }
+
+    fn text(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
         encode(&mut text, &self.registry).expect("a string takes any text");
         text
@@ -132,37 +149,38 @@ fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
     gauge
 }
 
-/// Counts session checks by what came of them.
-pub struct SessionChecks {
-    /// A signed-in session.
-    pub active: Counter,
-    /// A session that nobody has signed in to.
-    pub anonymous: Counter,
-    /// A token that this installation never wrote.
-    pub refused_token: Counter,
-    /// A token that no session has.
-    pub unknown: Counter,
-    /// A session that was not used for too long.
-    pub idle: Counter,
-    /// A session past its absolute lifetime.
-    pub expired: Counter,
-    /// A session that was ended.
-    pub revoked: Counter,
-    /// A session used from another place than it is bound to.
-    pub place: Counter,
+/// Session checks by what came of them. The checker counts; this shows its counts.
+struct SessionChecks {
+    good: Counter,
+    refused: [Counter; Refusal::ALL.len()],
 }
 
 impl SessionChecks {
     fn register(registry: &mut Registry) -> Self {
-        let [active, anonymous, refused_token, unknown, idle, expired, revoked, place] = counters(
+        let help = "Checks of a session token, by what came of them";
+        let outcomes = Refusal::ALL.map(Refusal::as_str);
+        let [good] = counters(registry, "session_checks", help, "outcome", ["good"]);
+        let refused = counters(
             registry,
-            "session_checks",
-            "Checks of a session, by what came of them",
-            "outcome",
-            ["active", "anonymous", "refused_token", "unknown", "idle", "expired", "revoked", "place"],
+            "session_checks_refused",
+            "Session tokens that were refused, by why",
+            "reason",
+            outcomes,
         );
-        Self { active, anonymous, refused_token, unknown, idle, expired, revoked, place }
+        Self { good, refused }
     }
+
+    fn show(&self, counts: &CheckCounters) {
+        show(&self.good, &counts.good);
+        for (shown, count) in self.refused.iter().zip(&counts.refused) {
+            show(shown, count);
+        }
+    }
+}
+
+/// Has `shown` say what was counted elsewhere.
+fn show(shown: &Counter, counted: &AtomicU64) {
+    shown.inner().store(counted.load(Relaxed), Relaxed);
 }
 
 /// Counts attempts to sign in by what came of them.
@@ -229,65 +247,22 @@ impl SessionsEnded {
 /// Measures steps of the store, in seconds.
 pub struct StoreSeconds([Histogram; StoreStep::ALL.len()]);
 
-/// A step of the store that is measured; each stands for the method of that name, or for those alike.
+/// What a store is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreStep {
-    /// Opens a session.
-    Open,
-    /// Finds a session by its token.
-    Find,
-    /// Writes when sessions were last used.
-    Touch,
-    /// Ends sessions.
-    Revoke,
-    /// Gives a session a new token.
-    Renew,
-    /// Lists sessions.
-    List,
-    /// Reads or writes session data.
-    Data,
-    /// Reads the revocation log.
-    Log,
-    /// Reads what a user is verified against.
-    Credentials,
-    /// Creates, changes or deletes a user.
-    Account,
-    /// Counts an attempt, or takes it back.
-    Knock,
-    /// Removes what is over.
-    Sweep,
+    /// To read.
+    Read,
+    /// To change something, durably.
+    Write,
 }
 
 impl StoreStep {
-    const ALL: [Self; 12] = [
-        Self::Open,
-        Self::Find,
-        Self::Touch,
-        Self::Revoke,
-        Self::Renew,
-        Self::List,
-        Self::Data,
-        Self::Log,
-        Self::Credentials,
-        Self::Account,
-        Self::Knock,
-        Self::Sweep,
-    ];
+    const ALL: [Self; 2] = [Self::Read, Self::Write];
 
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Open => "open",
-            Self::Find => "find",
-            Self::Touch => "touch",
-            Self::Revoke => "revoke",
-            Self::Renew => "renew",
-            Self::List => "list",
-            Self::Data => "data",
-            Self::Log => "log",
-            Self::Credentials => "credentials",
-            Self::Account => "account",
-            Self::Knock => "knock",
-            Self::Sweep => "sweep",
+            Self::Read => "read",
+            Self::Write => "write",
         }
     }
 }
@@ -373,11 +348,11 @@ mod tests {
 
     #[test]
     fn everything_is_there_from_the_start() {
-        let samples = parse(&Metrics::new().render());
+        let samples = parse(&Metrics::new().text());
         for series in [
-            "kerria_session_checks_total{outcome=\"active\"}",
-            "kerria_session_checks_total{outcome=\"refused_token\"}",
-            "kerria_session_checks_total{outcome=\"place\"}",
+            "kerria_session_checks_total{outcome=\"good\"}",
+            "kerria_session_checks_refused_total{reason=\"no_token\"}",
+            "kerria_session_checks_refused_total{reason=\"moved\"}",
             "kerria_session_cache_total{result=\"hit\"}",
             "kerria_session_cache_total{result=\"miss\"}",
             "kerria_session_cache_entries{}",
@@ -386,7 +361,7 @@ mod tests {
             "kerria_revocation_lag_seconds_count{}",
             "kerria_revocation_lag_seconds_bucket{le=\"0.00001\"}",
             "kerria_revocation_lag_seconds_bucket{le=\"5.0\"}",
-            "kerria_store_seconds_count{step=\"find\"}",
+            "kerria_store_seconds_count{step=\"read\"}",
             "kerria_password_queue_busy_total{}",
             "kerria_http_requests_total{status=\"5xx\"}",
             "kerria_open_streams{}",
@@ -399,9 +374,11 @@ mod tests {
     #[test]
     fn what_is_counted_is_told_and_adds_no_series() {
         let metrics = Metrics::new();
-        let before = parse(&metrics.render());
-        metrics.session_checks.active.inc();
-        metrics.session_checks.revoked.inc_by(2);
+        let before = parse(&metrics.text());
+        let counts = CheckCounters::default();
+        counts.good.store(1, Relaxed);
+        counts.refused[Refusal::Revoked as usize].store(2, Relaxed);
+        metrics.session_checks.show(&counts);
         metrics.cache_misses.inc();
         metrics.cache_entries.set(17);
         metrics.sign_ins.throttled.inc();
@@ -416,11 +393,11 @@ mod tests {
         for status in [101, 204, 303, 404, 503, 0, 999] {
             metrics.http_requests.of(status).inc();
         }
-        let after = parse(&metrics.render());
+        let after = parse(&metrics.text());
         assert!(after.keys().eq(before.keys()));
         for (series, value) in [
-            ("kerria_session_checks_total{outcome=\"active\"}", 1.0),
-            ("kerria_session_checks_total{outcome=\"revoked\"}", 2.0),
+            ("kerria_session_checks_total{outcome=\"good\"}", 1.0),
+            ("kerria_session_checks_refused_total{reason=\"revoked\"}", 2.0),
             ("kerria_session_cache_total{result=\"hit\"}", 0.0),
             ("kerria_session_cache_total{result=\"miss\"}", 1.0),
             ("kerria_session_cache_entries{}", 17.0),

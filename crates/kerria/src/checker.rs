@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
     },
     time::Duration,
@@ -183,7 +183,8 @@ impl Checker {
             watched: Mutex::default(),
             counters: CheckCounters::default(),
         });
-        let head = store.follow(Arc::clone(&checker) as Arc<dyn Follower>).await?;
+        let follower: Weak<dyn Follower> = Arc::downgrade(&checker) as _;
+        let head = store.follow(follower).await?;
         checker.start_at(head);
         Ok(checker)
     }

@@ -13,7 +13,7 @@ mod doors;
 mod session_data;
 mod sessions;
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Weak};
 
 use async_trait::async_trait;
 
@@ -49,8 +49,9 @@ pub trait Store: Sessions + SessionData + Accounts + Doors {
 
     /// Lets `follower` apply every entry of the revocation log that is written from now on, and returns the number of
     /// the last one before. The follower is called in the order of the numbers, after the commit, and before the step
-    /// that wrote the entry is answered.
-    async fn follow(&self, follower: Arc<dyn Follower>) -> Result<LogNumber, StoreError>;
+    /// that wrote the entry is answered. The store does not keep the follower alive: one that is gone is no longer
+    /// called.
+    async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError>;
 
     /// Whether the store answers and can be written to.
     async fn check_health(&self) -> Result<(), StoreError>;

@@ -1,10 +1,41 @@
 //! The configuration: what an operator can set, and what holds otherwise.
+//!
+//! Every setting is one row of the [table]. The file, the environment, the command line, the sample file and the
+//! reference all come from it.
+
+mod blank;
+mod checks;
+mod duration;
+pub(crate) mod explain;
+mod file;
+mod kind;
+mod origin;
+mod problem;
+mod sources;
+mod suggest;
+mod survey;
+mod table;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use kerria_core::{DataKey, DataLimits, Secret, SessionPolicy, store::SessionLimit, throttle::ThrottleRule};
 use url::Url;
+
+pub(crate) use checks::is_insecure;
+pub(crate) use duration::write as write_duration;
+pub(crate) use origin::is_loopback;
+pub use problem::{Problem, Problems};
+pub use sources::{Flag, Place, Sources};
+pub use survey::Survey;
+
+/// Puts the configuration together: defaults, over them the file, over it the environment, over it the command line.
+///
+/// # Errors
+/// Everything that is wrong, at once, each with where it is written and what to do.
+pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    Survey::of(sources).into_config()
+}
 
 /// Everything that can be configured, checked and ready for use.
 #[derive(Clone, Debug)]
@@ -127,3 +158,6 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+#[cfg(test)]
+mod tests;

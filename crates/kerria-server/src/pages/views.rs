@@ -298,6 +298,32 @@ impl Link {
 }
 
 impl ErrorPage {
+    /// 400: a field is missing, or what was sent is no form.
+    #[must_use]
+    pub fn malformed_form(layout: Layout) -> Self {
+        Self::new(
+            layout,
+            400,
+            "Something is missing",
+            "What arrived is not a complete form. Nothing was changed.",
+        )
+        .advise("Open the page again and fill the form in once more.")
+        .link("/", "Go to the start page")
+    }
+
+    /// 403: an account is created with an invitation only.
+    #[must_use]
+    pub fn not_invited(layout: Layout) -> Self {
+        Self::new(
+            layout,
+            403,
+            "You need an invitation",
+            "Accounts are created with a link that works once and for a limited time. This one is missing, was used, or is over.",
+        )
+        .advise("Ask whoever runs this site for a new one.")
+        .link("/sign-in", "Sign in instead")
+    }
+
     /// 403: the form was sent by another site.
     #[must_use]
     pub fn cross_site(layout: Layout) -> Self {

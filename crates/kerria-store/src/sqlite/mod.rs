@@ -22,7 +22,7 @@ mod sessions;
 mod tests;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Weak, time::Duration};
 
 use async_trait::async_trait;
 use kerria_core::{
@@ -138,7 +138,7 @@ impl Store for SqliteStore {
         self.read(move |connection| audit::latest(connection, user, limit)).await
     }
 
-    async fn follow(&self, follower: Arc<dyn Follower>) -> Result<LogNumber, StoreError> {
+    async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError> {
         in_time(self.writer.follow(follower)?).await
     }
 

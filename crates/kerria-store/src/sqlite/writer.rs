@@ -7,7 +7,7 @@ use std::{
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Weak,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -41,7 +41,7 @@ pub(super) struct Writer {
 
 enum Task {
     Step(Box<dyn Job>),
-    Follow(Asked<Arc<dyn Follower>, LogNumber>),
+    Follow(Asked<Weak<dyn Follower>, LogNumber>),
 }
 
 /// A step that waits to be run, and then to be answered.
@@ -87,7 +87,7 @@ impl Writer {
         Ok(answer)
     }
 
-    pub(super) fn follow(&self, follower: Arc<dyn Follower>) -> Result<Answer<LogNumber>, StoreError> {
+    pub(super) fn follow(&self, follower: Weak<dyn Follower>) -> Result<Answer<LogNumber>, StoreError> {
         let (asked, answer) = Asked::new(follower);
         self.enqueue(Task::Follow(asked))?;
         Ok(answer)
@@ -111,7 +111,7 @@ impl Drop for Writer {
 /// A follower that panicked has not applied what was committed, so nothing may be answered any more: the panic ends
 /// the thread, and every caller is told that the store does not answer.
 fn write(mut connection: Connection, waiting: &Receiver<Task>) {
-    let mut followers: Vec<Arc<dyn Follower>> = Vec::new();
+    let mut followers: Vec<Weak<dyn Follower>> = Vec::new();
     while let Ok(first) = waiting.recv() {
         let (mut steps, mut follow) = (Vec::new(), Vec::new());
         for task in std::iter::once(first).chain(waiting.try_iter().take(BATCH - 1)) {
@@ -136,7 +136,7 @@ fn write(mut connection: Connection, waiting: &Receiver<Task>) {
 fn commit_together(
     connection: &mut Connection,
     mut steps: Vec<Box<dyn Job>>,
-    followers: &[Arc<dyn Follower>],
+    followers: &[Weak<dyn Follower>],
 ) {
     if steps.is_empty() {
         return;
@@ -144,7 +144,7 @@ fn commit_together(
     match commit(connection, &mut steps) {
         Ok(entries) => {
             if !entries.is_empty() {
-                followers.iter().for_each(|follower| follower.apply(&entries));
+                followers.iter().filter_map(Weak::upgrade).for_each(|follower| follower.apply(&entries));
             }
             steps.into_iter().for_each(Job::answer);
         }

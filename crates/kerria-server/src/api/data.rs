@@ -1,0 +1,151 @@
+//! Session data: a cart, the last form.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use kerria::CurrentSession;
+use kerria_core::{
+    DataKey, DataRefused, Device, SessionId, Token, TokenKind, Transport,
+    store::{DataOwner, DataWrite, NewSession},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    api::extract::{AnySession, Body, InPath},
+    app::App,
+    client::From,
+    login::deliver,
+    problem::Problem,
+};
+
+/// `GET /api/v1/session/data/{key}`: the value.
+pub async fn get(
+    State(app): State<Arc<App>>,
+    AnySession(checked): AnySession,
+    InPath(key): InPath<String>,
+) -> Result<Response, Problem> {
+    let key = parse_key(&key)?;
+    match app.store.data(checked.session.id, &key).await? {
+        Some(json) => Ok(raw_json(StatusCode::OK, json)),
+        None => Err(no_value(&key)),
+    }
+}
+
+/// `PUT /api/v1/session/data/{key}`: writes a value. A visitor without a session gets one, with nobody signed in.
+pub async fn put(
+    State(app): State<Arc<App>>,
+    current: CurrentSession,
+    From(device): From,
+    InPath(key): InPath<String>,
+    Body(value): Body<Value>,
+) -> Result<Response, Problem> {
+    let key = parse_key(&key)?;
+    let (owner, token) = owner(&app, &current, device)?;
+    let written = app.store.put_data(owner, &key, value.to_string(), app.config.session.data).await?;
+    answer(&app, &current, token.as_ref(), written)
+}
+
+/// A step up or down.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Increment {
+    increment: i64,
+}
+
+/// `POST /api/v1/session/data/{key}`: adds to a whole number and answers the sum.
+pub async fn increment(
+    State(app): State<Arc<App>>,
+    current: CurrentSession,
+    From(device): From,
+    InPath(key): InPath<String>,
+    Body(Increment { increment }): Body<Increment>,
+) -> Result<Response, Problem> {
+    let key = parse_key(&key)?;
+    let (owner, token) = owner(&app, &current, device)?;
+    let written = app.store.increment_data(owner, &key, increment, app.config.session.data).await?;
+    answer(&app, &current, token.as_ref(), written)
+}
+
+/// `DELETE /api/v1/session/data/{key}`: removes the value.
+pub async fn remove(
+    State(app): State<Arc<App>>,
+    AnySession(checked): AnySession,
+    InPath(key): InPath<String>,
+) -> Result<StatusCode, Problem> {
+    let key = parse_key(&key)?;
+    if app.store.remove_data(checked.session.id, &key).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(no_value(&key))
+    }
+}
+
+/// Whose data it is: the session of the request, or a visitor's to be opened with this token. A token that was presented
+/// and is not good is never taken up.
+fn owner(app: &App, current: &CurrentSession, device: Device) -> Result<(DataOwner, Option<Token>), Problem> {
+    if let kerria::SessionState::Unknown(error) = current.state() {
+        return Err(error.into());
+    }
+    if let Some(checked) = current.checked() {
+        return Ok((DataOwner::Session(checked.session.id), None));
+    }
+    let token = Token::random(TokenKind::Session, &*app.entropy);
+    let now = app.clock.now();
+    let session = NewSession {
+        id: SessionId::new(now, &*app.entropy),
+        token: token.hash(),
+        transport: Transport::Cookie,
+        remembered: false,
+        device,
+        now,
+    };
+    Ok((DataOwner::Visitor(session), Some(token)))
+}
+
+fn answer(
+    app: &App,
+    current: &CurrentSession,
+    token: Option<&Token>,
+    written: DataWrite,
+) -> Result<Response, Problem> {
+    match written {
+        DataWrite::Written { json, opened } => {
+            if let (Some(found), Some(token)) = (opened, token) {
+                deliver(app, token, found, current);
+            }
+            Ok(raw_json(StatusCode::OK, json))
+        }
+        DataWrite::Refused(refused) => Err(refused.into()),
+        DataWrite::Gone => Err(Problem::not_signed_in()),
+    }
+}
+
+fn parse_key(key: &str) -> Result<DataKey, Problem> {
+    DataKey::parse(key).map_err(Problem::from)
+}
+
+fn no_value(key: &DataKey) -> Problem {
+    Problem::not_found(format!("The session holds nothing under the key {key}."))
+}
+
+fn raw_json(status: StatusCode, json: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], json).into_response()
+}
+
+impl std::convert::From<DataRefused> for Problem {
+    fn from(refused: DataRefused) -> Self {
+        let (status, kind) = match refused {
+            DataRefused::Key => (StatusCode::UNPROCESSABLE_ENTITY, "data-key"),
+            DataRefused::ValueTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "data-value-too-large"),
+            DataRefused::TooManyKeys { .. } => (StatusCode::CONFLICT, "data-too-many-keys"),
+            DataRefused::Full { .. } => (StatusCode::CONFLICT, "data-full"),
+            DataRefused::NotANumber => (StatusCode::CONFLICT, "data-not-a-number"),
+        };
+        Self::new(status, kind, "The session data was not written", refused.to_string())
+    }
+}

@@ -1,0 +1,135 @@
+//! What API handlers ask for, and the problems that answer when it is not there.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{
+        FromRequest, FromRequestParts, Path, Query, Request,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
+    },
+    http::{StatusCode, request::Parts},
+};
+use kerria::{Checked, CurrentSession, SessionState};
+use kerria_core::{SessionId, UserId};
+use serde::de::DeserializeOwned;
+
+use crate::{app::App, login::step_up::is_fresh, problem::Problem};
+
+/// A good session, a user's or an anonymous one.
+pub struct AnySession(pub Checked);
+
+/// The signed-in user of a request.
+pub struct ApiUser {
+    /// Who.
+    pub user: UserId,
+    /// Their session.
+    pub checked: Checked,
+    /// The request's session, to change its cookie.
+    pub current: CurrentSession,
+}
+
+/// The signed-in user of a request, who has proved recently who they are.
+pub struct FreshUser(pub ApiUser);
+
+/// A JSON body.
+pub struct Body<T>(pub T);
+
+/// A value in the path.
+pub struct InPath<T>(pub T);
+
+/// The query string.
+pub struct InQuery<T>(pub T);
+
+/// What is known of the session, or the problem that it could not be found out.
+pub async fn current(parts: &mut Parts) -> Result<CurrentSession, Problem> {
+    let Ok(current) = CurrentSession::from_request_parts(parts, &()).await;
+    match current.state() {
+        SessionState::Unknown(error) => Err(error.into()),
+        _ => Ok(current),
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for AnySession {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let current = current(parts).await?;
+        current.checked().cloned().map(Self).ok_or_else(Problem::not_signed_in)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for ApiUser {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let current = current(parts).await?;
+        let checked = current.checked().cloned().ok_or_else(Problem::not_signed_in)?;
+        let user = checked.session.user.ok_or_else(Problem::not_signed_in)?;
+        Ok(Self { user, checked, current })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for FreshUser {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let user = ApiUser::from_request_parts(parts, app).await?;
+        if is_fresh(app, &user.checked, user.current.now()) {
+            Ok(Self(user))
+        } else {
+            Err(Problem::not_fresh())
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Json::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(JsonRejection::MissingJsonContentType(_)) => Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not-json",
+                "The body is not JSON",
+                "Send JSON, with the header Content-Type: application/json.",
+            )),
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The body is too large",
+                "Send less in one request.",
+            )),
+            Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
+        path.map(|Path(value)| Self(value)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
+        query.map(|Query(value)| Self(value)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+    }
+}
+
+/// The handle in a path, if it is one. One that cannot be one is like one that does not exist.
+pub fn handle(text: &str) -> Result<SessionId, Problem> {
+    text.parse().map_err(|_| no_such_session())
+}
+
+/// There is no such session, or it is somebody else's.
+pub fn no_such_session() -> Problem {
+    Problem::not_found("None of your sessions has this handle. It may have ended already.")
+}

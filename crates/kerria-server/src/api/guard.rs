@@ -1,0 +1,62 @@
+//! What stands before the handlers of the API: protection against cross-site requests, and the operator's credential.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::Response,
+};
+use kerria::{CurrentSession, OriginVerdict};
+use subtle::ConstantTimeEq;
+
+use crate::{app::App, problem::Problem};
+
+/// Refuses requests that change something and may come from somebody else's page.
+///
+/// A session that the browser attaches by itself needs more than silence: either the browser says that the request is from
+/// our own pages, or the request presents the session's token in `X-CSRF-Token`. A token that is presented has to be right.
+pub async fn own_pages_only(
+    State(app): State<Arc<App>>,
+    current: CurrentSession,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let verdict = app.own_origin.judge(request.method(), request.headers());
+    if verdict == OriginVerdict::Foreign {
+        return Err(Problem::foreign("The browser says that another site's page sent it."));
+    }
+    let by_cookie = current.checked().filter(|_| current.is_by_cookie());
+    let presented = request.headers().get("x-csrf-token").map(|token| token.to_str().unwrap_or_default());
+    match (by_cookie, presented) {
+        (Some(checked), Some(token)) if !app.form_key.verify(checked.session.id, token) => {
+            Err(Problem::foreign("The token in X-CSRF-Token is not the one of this session."))
+        }
+        (Some(_), None) if verdict == OriginVerdict::Unknown => Err(Problem::foreign(
+            "Send the token from GET /api/v1/session/csrf-token in the header X-CSRF-Token, or use a bearer token.",
+        )),
+        _ => Ok(next.run(request).await),
+    }
+}
+
+/// Lets only the operator through.
+pub async fn operators_only(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let expected = app.config.operator_token.as_ref().map(|token| token.expose().as_bytes());
+    match (expected, bearer(request.headers())) {
+        (Some(expected), Some(presented)) if bool::from(presented.ct_eq(expected)) => {
+            Ok(next.run(request).await)
+        }
+        _ => Err(Problem::not_an_operator()),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+}

@@ -1,0 +1,28 @@
+//! The JSON API under `/api/v1`.
+
+pub mod account;
+pub mod data;
+pub mod extract;
+pub mod guard;
+pub mod login;
+pub mod openapi;
+pub mod operator;
+pub mod session;
+pub mod shapes;
+
+use kerria_core::Timestamp;
+
+use crate::{app::App, login::Failure, problem::Problem};
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Store(error) => error.into(),
+            Failure::Busy => Self::unavailable(),
+        }
+    }
+}
+
+fn throttled(app: &App, retry_at: Timestamp) -> Problem {
+    Problem::too_many_attempts(retry_at, app.clock.now())
+}

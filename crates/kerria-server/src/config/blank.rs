@@ -1,0 +1,60 @@
+//! A configuration before anything was put into it. Every field is replaced by its setting, or by the default.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use kerria_core::{DataLimits, SessionPolicy, throttle::ThrottleRule};
+use url::Url;
+
+use super::{Config, LogFormat, LogSettings, PasswordSettings, SessionSettings, SignUp, ThrottleSettings};
+
+const NO_RULE: ThrottleRule = ThrottleRule {
+    free: 0,
+    delay: Duration::ZERO,
+    longest: Duration::ZERO,
+    closes_after: 0,
+    forget_after: Duration::ZERO,
+};
+
+pub(super) fn config() -> Config {
+    Config {
+        data_dir: PathBuf::new(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        public_url: Url::parse("http://localhost").expect("this is a URL"),
+        allow_insecure_http: false,
+        trusted_proxies: Vec::new(),
+        site_name: String::new(),
+        sign_up: SignUp::Closed,
+        return_to_origins: Vec::new(),
+        invitation_lifetime: Duration::ZERO,
+        session: SessionSettings {
+            policy: SessionPolicy::default(),
+            fresh_for: Duration::ZERO,
+            limit: None,
+            carry_over: Vec::new(),
+            data: DataLimits::default(),
+            last_seen_precision: Duration::ZERO,
+            binding: kerria::Binding::default(),
+            cache_entries: 0,
+            log_retention: Duration::ZERO,
+        },
+        password: PasswordSettings {
+            min_length: 0,
+            memory_kib: 0,
+            iterations: 0,
+            lanes: 0,
+            workers: 0,
+            queue: 0,
+        },
+        throttle: ThrottleSettings { account: NO_RULE, network: NO_RULE, device: NO_RULE },
+        log: LogSettings { format: LogFormat::Text, filter: String::new() },
+        operator_token: None,
+        request_timeout: Duration::ZERO,
+        header_timeout: Duration::ZERO,
+        max_connections: 0,
+        shutdown_grace: Duration::ZERO,
+    }
+}

@@ -1,0 +1,139 @@
+//! What must hold between settings.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::{Config, origin, sources::Place, survey::Survey};
+
+/// A rule between settings.
+pub(super) struct Rule {
+    /// The settings it is about. It is skipped if one of them could not be read, and reported at the first one that was
+    /// set.
+    pub(super) keys: &'static [&'static str],
+    /// Whether it is broken.
+    pub(super) is_broken: fn(&Survey, &Config) -> bool,
+    /// What is wrong and what to do, for these keys.
+    pub(super) message: fn(&Survey, &[&str]) -> String,
+}
+
+pub(super) static RULES: &[Rule] = &[
+    Rule {
+        keys: &["public_url", "allow_insecure_http"],
+        is_broken: |_, c| !c.allow_insecure_http && is_insecure(&c.public_url),
+        message: |s, _| {
+            format!(
+                "with {} everyone on the way could read passwords and cookies. Put TLS in front (a reverse proxy) and \
+                 set public_url to https://…, or set allow_insecure_http = true in a network that you trust",
+                s.text("public_url")
+            )
+        },
+    },
+    Rule {
+        keys: &["operator.token", "operator.token_file"],
+        is_broken: |s, _| s.is_set("operator.token") && s.is_set("operator.token_file"),
+        message: |s, _| {
+            format!(
+                "operator.token is set in {} and operator.token_file in {}: remove one of them",
+                s.place("operator.token"),
+                s.place("operator.token_file")
+            )
+        },
+    },
+    at_most(&["session.idle_timeout", "session.absolute_timeout"], |_, c| {
+        c.session.policy.ordinary.idle > c.session.policy.ordinary.absolute
+    }),
+    at_most(&["session.remembered_idle_timeout", "session.remembered_absolute_timeout"], |_, c| {
+        c.session.policy.remembered.idle > c.session.policy.remembered.absolute
+    }),
+    Rule {
+        keys: &["session.last_seen_precision", "session.idle_timeout", "session.remembered_idle_timeout"],
+        is_broken: |_, c| c.session.last_seen_precision > coarsest_precision(c),
+        message: |s, keys| {
+            let told = tell(s, keys);
+            format!("{told}: the first may be a quarter of the shorter timeout; remove it to get what fits")
+        },
+    },
+    Rule {
+        keys: &["session.log_retention", "session.absolute_timeout", "session.remembered_absolute_timeout"],
+        is_broken: |_, c| c.session.log_retention < longest_lifetime(c),
+        message: |s, keys| {
+            let told = tell(s, keys);
+            format!("{told}: the first must be as long as the longer timeout; remove it to get what fits")
+        },
+    },
+    at_most(&["session.data_value_bytes", "session.data_total_bytes"], |_, c| {
+        c.session.data.value_bytes > c.session.data.total_bytes
+    }),
+    Rule {
+        keys: &["password.memory_kib", "password.lanes"],
+        is_broken: |_, c| c.password.memory_kib < 8 * c.password.lanes,
+        message: |s, keys| {
+            format!("{}: Argon2id needs at least 8 KiB for each lane (RFC 9106, section 3.1)", tell(s, keys))
+        },
+    },
+    at_most(&["throttle.account_free", "throttle.account_closes_after"], |_, c| {
+        c.throttle.account.free > c.throttle.account.closes_after
+    }),
+    at_most(&["throttle.account_delay", "throttle.account_longest"], |_, c| {
+        c.throttle.account.delay > c.throttle.account.longest
+    }),
+    at_most(&["throttle.account_longest", "throttle.forget_after"], |_, c| {
+        c.throttle.account.longest > c.throttle.account.forget_after
+    }),
+    at_most(&["throttle.network_free", "throttle.network_closes_after"], |_, c| {
+        c.throttle.network.free > c.throttle.network.closes_after
+    }),
+    at_most(&["throttle.network_delay", "throttle.network_longest"], |_, c| {
+        c.throttle.network.delay > c.throttle.network.longest
+    }),
+    at_most(&["throttle.network_longest", "throttle.forget_after"], |_, c| {
+        c.throttle.network.longest > c.throttle.network.forget_after
+    }),
+    at_most(&["throttle.device_free", "throttle.device_closes_after"], |_, c| {
+        c.throttle.device.free > c.throttle.device.closes_after
+    }),
+    at_most(&["throttle.device_delay", "throttle.device_longest"], |_, c| {
+        c.throttle.device.delay > c.throttle.device.longest
+    }),
+    at_most(&["throttle.device_longest", "throttle.forget_after"], |_, c| {
+        c.throttle.device.longest > c.throttle.device.forget_after
+    }),
+];
+
+/// The first may be as much as the second, and not more.
+const fn at_most(keys: &'static [&'static str; 2], is_broken: fn(&Survey, &Config) -> bool) -> Rule {
+    let message = |s: &Survey, keys: &[&str]| {
+        format!("{}: the first must not be more; lower it or raise the second", tell(s, keys))
+    };
+    Rule { keys, is_broken, message }
+}
+
+/// A public address without TLS that is reached from elsewhere.
+pub(crate) fn is_insecure(public_url: &Url) -> bool {
+    public_url.scheme() == "http" && !origin::is_loopback(public_url)
+}
+
+/// The coarsest precision of "last seen" that the idle timeouts allow.
+pub(super) fn coarsest_precision(config: &Config) -> Duration {
+    let policy = &config.session.policy;
+    policy.ordinary.idle.min(policy.remembered.idle) / 4
+}
+
+/// How long a session lasts at most.
+pub(super) fn longest_lifetime(config: &Config) -> Duration {
+    let policy = &config.session.policy;
+    policy.ordinary.absolute.max(policy.remembered.absolute)
+}
+
+/// Each of `keys` with its value and where that comes from.
+fn tell(survey: &Survey, keys: &[&str]) -> String {
+    let told: Vec<_> = keys
+        .iter()
+        .map(|key| match survey.place(key) {
+            Place::Default => format!("{key} is {} by default", survey.text(key)),
+            place => format!("{key} is {} ({place})", survey.text(key)),
+        })
+        .collect();
+    told.join(", ")
+}

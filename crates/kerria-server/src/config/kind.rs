@@ -1,0 +1,232 @@
+//! What kinds of values there are: how one is read, what may be written, how TOML writes it.
+
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use kerria_core::{DataKey, Secret};
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::{Config, duration, origin};
+
+/// The fewest characters of a secret.
+const SECRET_CHARACTERS: usize = 20;
+
+/// The kind of a setting's value, and where in the [`Config`] it goes.
+pub(crate) enum Kind {
+    /// A word or a sentence, not empty.
+    Text(fn(&mut Config, String)),
+    /// A path, from the current folder on.
+    Path(fn(&mut Config, PathBuf)),
+    /// `true` or `false`.
+    Switch(fn(&mut Config, bool)),
+    /// A whole number within a range.
+    Number { least: u32, most: u32, set: fn(&mut Config, u32) },
+    /// A duration that is not shorter than the least one.
+    Duration { least: Duration, set: fn(&mut Config, Duration) },
+    /// One of these words.
+    Choice(&'static [(&'static str, fn(&mut Config))]),
+    /// An IP address and a port.
+    Address(fn(&mut Config, SocketAddr)),
+    /// Scheme, host and port.
+    Origin(fn(&mut Config, Url)),
+    /// A list of origins.
+    Origins(fn(&mut Config, Vec<Url>)),
+    /// A list of networks and addresses.
+    Networks(fn(&mut Config, Vec<IpNet>)),
+    /// A list of keys of session data.
+    DataKeys(fn(&mut Config, Vec<DataKey>)),
+    /// A filter for logs.
+    LogFilter(fn(&mut Config, String)),
+    /// A secret.
+    Secret(fn(&mut Config, Secret<String>)),
+    /// The path of a file that holds a secret and nothing else.
+    SecretFile(fn(&mut Config, Secret<String>)),
+}
+
+/// How TOML writes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    String,
+    Integer,
+    Boolean,
+    Array,
+}
+
+impl Kind {
+    /// Reads `text` and puts what it says into `config`. The error is the end of a sentence that says what to do; it
+    /// never repeats a secret.
+    pub(crate) fn apply(&self, config: &mut Config, text: &str) -> Result<(), String> {
+        match self {
+            Self::Text(set) => set(config, not_empty(text)?.to_owned()),
+            Self::Path(set) => set(config, PathBuf::from(not_empty(text)?)),
+            Self::Switch(set) => set(config, switch(text)?),
+            Self::Number { least, most, set } => set(config, number(text, *least, *most)?),
+            Self::Duration { least, set } => set(config, at_least(*least, text)?),
+            Self::Choice(words) => choice(words, text)?(config),
+            Self::Address(set) => set(config, address(text)?),
+            Self::Origin(set) => set(config, origin::parse(text)?),
+            Self::Origins(set) => set(config, list(text, origin::parse)?),
+            Self::Networks(set) => set(config, list(text, network)?),
+            Self::DataKeys(set) => {
+                set(
+                    config,
+                    list(text, |key| DataKey::parse(key).map_err(|why| format!("\"{key}\": {why}")))?,
+                );
+            }
+            Self::LogFilter(set) => set(config, log_filter(text)?),
+            Self::Secret(set) => set(config, secret(text)?),
+            Self::SecretFile(set) => set(config, secret_file(text)?),
+        }
+        Ok(())
+    }
+
+    /// What may be written, in words.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Text(_) => "text".to_owned(),
+            Self::Path(_) => "a path, absolute or from the current folder on".to_owned(),
+            Self::Switch(_) => "true or false".to_owned(),
+            Self::Number { least, most, .. } => format!("a whole number from {least} to {most}"),
+            Self::Duration { least, .. } => {
+                format!("a duration such as 90s, 15m, 2h or 7d, at least {}", duration::write(*least))
+            }
+            Self::Choice(words) => one_of(words),
+            Self::Address(_) => "an IP address and a port".to_owned(),
+            Self::Origin(_) => "an origin: scheme, host and port".to_owned(),
+            Self::Origins(_) => "a list of origins (scheme, host and port)".to_owned(),
+            Self::Networks(_) => "a list of networks or addresses".to_owned(),
+            Self::DataKeys(_) => "a list of keys of session data".to_owned(),
+            Self::LogFilter(_) => "a level (error, warn, info, debug, trace) or a filter".to_owned(),
+            Self::Secret(_) => format!("a secret of at least {SECRET_CHARACTERS} characters"),
+            Self::SecretFile(_) => {
+                format!("the path of a file with a secret of at least {SECRET_CHARACTERS} characters")
+            }
+        }
+    }
+
+    /// How TOML writes it.
+    pub(crate) const fn shape(&self) -> Shape {
+        match self {
+            Self::Switch(_) => Shape::Boolean,
+            Self::Number { .. } => Shape::Integer,
+            Self::Origins(_) | Self::Networks(_) | Self::DataKeys(_) => Shape::Array,
+            _ => Shape::String,
+        }
+    }
+
+    /// Whether the value must not be shown.
+    pub(crate) const fn is_secret(&self) -> bool {
+        matches!(self, Self::Secret(_))
+    }
+
+    /// `text` as TOML writes it.
+    pub(crate) fn toml(&self, text: &str) -> String {
+        match self.shape() {
+            Shape::String => toml::Value::from(text).to_string(),
+            Shape::Integer | Shape::Boolean => text.to_owned(),
+            Shape::Array => toml::Value::Array(items(text).map(toml::Value::from).collect()).to_string(),
+        }
+    }
+}
+
+fn not_empty(text: &str) -> Result<&str, String> {
+    match text.trim() {
+        "" => Err("nothing is written there: give it a value, or remove it to get the default".to_owned()),
+        text => Ok(text),
+    }
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is neither true nor false"))
+}
+
+fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    let whole = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    match number {
+        Some(number) if whole => Ok(number),
+        _ if whole => Err(format!("{text} is out of range: write a whole number from {least} to {most}")),
+        _ => Err(format!("\"{text}\" is not a whole number: write one from {least} to {most}")),
+    }
+}
+
+fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
+    let duration = duration::parse(text.trim())?;
+    if duration < least {
+        return Err(format!("{text} is too short: it must be at least {}", duration::write(least)));
+    }
+    Ok(duration)
+}
+
+fn choice(words: &'static [(&'static str, fn(&mut Config))], text: &str) -> Result<fn(&mut Config), String> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, set)| *set).ok_or_else(|| format!("\"{text}\" is not a choice: write {}", one_of(words)))
+}
+
+fn one_of(words: &[(&str, fn(&mut Config))]) -> String {
+    let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    words.join(" or ")
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| {
+        format!(
+            "\"{text}\" is not an IP address with a port: write 127.0.0.1:8080 for this machine only, \
+             0.0.0.0:8080 or [::]:8080 for all its addresses"
+        )
+    })
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse().or_else(|_| text.parse().map(|address: std::net::IpAddr| IpNet::from(address))).map_err(
+        |_| {
+            format!(
+                "\"{text}\" is not a network: write one such as 10.0.0.0/8 or fd00::/8, or a single address"
+            )
+        },
+    )
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    let text = not_empty(text)?;
+    EnvFilter::builder().parse(text).map_err(|why| {
+        format!("\"{text}\" is not a filter ({why}): write a level such as info, or info,kerria_server=debug")
+    })?;
+    Ok(text.to_owned())
+}
+
+fn secret(text: &str) -> Result<Secret<String>, String> {
+    let length = text.chars().count();
+    if length < SECRET_CHARACTERS {
+        return Err(format!(
+            "it has {length} characters, and needs at least {SECRET_CHARACTERS}: make one with \
+             `openssl rand -base64 32`"
+        ));
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("it has white space or control characters inside: make one with \
+                    `openssl rand -base64 32`"
+            .to_owned());
+    }
+    Ok(Secret::from(text))
+}
+
+fn secret_file(path: &str) -> Result<Secret<String>, String> {
+    let path = not_empty(path)?;
+    let content = fs::read_to_string(path)
+        .map(Secret::new)
+        .map_err(|why| format!("cannot read the file {path}: {why}; check its path and permissions"))?;
+    let line = content.expose();
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    secret(line.strip_suffix('\r').unwrap_or(line)).map_err(|why| format!("in the file {path}: {why}"))
+}
+
+fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    items(text).map(item).collect()
+}
+
+/// The items of a list as variables and flags write it: with commas between.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}

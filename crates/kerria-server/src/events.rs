@@ -1,0 +1,79 @@
+//! Server-sent events for open pages: a tab learns at once that its session has ended.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::stream::{self, Stream, StreamExt};
+use kerria::Checked;
+use kerria_core::{Cause, Standing, Timestamp};
+use prometheus_client::metrics::gauge::Gauge;
+use serde_json::json;
+
+use crate::{api::extract::AnySession, app::App};
+
+/// How often a comment is sent, so that proxies do not take the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// `GET /session/events`: `hello` at once, `ended` when the session ends; then the stream is over.
+pub async fn stream(State(app): State<Arc<App>>, AnySession(checked): AnySession) -> Response {
+    Sse::new(events(app, checked)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+/// Counts a stream as long as it is open.
+struct OpenStream(Gauge);
+
+impl OpenStream {
+    fn count(streams: &Gauge) -> Self {
+        streams.inc();
+        Self(streams.clone())
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn events(app: Arc<App>, checked: Checked) -> impl Stream<Item = Result<Event, Infallible>> {
+    let open = OpenStream::count(&app.metrics.open_streams);
+    let hello = stream::once(async { Event::default().event("hello").data("{}") });
+    let ended = stream::once(async move {
+        let ended = wait_for_end(&app, &checked).await;
+        drop(open);
+        ended.map(|reason| Event::default().event("ended").data(json!({ "reason": reason }).to_string()))
+    });
+    hello.chain(ended.filter_map(|event| async { event })).map(Ok)
+}
+
+/// Waits until the session is over, and says why; `None` if the server stops first.
+async fn wait_for_end(app: &App, checked: &Checked) -> Option<&'static str> {
+    tokio::select! {
+        cause = app.checker.ended(checked) => Some(cause.map_or("ended", Cause::as_str)),
+        () = expiry(app, checked) => Some("expired"),
+        () = app.stopping() => None,
+    }
+}
+
+/// Completes when the session has expired. Its use elsewhere moves the instant on, so it is asked again when it comes.
+async fn expiry(app: &App, checked: &Checked) {
+    let mut session = checked.session;
+    loop {
+        let now = app.clock.now();
+        if let Some(seen) = app.checker.last_seen(&checked.token) {
+            session.last_seen_at = session.last_seen_at.max(seen);
+        }
+        let Standing::Active { expires_at } = app.checker.policy().standing(&session, now) else { return };
+        tokio::time::sleep(until(expires_at, now)).await;
+    }
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    at.since(now).max(Duration::from_millis(10))
+}

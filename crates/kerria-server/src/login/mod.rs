@@ -1,0 +1,287 @@
+//! Signing in: verify, open, recognise the device.
+
+pub mod doors;
+pub mod return_to;
+pub mod step_up;
+
+use std::sync::Arc;
+
+use kerria::CurrentSession;
+use kerria_core::{
+    Cause, CredentialVersion, Device, LoginName, Method, PasswordHash, Secret, SessionId, Status, StoreError,
+    Timestamp, Token, TokenKind, Transport, UserId,
+    audit::{AuditEntry, AuditEvent},
+    store::{Credentials, Found, NewSession, Opened, SignIn},
+    throttle::Admission,
+};
+use tracing::info;
+
+use crate::{
+    app::App,
+    login::doors::Doors,
+    passwords::{Busy, Verified},
+};
+
+/// Somebody who says who they are and knows a password.
+pub struct Attempt {
+    /// The name or e-mail address, as it is compared.
+    pub login: LoginName,
+    /// The password.
+    pub password: Secret<String>,
+    /// How the session is to be carried.
+    pub carry: Carry,
+    /// The token of the device cookie, if there is a genuine one.
+    pub known_device: Option<Token>,
+}
+
+/// How a session is to be carried, and from where.
+#[derive(Clone)]
+pub struct Carry {
+    /// In a cookie or as a bearer token.
+    pub transport: Transport,
+    /// Whether to stay signed in when the browser is closed.
+    pub remembered: bool,
+    /// From where.
+    pub device: Device,
+}
+
+/// What came of an attempt to sign in.
+pub enum SignInOutcome {
+    /// A session was opened.
+    SignedIn(SignedIn),
+    /// The name and the password do not belong together, or the user may not sign in. Which, nobody is told.
+    Refused,
+    /// Too many attempts.
+    Throttled {
+        /// When to try again.
+        retry_at: Timestamp,
+    },
+    /// The user has as many sessions as they may have.
+    LimitReached,
+}
+
+/// A session that was just opened or renewed, and its token on the way to the client.
+pub struct SignedIn {
+    /// The session.
+    pub found: Found,
+    /// The token.
+    pub token: Secret<String>,
+    /// The token for the device cookie, if the device was not known.
+    pub device_token: Option<Secret<String>>,
+}
+
+/// Nothing can be said about an attempt.
+pub enum Failure {
+    /// The store failed.
+    Store(StoreError),
+    /// Too many passwords are being verified.
+    Busy,
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Busy> for Failure {
+    fn from(_: Busy) -> Self {
+        Self::Busy
+    }
+}
+
+/// Verifies an attempt and opens a session.
+///
+/// An unknown name, a disabled user and a wrong password take the same steps and get the same answer.
+pub async fn sign_in(
+    app: &App,
+    attempt: Attempt,
+    current: &CurrentSession,
+) -> Result<SignInOutcome, Failure> {
+    let now = app.clock.now();
+    let credentials = app.store.credentials(&attempt.login).await?;
+    let user = credentials.as_ref().map(|credentials| credentials.user);
+    let doors =
+        Doors::of_sign_in(app, &attempt.login, user, &attempt.carry.device, attempt.known_device.as_ref())
+            .await?;
+    if let Admission::Throttled { retry_at } = doors.knock(app, now).await? {
+        app.metrics.sign_ins.throttled.inc();
+        info!(address = %attempt.carry.device.address, "sign-in throttled");
+        return Ok(SignInOutcome::Throttled { retry_at });
+    }
+    let Some(verified) = verify(app, credentials, &attempt.password, &doors).await? else {
+        app.metrics.sign_ins.failed.inc();
+        record_failure(app, user, &attempt.carry.device, now).await?;
+        return Ok(SignInOutcome::Refused);
+    };
+    doors.succeed(app).await?;
+    let known = doors.is_known_device();
+    match open(app, verified.user, verified.version, Method::Password, attempt.carry, current).await? {
+        Opening::Opened(mut signed_in) => {
+            if !known {
+                signed_in.device_token = Some(know_device(app, verified.user, now).await?);
+            }
+            app.metrics.sign_ins.succeeded.inc();
+            Ok(SignInOutcome::SignedIn(signed_in))
+        }
+        Opening::LimitReached => {
+            app.metrics.sign_ins.limit_reached.inc();
+            Ok(SignInOutcome::LimitReached)
+        }
+        Opening::Overtaken => {
+            app.metrics.sign_ins.failed.inc();
+            Ok(SignInOutcome::Refused)
+        }
+    }
+}
+
+/// A password that was verified.
+struct VerifiedUser {
+    user: UserId,
+    version: CredentialVersion,
+}
+
+/// Verifies a password. If it is right and its hash has other parameters than are set now, it is hashed anew.
+async fn verify(
+    app: &App,
+    credentials: Option<Credentials>,
+    password: &Secret<String>,
+    doors: &Doors,
+) -> Result<Option<VerifiedUser>, Failure> {
+    let hash = credentials.as_ref().map(|credentials| credentials.password.clone());
+    let verified = match app.passwords.verify(password, hash).await {
+        Ok(verified) => verified,
+        Err(Busy) => {
+            // Nobody looked at the password, so the attempt does not count.
+            doors.take_back(app).await?;
+            app.metrics.password_queue_busy.inc();
+            return Err(Failure::Busy);
+        }
+    };
+    let (Some(credentials), Verified::Right { rehash }) = (credentials, verified) else { return Ok(None) };
+    if credentials.status != Status::Active {
+        return Ok(None);
+    }
+    if let Some(new) = rehash {
+        app.store.rehash_password(credentials.user, &credentials.password, &new).await?;
+        info!(user.id = %credentials.user, "password of {} hashed anew with the parameters that are set", credentials.user);
+    }
+    Ok(Some(VerifiedUser { user: credentials.user, version: credentials.version }))
+}
+
+async fn record_failure(
+    app: &App,
+    user: Option<UserId>,
+    device: &Device,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    info!(address = %device.address, "sign-in failed");
+    let entry = AuditEntry {
+        at: now,
+        event: AuditEvent::SignInFailed,
+        user,
+        session: None,
+        address: Some(device.address),
+        detail: device.in_words(),
+    };
+    app.store.record(&entry).await
+}
+
+async fn know_device(app: &App, user: UserId, now: Timestamp) -> Result<Secret<String>, StoreError> {
+    let token = Token::random(TokenKind::Device, &*app.entropy);
+    app.store.know_device(user, &token.hash(), now).await?;
+    Ok(token.write(app.checker.key()))
+}
+
+/// What came of opening a session for a verified user.
+pub enum Opening {
+    /// It stands.
+    Opened(SignedIn),
+    /// The user has as many sessions as they may have.
+    LimitReached,
+    /// The credentials changed since they were verified.
+    Overtaken,
+}
+
+/// Opens a session for somebody who has just proved who they are. The session that the same browser carried before is
+/// ended.
+pub async fn open(
+    app: &App,
+    user: UserId,
+    version: CredentialVersion,
+    method: Method,
+    carry: Carry,
+    current: &CurrentSession,
+) -> Result<Opening, StoreError> {
+    let now = app.clock.now();
+    let token = Token::random(TokenKind::Session, &*app.entropy);
+    let hash = token.hash();
+    if app.config.session.limit.is_some() {
+        // The limit counts sessions that are in use; the store has to know which are.
+        app.checker.flush(now).await?;
+    }
+    let sign_in = SignIn {
+        session: NewSession {
+            id: SessionId::new(now, &*app.entropy),
+            token: hash,
+            transport: carry.transport,
+            remembered: carry.remembered,
+            device: carry.device,
+            now,
+        },
+        user,
+        version,
+        method,
+        replaces: replaced_by(carry.transport, current),
+        carry_over: app.config.session.carry_over.clone(),
+        limit: app.config.session.limit,
+        policy: app.config.session.policy,
+    };
+    let found = match app.store.open(sign_in).await? {
+        Opened::Opened(found) => found,
+        Opened::LimitReached => return Ok(Opening::LimitReached),
+        Opened::CredentialsChanged => return Ok(Opening::Overtaken),
+    };
+    let session = found.session.id;
+    info!(session.id = %session, user.id = %user, "session {session} opened for user {user}");
+    Ok(Opening::Opened(deliver(app, &token, found, current)))
+}
+
+/// Only a cookie takes the place of another in the same browser.
+fn replaced_by(transport: Transport, current: &CurrentSession) -> Option<SessionId> {
+    let carried = current.checked().map(|checked| checked.session)?;
+    (transport == Transport::Cookie && carried.transport == Transport::Cookie).then_some(carried.id)
+}
+
+/// Keeps a committed session in memory and sends its token on the way to the client.
+pub fn deliver(app: &App, token: &Token, found: Found, current: &CurrentSession) -> SignedIn {
+    app.checker.keep(&token.hash(), &found);
+    let text = token.write(app.checker.key());
+    if found.session.transport == Transport::Cookie {
+        let end = app.checker.policy().absolute_end(&found.session);
+        let max_age = found.session.remembered.then(|| end.since(app.clock.now()));
+        current.set_cookie(text.clone(), max_age);
+    }
+    SignedIn { found, token: text, device_token: None }
+}
+
+/// Creates the hash of a new password.
+pub async fn hash_password(app: &App, password: &Secret<String>) -> Result<PasswordHash, Failure> {
+    app.passwords.hash(password).await.map_err(|busy| {
+        app.metrics.password_queue_busy.inc();
+        Failure::from(busy)
+    })
+}
+
+/// Ends what `selector` selects and says how many sessions that were.
+pub async fn end(
+    app: &Arc<App>,
+    selector: kerria_core::Selector,
+    cause: Cause,
+    device: Option<Device>,
+) -> Result<kerria_core::store::Revoked, StoreError> {
+    let revoked = app.store.revoke(selector, cause, device, app.clock.now()).await?;
+    app.metrics.sessions_ended.of(cause).inc_by(revoked.ended);
+    info!(log.number = revoked.number.0, "{} sessions ended: {}", revoked.ended, cause.as_str());
+    Ok(revoked)
+}

@@ -1,0 +1,65 @@
+//! What is done in the background: writing "last seen", and removing what is over, in bounded batches.
+
+use std::{sync::Arc, time::Duration};
+
+use kerria_core::StoreError;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::app::App;
+
+/// How often what is over is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How many rows one step removes at most, so that no sign-in waits long for it.
+const SWEEP_BATCH: u32 = 500;
+
+/// Works until `stop` becomes true.
+pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut flush = tokio::time::interval(app.config.session.last_seen_precision);
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        let done = tokio::select! {
+            _ = flush.tick() => app.checker.flush(app.clock.now()).await.map(|sessions| {
+                debug!(sessions, "wrote when {sessions} sessions were last seen");
+            }),
+            _ = sweep.tick() => sweep_all(&app).await,
+            () = stopped(&mut stop) => return,
+        };
+        if let Err(error) = done {
+            let source = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+            warn!(error.source = %source, "background work was put off: {error}");
+        }
+    }
+}
+
+/// Completes when `stop` has become true.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// Removes everything that is over.
+///
+/// # Errors
+/// If the store fails. What was removed stays removed; the rest is found the next time.
+pub async fn sweep_all(app: &App) -> Result<(), StoreError> {
+    let now = app.clock.now();
+    // What is in memory only would make a session in use look idle.
+    app.checker.flush(now).await?;
+    let store = &app.store;
+    let policy = app.config.session.policy;
+    let mut removed = 0;
+    while let batch @ 1.. = store.sweep_sessions(policy, now, SWEEP_BATCH).await? {
+        removed += batch;
+    }
+    while let batch @ 1.. = store.sweep_doors(now, SWEEP_BATCH).await? {
+        removed += batch;
+    }
+    while let batch @ 1.. = store.trim_log(now - app.config.session.log_retention, SWEEP_BATCH).await? {
+        removed += batch;
+    }
+    if removed > 0 {
+        debug!(rows = removed, "removed {removed} rows that were over");
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! What the API answers when it cannot do what was asked: problem details (RFC 9457).
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use kerria_core::{StoreError, Timestamp, store::Trouble};
+use serde_json::{Map, Value, json};
+use tracing::error;
+
+use crate::passwords::Busy;
+
+/// A problem: what the client may know.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    retry_after: Option<u64>,
+    more: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem of this kind. `kind` becomes the type, as in `urn:kerria:problem:sign-in-failed`; `title` is the same
+    /// for every problem of the kind, `detail` is about this one.
+    pub fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { status, kind, title, detail: detail.into(), retry_after: None, more: Map::new() }
+    }
+
+    /// The request is not what this endpoint takes.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood", detail)
+    }
+
+    /// A value was understood and is not allowed.
+    pub fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
+        let title = "A value is not allowed";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", title, detail).with("field", field)
+    }
+
+    /// A session is needed, and there is none.
+    pub fn not_signed_in() -> Self {
+        let detail =
+            "Present a session token: in the cookie, or as a bearer token in the Authorization header.";
+        Self::new(StatusCode::UNAUTHORIZED, "not-signed-in", "You are not signed in", detail)
+    }
+
+    /// The operator's credential is needed.
+    pub fn not_an_operator() -> Self {
+        let detail = "Present the operator token that is set as operator.token or operator.token_file as a bearer token, or \
+                      use the command line on the server's machine.";
+        Self::new(StatusCode::UNAUTHORIZED, "not-an-operator", "This needs the operator's credential", detail)
+    }
+
+    /// The last proof of identity is too old for what was asked.
+    pub fn not_fresh() -> Self {
+        let detail = "Confirm your password with POST /api/v1/session/step-up, then try again.";
+        Self::new(StatusCode::FORBIDDEN, "fresh-sign-in-required", "Confirm that it is you", detail)
+    }
+
+    /// The request comes from somebody else's page, or might.
+    pub fn foreign(detail: &'static str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "cross-site-request",
+            "The request may come from another site",
+            detail,
+        )
+    }
+
+    /// There is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing here", detail)
+    }
+
+    /// It stands in the way of something that is already there.
+    pub fn conflict(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, kind, title, detail)
+    }
+
+    /// Too many attempts.
+    pub fn too_many_attempts(retry_at: Timestamp, now: Timestamp) -> Self {
+        let seconds = seconds_until(retry_at, now);
+        let detail = format!("Too many attempts. Try again in {seconds} seconds.");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "Too many attempts", detail)
+            .retry_after(seconds)
+    }
+
+    /// It cannot be decided or done right now. Says nothing about whether a session is good.
+    pub fn unavailable() -> Self {
+        let detail =
+            "Nothing was changed as far as we know, and nobody was signed out. Try again in a moment.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This is not possible right now", detail)
+            .retry_after(1)
+    }
+
+    /// With one more member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The status code.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The sentence about this very problem.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+/// Whole seconds from `now` until `at`, at least one.
+pub fn seconds_until(at: Timestamp, now: Timestamp) -> u64 {
+    at.since(now).as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1)
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = self.more;
+        body.insert("type".to_owned(), json!(format!("urn:kerria:problem:{}", self.kind)));
+        body.insert("title".to_owned(), json!(self.title));
+        body.insert("status".to_owned(), json!(self.status.as_u16()));
+        body.insert("detail".to_owned(), json!(self.detail));
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// A broken store is told to the log in full and to the client not at all.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        log_store_error(&error);
+        Self::unavailable()
+    }
+}
+
+impl From<&StoreError> for Problem {
+    fn from(error: &StoreError) -> Self {
+        log_store_error(error);
+        Self::unavailable()
+    }
+}
+
+impl From<Busy> for Problem {
+    fn from(_: Busy) -> Self {
+        Self::unavailable()
+    }
+}
+
+/// Logs a store's error with its chain, once, where it is answered.
+pub fn log_store_error(error: &StoreError) {
+    let source = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+    error!(error.source = %source, "{error}");
+}
+
+/// The kind of trouble that a store's error is, in one word.
+pub fn trouble_word(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Unavailable => "unavailable",
+        Trouble::Full => "disk_full",
+        Trouble::ReadOnly => "read_only",
+        Trouble::Damaged => "damaged",
+        Trouble::Failed => "failed",
+    }
+}

@@ -1,0 +1,259 @@
+//! Serving: listeners, connections, signals, and a stop that loses nothing.
+
+use std::{
+    convert::Infallible,
+    io::Write,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header},
+    response::IntoResponse,
+};
+use futures_util::FutureExt;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use kerria::ClientAddress;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+use tower::Service;
+use tracing::{debug, info, warn};
+
+use crate::{
+    app::{App, control_socket_path},
+    client::client_address,
+    config::Config,
+    maintenance::stopped,
+    problem::Problem,
+    routes,
+};
+
+/// The largest header of a request, in bytes (ASVS 5, 4.2.5; more answers 431).
+const HEADER_BYTES: usize = 32 * 1024;
+
+/// How long to wait before accepting again when the system has no more file descriptors.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// A message for the operator that says what to do.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let listen = config.listen;
+    let app = App::open(config).await?;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen} (setting listen): is another program using that port?")
+    })?;
+    let server = Server::start(Arc::clone(&app), listener)?;
+    announce(&app, server.address).await?;
+    wait_for_signal().await?;
+    info!("stopping: requests under way have {:?} to finish", app.config.shutdown_grace);
+    server.stop().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// A server that serves in the background.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    app: Arc<App>,
+    stop: watch::Sender<bool>,
+    loops: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves the public routes on `listener`, and the operator's on the control socket.
+    ///
+    /// # Errors
+    /// If the control socket cannot be made.
+    pub fn start(app: Arc<App>, listener: TcpListener) -> anyhow::Result<Self> {
+        let address = listener.local_addr()?;
+        let control = bind_control_socket(&app.config)?;
+        let stop = watch::channel(false).0;
+        let public = Front::new(&app, routes::public(Arc::clone(&app)));
+        let operators = Front::new(&app, routes::control(Arc::clone(&app)));
+        let loops = vec![
+            tokio::spawn(accept(Listener::Tcp(listener), public, stop.subscribe())),
+            tokio::spawn(accept(Listener::Control(control), operators, stop.subscribe())),
+        ];
+        Ok(Self { address, app, stop, loops })
+    }
+
+    /// Accepts nothing more, lets requests under way finish, and writes what is still to be written.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        self.app.begin_stop();
+        for task in self.loops {
+            drop(task.await);
+        }
+        drop(std::fs::remove_file(control_socket_path(&self.app.config.data_dir)));
+        self.app.close().await;
+    }
+}
+
+/// The control socket. Whoever holds the folder's lock, as we do, may replace one that a killed server left behind.
+fn bind_control_socket(config: &Config) -> anyhow::Result<UnixListener> {
+    let path = control_socket_path(&config.data_dir);
+    drop(std::fs::remove_file(&path));
+    UnixListener::bind(&path).with_context(|| {
+        format!("cannot make the control socket {}: choose a data_dir with a shorter path", path.display())
+    })
+}
+
+async fn announce(app: &App, address: SocketAddr) -> anyhow::Result<()> {
+    info!(version = env!("CARGO_PKG_VERSION"), %address, "Kerria serves {} (listening on {address})", app.config.public_url);
+    if let Some(link) = app.first_account_link().await? {
+        // Not through the log: the link is a secret.
+        let welcome =
+            "Welcome to Kerria. Create the first account here (the link is good once, for 24 hours):";
+        drop(writeln!(std::io::stderr(), "\n  {welcome}\n\n  {link}\n"));
+    }
+    Ok(())
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Control(UnixListener),
+}
+
+/// What every connection of a listener needs.
+#[derive(Clone)]
+struct Front {
+    app: Arc<App>,
+    router: Router,
+    permits: Arc<Semaphore>,
+    strict_transport: bool,
+}
+
+impl Front {
+    fn new(app: &Arc<App>, router: Router) -> Self {
+        let permits = Arc::new(Semaphore::new(app.config.max_connections as usize));
+        let strict_transport = app.config.public_url.scheme() == "https";
+        Self { app: Arc::clone(app), router, permits, strict_transport }
+    }
+}
+
+async fn accept(listener: Listener, front: Front, mut stop: watch::Receiver<bool>) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept_one(&listener, &front, &graceful) => accepted,
+            () = stopped(&mut stop) => break,
+        };
+        if let Err(error) = accepted {
+            warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_BACK_OFF).await;
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(front.app.config.shutdown_grace, graceful.shutdown()).await.is_err() {
+        warn!("some requests did not finish in time and were cut off");
+    }
+}
+
+/// Accepts one connection, as soon as one more may be served.
+async fn accept_one(listener: &Listener, front: &Front, graceful: &GracefulShutdown) -> std::io::Result<()> {
+    let permit = Arc::clone(&front.permits).acquire_owned().await.expect("the semaphore is never closed");
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, peer) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            serve_connection(stream, peer.ip(), front.clone(), permit, graceful);
+        }
+        Listener::Control(listener) => {
+            let (stream, _) = listener.accept().await?;
+            serve_connection(stream, IpAddr::V4(Ipv4Addr::LOCALHOST), front.clone(), permit, graceful);
+        }
+    }
+    Ok(())
+}
+
+fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: IpAddr,
+    front: Front,
+    permit: tokio::sync::OwnedSemaphorePermit,
+    graceful: &GracefulShutdown,
+) {
+    let header_timeout = front.app.config.header_timeout;
+    let service = service_fn(move |request| {
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(answer(front, peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            debug!(%error, "a connection ended early");
+        }
+        drop(permit);
+    });
+}
+
+/// Answers one request. A handler that panics answers 500 and harms nobody else.
+async fn answer(mut front: Front, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    let mut request = request.map(Body::new);
+    let client = client_address(peer, request.headers(), &front.app.config.trusted_proxies);
+    request.extensions_mut().insert(ClientAddress(client));
+    let response = AssertUnwindSafe(front.router.call(request)).catch_unwind().await;
+    let mut response = match response {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal-error",
+            "Something went wrong here",
+            "This is our fault. The operators find the reason in the log.",
+        )
+        .into_response(),
+    };
+    front.app.metrics.http_requests.of(response.status().as_u16()).inc();
+    protect(response.headers_mut(), front.strict_transport);
+    response
+}
+
+/// The headers that every response carries: not to be kept, not to be guessed at, not to be framed, and no word to others
+/// about where a link came from.
+fn protect(headers: &mut HeaderMap, strict_transport: bool) {
+    let mut default = |name, value| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    default(header::CACHE_CONTROL, "no-store");
+    default(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    default(header::REFERRER_POLICY, "no-referrer");
+    default(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    default(header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    default(header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    if strict_transport {
+        default(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
+    }
+}

@@ -1,0 +1,4 @@
+//! The server, as browsers and programs meet it: over real connections, on a real database, with a clock that moves.
+
+mod cast;
+mod sessions;
