@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     num::NonZeroU32,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -191,7 +191,8 @@ impl Play {
     /// A checker that follows from here on.
     pub(super) async fn checker(&self) -> Arc<Checker> {
         let checker = Arc::new(Checker::default());
-        let head = self.store.follow(checker.clone()).await.unwrap();
+        let follower: Weak<dyn Follower> = Arc::downgrade(&checker) as _;
+        let head = self.store.follow(follower).await.unwrap();
         assert_eq!(head, self.head().await);
         *checker.set.lock().unwrap() = RevokedSet::starting_at(head);
         checker

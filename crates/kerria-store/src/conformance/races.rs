@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -11,8 +11,8 @@ use std::{
 use kerria_core::{
     Cause, DataLimits, LogNumber, Selector, Store, Verdict,
     store::{
-        AtLimit, DataOwner, DataWrite, Invitation, Opened, PasswordChange, PasswordChanged, Renewal,
-        UserCreation,
+        AtLimit, DataOwner, DataWrite, Follower, Invitation, Opened, PasswordChange, PasswordChanged,
+        Renewal, UserCreation,
     },
     throttle::{Admission, Door},
 };
@@ -317,7 +317,8 @@ pub async fn who_begins_to_follow_in_the_middle_misses_nothing(store: Arc<dyn St
     for _ in 0..ROUNDS / 4 {
         let ending = play.clone();
         let follower = Arc::new(super::play::Checker::default());
-        let (store, joining) = (Arc::clone(&play.store), follower.clone());
+        let store = Arc::clone(&play.store);
+        let joining: Weak<dyn Follower> = Arc::downgrade(&follower) as _;
         let (_, head) = together(
             async move {
                 for _ in 0..8 {
