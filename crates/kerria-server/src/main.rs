@@ -1,3 +1,7 @@
 //! The binary `kerria`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kerria_server::cli::main()
+}

@@ -7,7 +7,7 @@ use super::{
     sources::Place,
     suggest,
     survey::{Survey, Value},
-    table::{self, SECTIONS, Setting},
+    table::{SECTIONS, Setting},
 };
 
 /// A configuration file with every setting, its default and its meaning, all commented out.

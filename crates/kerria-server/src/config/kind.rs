@@ -4,10 +4,10 @@ use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use kerria_core::{DataKey, Secret};
-use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{Config, duration, origin};
+use crate::logs::{self, LogsError};
 
 /// The fewest characters of a secret.
 const SECRET_CHARACTERS: usize = 20;
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     /// A duration that is not shorter than the least one.
     Duration { least: Duration, set: fn(&mut Config, Duration) },
     /// One of these words.
-    Choice(&'static [(&'static str, fn(&mut Config))]),
+    Choice(&'static [Word]),
     /// An IP address and a port.
     Address(fn(&mut Config, SocketAddr)),
     /// Scheme, host and port.
@@ -43,6 +43,9 @@ pub(crate) enum Kind {
     /// The path of a file that holds a secret and nothing else.
     SecretFile(fn(&mut Config, Secret<String>)),
 }
+
+/// A word to choose, and what it does.
+type Word = (&'static str, fn(&mut Config));
 
 /// How TOML writes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,12 +162,12 @@ fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-fn choice(words: &'static [(&'static str, fn(&mut Config))], text: &str) -> Result<fn(&mut Config), String> {
+fn choice(words: &'static [Word], text: &str) -> Result<fn(&mut Config), String> {
     let found = words.iter().find(|(word, _)| *word == text);
     found.map(|(_, set)| *set).ok_or_else(|| format!("\"{text}\" is not a choice: write {}", one_of(words)))
 }
 
-fn one_of(words: &[(&str, fn(&mut Config))]) -> String {
+fn one_of(words: &[Word]) -> String {
     let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
     words.join(" or ")
 }
@@ -190,8 +193,9 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 fn log_filter(text: &str) -> Result<String, String> {
     let text = not_empty(text)?;
-    EnvFilter::builder().parse(text).map_err(|why| {
-        format!("\"{text}\" is not a filter ({why}): write a level such as info, or info,kerria_server=debug")
+    logs::check_filter(text).map_err(|why| match why {
+        LogsError::BadFilter { reason, .. } => format!("\"{text}\" is not a filter: {reason}"),
+        other => other.to_string(),
     })?;
     Ok(text.to_owned())
 }

@@ -23,7 +23,6 @@ use kerria_core::{DataKey, DataLimits, Secret, SessionPolicy, store::SessionLimi
 use url::Url;
 
 pub(crate) use checks::is_insecure;
-pub(crate) use duration::write as write_duration;
 pub(crate) use origin::is_loopback;
 pub use problem::{Problem, Problems};
 pub use sources::{Flag, Place, Sources};

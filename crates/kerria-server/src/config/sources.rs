@@ -53,8 +53,8 @@ impl Flag {
     }
 }
 
-/// Where a value is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a value is written. The order is that of the sources, the weakest first, and within a file that of the lines.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// Nowhere: it is the default.
     Default,
@@ -150,7 +150,7 @@ impl Sources {
                     collected.problems.push(Problem::at(&place, setting.key, "its value is not UTF-8"));
                 }
                 (None, _) => {
-                    collected.problems.push(Problem::unknown(&place, name, &suggest::variable(name)))
+                    collected.problems.push(Problem::unknown(&place, name, &suggest::variable(name)));
                 }
             }
         }

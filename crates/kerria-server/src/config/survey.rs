@@ -51,6 +51,7 @@ impl Survey {
         for rule in RULES {
             survey.check(rule);
         }
+        survey.problems.sort_by(|a, b| a.place.cmp(&b.place));
         survey
     }
 

@@ -143,18 +143,30 @@ fn all_that_is_wrong_is_told_at_once() {
     assert_eq!(
         place.problems(),
         [
-            "kerria.toml:3: idle_timeout: there is no such setting; did you mean session.idle_timeout?",
             "kerria.toml:1: listn: there is no such setting; did you mean listen?",
+            "kerria.toml:2: site_name: write it in quotes; a duration has a unit too, as in \"90s\"",
+            "kerria.toml:3: idle_timeout: there is no such setting; did you mean session.idle_timeout?",
             "kerria.toml:4: server: this is a group of settings: write [server] and the settings below it",
-            "kerria.toml:14: sesion.fresh_for: there is no such setting; did you mean session.fresh_for?",
+            "kerria.toml:6: session.idle_timeout: \"2x\" is not a duration: write a duration such as 90s, 15m, 2h, 7d or \
+             1h30m",
             "kerria.toml:7: session.absolute_timeout: write it in quotes; a duration has a unit too, as in \"90s\"",
             "kerria.toml:8: session.limit_per_user: write a whole number, without quotes, not a TOML string",
-            "kerria.toml:2: site_name: write it in quotes; a duration has a unit too, as in \"90s\"",
+            "kerria.toml:9: session.data_keys: 99999 is out of range: write a whole number from 0 to 10000",
+            "kerria.toml:10: session.carry_over: \"a b\": a key is 1 to 64 characters out of A-Z a-z 0-9 . _ -",
             "kerria.toml:12: password.min_length: write a whole number, without quotes, not a TOML boolean",
+            "kerria.toml:14: sesion.fresh_for: there is no such setting; did you mean session.fresh_for?",
+            "KERRIA_LISTEN: \"8080\" is not an IP address with a port: write 127.0.0.1:8080 for this machine only, \
+             0.0.0.0:8080 or [::]:8080 for all its addresses",
+            "KERRIA_LISTN: there is no such setting; did you mean KERRIA_LISTEN?",
+            "KERRIA_SIGN_UP_MODE: \"everyone\" is not a choice: write \"open\" or \"invitation\" or \"closed\"",
+            "KERRIA_TRUSTED_PROXIES: \"proxy\" is not a network: write one such as 10.0.0.0/8 or fd00::/8, or a single \
+             address",
+            "--set fresh_for: there is no such setting; did you mean session.fresh_for?",
+            "--set log.filter: \"info,=\" is not a filter: invalid filter directive",
+            "--set operator.token: everyone on this machine can read a command line: put the secret into a file and name \
+             it with operator.token_file, or into KERRIA_OPERATOR_TOKEN",
+            "--set session.fresh_for: 0s is too short: it must be at least 1s",
         ]
-        .into_iter()
-        .collect::<Vec<_>>()
-        .as_slice()
     );
 }
 
@@ -271,10 +283,10 @@ fn settings_must_agree_with_each_other() {
              (--set password.lanes): Argon2id needs at least 8 KiB for each lane (RFC 9106, section 3.1)",
             "--set throttle.account_free: throttle.account_free is 101 (--set throttle.account_free), \
              throttle.account_closes_after is 100 by default: the first must not be more; lower it or raise the second",
-            "--set throttle.network_delay: throttle.network_delay is 6m (--set throttle.network_delay), \
-             throttle.network_longest is 5m by default: the first must not be more; lower it or raise the second",
             "--set throttle.device_longest: throttle.device_longest is 25h (--set throttle.device_longest), \
              throttle.forget_after is 24h by default: the first must not be more; lower it or raise the second",
+            "--set throttle.network_delay: throttle.network_delay is 6m (--set throttle.network_delay), \
+             throttle.network_longest is 5m by default: the first must not be more; lower it or raise the second",
         ]
     );
 }
@@ -388,8 +400,8 @@ fn every_setting_can_be_explained() {
     }
     assert_eq!(
         explain::explain(&survey, "session.fresh_for").unwrap(),
-        "session.fresh_for\n    How old the last sign-in may be for a sensitive action, such as changing the password.\n    \
-         After that the user is asked for the password again.\n\n    \
+        "session.fresh_for\n    How old the last sign-in may be for a sensitive action, such as changing the password. After\n    \
+         that the user is asked for the password again.\n\n    \
          now       \"15m\"  (the default)\n    \
          default   \"15m\"\n    \
          accepts   a duration such as 90s, 15m, 2h or 7d, at least 1s\n    \

@@ -1,0 +1,91 @@
+//! What the operator's API answers.
+
+use anyhow::Context;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+#[derive(Deserialize)]
+pub(super) struct Users {
+    pub(super) users: Vec<User>,
+    pub(super) next: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct User {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) status: String,
+    pub(super) created_at: String,
+    pub(super) last_sign_in_at: Option<String>,
+}
+
+impl User {
+    /// What to call the user.
+    pub(super) fn called(&self) -> &str {
+        self.name.as_deref().or(self.email.as_deref()).unwrap_or(&self.id)
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Sessions {
+    pub(super) sessions: Vec<Session>,
+    #[serde(default)]
+    pub(super) next: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Session {
+    pub(super) handle: String,
+    pub(super) user: Option<UserInShort>,
+    pub(super) opened_at: String,
+    pub(super) last_seen_at: String,
+    pub(super) expires_at: String,
+    pub(super) device: String,
+    pub(super) address: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct UserInShort {
+    pub(super) name: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Ended {
+    pub(super) ended: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Invitation {
+    pub(super) url: String,
+    pub(super) expires_at: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Audit {
+    pub(super) entries: Vec<AuditEntry>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AuditEntry {
+    pub(super) at: String,
+    pub(super) event: String,
+    pub(super) user: Option<String>,
+    pub(super) address: Option<String>,
+    pub(super) detail: String,
+}
+
+/// Reads an answer.
+pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> anyhow::Result<T> {
+    T::deserialize(answer)
+        .context("the server's answer is not understood: is it the same version as this command line?")
+}
+
+/// A number of sessions in words.
+pub(super) fn sessions_in_words(count: u64) -> String {
+    match count {
+        0 => "no sessions".to_owned(),
+        1 => "1 session".to_owned(),
+        count => format!("{count} sessions"),
+    }
+}

@@ -1,0 +1,302 @@
+//! What can be typed after `kerria`.
+
+use std::path::PathBuf;
+
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{NonEmptyStringValueParser, Styles},
+};
+use clap_complete::Shell;
+
+const AFTER_HELP: &str = "\
+Begin with `kerria serve`, and open the address that it prints. Nothing has to be configured for that.
+
+Settings come from the defaults, over them the file (--config, else KERRIA_CONFIG, else kerria.toml in the current \
+folder), over it KERRIA_* variables, over them flags. `kerria config explain` lists and explains them all.
+
+Commands about users, sessions and the audit log ask the running server through its control socket. If none runs, \
+they open the data folder themselves.
+
+Exit codes: 0 done; 1 it could not be done, or something was found to be wrong; 2 the command line was not understood.";
+
+const SETTINGS: &str = "Settings";
+
+/// Sessions you can end at once: a server for sign-in and sessions.
+#[derive(Debug, Parser)]
+#[command(name = "kerria", version, after_help = AFTER_HELP, max_term_width = 110, styles = Styles::styled())]
+#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) settings: SettingFlags,
+    /// Print JSON for programs, with times in RFC 3339, instead of text for people.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SettingFlags {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "PATH", help_heading = SETTINGS)]
+    pub(super) config: Option<PathBuf>,
+    /// Set anything that the file can set, as in --set session.idle_timeout=30m.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value, help_heading = SETTINGS)]
+    pub(super) set: Vec<(String, String)>,
+    /// The folder that holds the database.
+    #[arg(long, global = true, value_name = "PATH", help_heading = SETTINGS)]
+    pub(super) data_dir: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the server.
+    Serve(ServeArgs),
+    /// Create, list and change users.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// List and end sessions.
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Read what happened to accounts and sessions.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Check, explain and begin a configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Back up, check and migrate the database.
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// Look for everything that could be wrong here, and say what to do about it.
+    Doctor,
+    /// Print completions for a shell, as in `kerria completions bash`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The address and port to listen on, as in 0.0.0.0:8080.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) listen: Option<String>,
+    /// What people type to get here, as in https://sign-in.example.com.
+    #[arg(long, value_name = "URL")]
+    pub(super) public_url: Option<String>,
+}
+
+/// Whom a command is about.
+#[derive(Debug, Args)]
+pub(super) struct Who {
+    /// The user's name, e-mail address or identifier.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(super) user: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Page {
+    /// How many to list.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) limit: u32,
+    /// Go on after this one, as the last page said.
+    #[arg(long, value_name = "ID")]
+    pub(super) after: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Create a user. Asks for the password.
+    Add(AddArgs),
+    /// Print a link with which somebody can create their own account, once.
+    Invite,
+    /// List users.
+    List(Page),
+    /// Show a user and their sessions.
+    Show(Who),
+    /// Keep a user from signing in, and end their sessions.
+    Disable(Who),
+    /// Let a disabled user sign in again.
+    Enable(Who),
+    /// Delete a user, and end their sessions.
+    Delete {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        confirmation: Confirmation,
+    },
+    /// Give a user a new password, and end their sessions. Asks for the password.
+    SetPassword {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        password: PasswordFrom,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(id = "whom", required = true, multiple = true, args = ["name", "email", "invite"])]
+pub(super) struct AddArgs {
+    /// The name to sign in with.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(super) name: Option<String>,
+    /// The e-mail address to sign in with.
+    #[arg(long)]
+    pub(super) email: Option<String>,
+    #[command(flatten)]
+    pub(super) password: PasswordFrom,
+    /// Print a one-time link instead, with which they choose their name and password themselves.
+    #[arg(long, conflicts_with_all = ["name", "email", "password_stdin"])]
+    pub(super) invite: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PasswordFrom {
+    /// Read the password from the first line of standard input. (There is no flag for the password itself: everyone on
+    /// the machine could read it.)
+    #[arg(long)]
+    pub(super) password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Confirmation {
+    /// Do it without asking.
+    #[arg(long, short = 'y')]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionCommand {
+    /// List sessions.
+    List {
+        /// Only this user's.
+        #[arg(long, value_name = "USER", conflicts_with_all = ["limit", "after"])]
+        user: Option<String>,
+        #[command(flatten)]
+        page: Page,
+    },
+    /// End one session, all of a user, or everyone's. They are refused from the moment this returns.
+    End(EndArgs),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["handle", "user", "everyone"])]
+pub(super) struct EndArgs {
+    /// The session's handle, as `kerria session list` shows it.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(super) handle: Option<String>,
+    /// All sessions of this user.
+    #[arg(long, value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) user: Option<String>,
+    /// All sessions of all users. Asks first.
+    #[arg(long)]
+    pub(super) everyone: bool,
+    #[command(flatten)]
+    pub(super) confirmation: Confirmation,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// List the latest entries of the audit log, the newest first.
+    List {
+        /// Only what is about this user.
+        #[arg(long, value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+        user: Option<String>,
+        /// How many to list.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Find every mistake in the configuration at once.
+    Check,
+    /// Say what a setting means, what holds, and where it comes from; without a key, list all settings.
+    Explain {
+        /// A setting, such as session.idle_timeout, or a group of them, such as session.
+        key: Option<String>,
+        /// Print the reference of all settings as Markdown.
+        #[arg(long, conflicts_with_all = ["key", "json"])]
+        markdown: bool,
+    },
+    /// Print a configuration file with every setting, explained and commented out.
+    Sample,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DbCommand {
+    /// Copy the database to a new file, also while the server runs.
+    Backup {
+        /// The file to write. It must not exist.
+        to: PathBuf,
+    },
+    /// Bring the database to this version's schema. `kerria serve` does it too.
+    Migrate,
+    /// Look for damage in the database.
+    Check,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, as in session.idle_timeout=30m".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn refused(line: &str) -> ErrorKind {
+        Cli::try_parse_from(line.split(' ')).unwrap_err().kind()
+    }
+
+    fn understood(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        let cli =
+            understood("kerria user list --json --set listen=127.0.0.1:1 --config a.toml --set a.b=c=d");
+        assert!(cli.json);
+        assert_eq!(cli.settings.config.unwrap().to_str(), Some("a.toml"));
+        assert_eq!(cli.settings.set[1], ("a.b".to_owned(), "c=d".to_owned()));
+        assert_eq!(refused("kerria --set listen user list"), ErrorKind::ValueValidation);
+    }
+
+    #[test]
+    fn ending_sessions_names_exactly_one_target() {
+        for line in
+            ["kerria session end x", "kerria session end --user x", "kerria session end --everyone --yes"]
+        {
+            understood(line);
+        }
+        assert_eq!(refused("kerria session end"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("kerria session end x --everyone"), ErrorKind::ArgumentConflict);
+        assert_eq!(refused("kerria session end --user x --everyone"), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn a_user_has_a_name_or_an_address_or_is_invited() {
+        for line in [
+            "kerria user add x",
+            "kerria user add --email x@y",
+            "kerria user add x --email x@y",
+            "kerria user add --invite",
+        ] {
+            understood(line);
+        }
+        assert_eq!(refused("kerria user add"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("kerria user add x --invite"), ErrorKind::ArgumentConflict);
+        assert_eq!(refused("kerria user add x --password secret"), ErrorKind::UnknownArgument);
+    }
+}
