@@ -121,8 +121,8 @@ test("everything works without JavaScript", async () => {
   await elsewhere.reload();
   assert.match(elsewhere.url(), /\/sign-in/);
   await page.goto(`${kerria.origin}/account/password`);
-  await page.locator("#current_password").fill(PASSWORD);
-  await page.locator("#new_password").fill(OTHER_PASSWORD);
+  await page.locator("#current-password").fill(PASSWORD);
+  await page.locator("#new-password").fill(OTHER_PASSWORD);
   await page.locator("main form button").click();
   await page.waitForURL("**/account?saved=password*");
   await page.goto(`${kerria.origin}/account`);

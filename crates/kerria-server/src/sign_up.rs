@@ -112,11 +112,11 @@ pub fn invitation_hash(app: &App, text: Option<&Secret<String>>) -> Option<Token
     text.map(|text| parse(text).map_or(TokenHash::from_bytes([0; 32]), |token| token.hash()))
 }
 
+/// What an account is called.
+pub type Names = (Option<UserName>, Option<EmailAddress>);
+
 /// Reads the names of an account, of which at least one has to be there.
-pub fn names(
-    name: &str,
-    email: &str,
-) -> Result<(Option<UserName>, Option<EmailAddress>), (&'static str, String)> {
+pub fn names(name: &str, email: &str) -> Result<Names, (&'static str, String)> {
     let (has_name, has_email) = (!name.trim().is_empty(), !email.trim().is_empty());
     if !has_name && !has_email {
         return Err(("name", "Enter a name or an e-mail address to sign in with.".to_owned()));

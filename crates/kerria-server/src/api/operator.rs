@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use kerria_core::{
     Cause, LoginName, Secret, Selector, SessionId, Status, User, UserId,
-    audit::{AuditEntry, AuditEvent},
     store::{NewUser, PasswordChange, PasswordChanged, Removal, UserCreation},
 };
 use serde::Deserialize;
@@ -244,15 +243,6 @@ pub async fn invite(
     Body(Invite {}): Body<Invite>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (url, expires_at) = app.invite(app.config.invitation_lifetime, false).await?;
-    let entry = AuditEntry {
-        at: app.clock.now(),
-        event: AuditEvent::Invited,
-        user: None,
-        session: None,
-        address: None,
-        detail: format!("good until {}", Rfc3339(expires_at)),
-    };
-    app.store.record(&entry).await?;
     Ok((StatusCode::CREATED, Json(json!({ "url": url, "expires_at": Rfc3339(expires_at) }))))
 }
 
