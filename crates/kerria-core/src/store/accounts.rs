@@ -58,8 +58,13 @@ pub trait Accounts: Send + Sync {
         now: Timestamp,
     ) -> Result<Renaming, StoreError>;
 
-    /// Enables or disables a user. Disabling ends all their sessions. `false` if there is no such user.
-    async fn set_status(&self, user: UserId, status: Status, now: Timestamp) -> Result<bool, StoreError>;
+    /// Enables or disables a user. Disabling ends all their sessions. Answers how many; `None` if there is no such user.
+    async fn set_status(
+        &self,
+        user: UserId,
+        status: Status,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError>;
 
     /// Deletes a user and ends all their sessions.
     async fn delete_user(&self, user: UserId, now: Timestamp) -> Result<Removal, StoreError>;

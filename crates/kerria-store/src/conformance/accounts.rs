@@ -297,16 +297,16 @@ pub async fn disabling_ends_all_sessions_and_enabling_revives_none(store: Arc<dy
     let alice = play.user("Alice").await;
     let (_, token) = play.signed_in(alice).await;
     let status = async || play.store.user(alice).await.unwrap().unwrap().status;
-    assert!(play.store.set_status(alice, Status::Disabled, at(1)).await.unwrap());
+    assert_eq!(play.store.set_status(alice, Status::Disabled, at(1)).await.unwrap(), Some(1));
     assert_eq!(status().await, Status::Disabled);
     assert!(!play.lives(&token).await);
     let found = play.store.credentials(&LoginName::parse("alice")).await.unwrap().unwrap();
     assert_eq!((found.status, found.version), (Status::Disabled, CredentialVersion(2)));
-    assert!(play.store.set_status(alice, Status::Active, at(2)).await.unwrap());
+    assert_eq!(play.store.set_status(alice, Status::Active, at(2)).await.unwrap(), Some(0));
     assert_eq!(status().await, Status::Active);
     assert!(!play.lives(&token).await);
     assert_eq!(play.events().await, [ended(Selector::User { user: alice }, Cause::UserDisabled)]);
-    assert!(!play.store.set_status(play.user_id(), Status::Disabled, at(3)).await.unwrap());
+    assert_eq!(play.store.set_status(play.user_id(), Status::Disabled, at(3)).await.unwrap(), None);
     let lines = play.store.audit(Some(alice), 2).await.unwrap();
     assert_eq!(
         lines.iter().map(|line| line.event).collect::<Vec<_>>(),

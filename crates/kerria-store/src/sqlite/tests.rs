@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, Weak, mpsc},
     time::Duration,
 };
 
@@ -235,13 +235,18 @@ async fn a_full_disk_is_said_so_and_forgotten_when_there_is_space_again() {
     store.check_health().await.unwrap();
 }
 
+/// A follower, as a store holds it.
+fn weak<F: Follower + 'static>(follower: &Arc<F>) -> Weak<dyn Follower> {
+    Arc::downgrade(follower) as _
+}
+
 /// SQLite rolls back the whole transaction when the disk is full.
 #[tokio::test]
 async fn steps_that_were_undone_with_another_one_are_not_reported_as_done() {
     let folder = Folder::new();
     let store = Arc::new(folder.store());
     let listener = Arc::new(Listener::default());
-    store.follow(listener.clone()).await.unwrap();
+    store.follow(weak(&listener)).await.unwrap();
     store.write(|step| step.query_row("PRAGMA max_page_count = 1", (), |_| Ok(()))).await.unwrap();
     let release = hold_up(&store);
     let (ending, large) = (Arc::clone(&store), Arc::clone(&store));
@@ -281,7 +286,7 @@ async fn a_step_that_fails_or_panics_is_undone_alone() {
     let folder = Folder::new();
     let store = Arc::new(folder.store());
     let listener = Arc::new(Listener::default());
-    store.follow(listener.clone()).await.unwrap();
+    store.follow(weak(&listener)).await.unwrap();
     let release = hold_up(&store);
     let [before, after] = [Arc::clone(&store), Arc::clone(&store)];
     let sent = store.writer.send(|step| {
@@ -311,7 +316,7 @@ async fn a_commit_that_fails_undoes_the_batch_and_announces_nothing() {
     let folder = Folder::new();
     let store = Arc::new(folder.store());
     let listener = Arc::new(Listener::default());
-    store.follow(listener.clone()).await.unwrap();
+    store.follow(weak(&listener)).await.unwrap();
     let release = hold_up(&store);
     let ending = Arc::clone(&store);
     let ended =
@@ -370,7 +375,8 @@ async fn when_a_follower_panics_nothing_is_answered_any_more() {
         }
     }
     let store = SqliteStore::open_in_memory().unwrap();
-    store.follow(Arc::new(Panicking)).await.unwrap();
+    let panicking = Arc::new(Panicking);
+    store.follow(weak(&panicking)).await.unwrap();
     store.check_health().await.unwrap();
     for _ in 0..2 {
         let ended = store.revoke(Selector::Everyone, Cause::Operator, None, NOW).await;

@@ -380,21 +380,24 @@ impl Model {
         Renaming::Renamed
     }
 
-    pub(super) fn set_status(&mut self, user: UserId, status: Status, now: Timestamp) -> bool {
-        let Some(account) = self.users.get_mut(&user) else { return false };
+    pub(super) fn set_status(&mut self, user: UserId, status: Status, now: Timestamp) -> Option<u64> {
+        let account = self.users.get_mut(&user)?;
         if account.user.status == status {
-            return true;
+            return Some(0);
         }
         (account.user.status, account.credentials.status) = (status, status);
         match status {
-            Status::Active => self.note(now, AuditEvent::UserEnabled, Some(user), None),
+            Status::Active => {
+                self.note(now, AuditEvent::UserEnabled, Some(user), None);
+                Some(0)
+            }
             Status::Disabled => {
                 account.credentials.version.0 += 1;
-                self.end(Selector::User { user }, Cause::UserDisabled, now);
+                let ended = self.end(Selector::User { user }, Cause::UserDisabled, now);
                 self.note(now, AuditEvent::UserDisabled, Some(user), None);
+                Some(ended)
             }
         }
-        true
     }
 
     pub(super) fn delete(&mut self, user: UserId, now: Timestamp) -> Removal {
