@@ -11,7 +11,7 @@ use tracing::info;
 use crate::{
     app::App,
     config,
-    login::{Carry, Failure, Opening, SignedIn, doors::Doors, hash_password, open},
+    login::{Carry, Failure, Opening, SignedIn, doors::Doors, hash_password, know_device, open},
 };
 
 /// What somebody filled in for an account.
@@ -90,7 +90,10 @@ pub async fn sign_up(
     info!(user.id = %id, "user {id} signed up");
     let method = if invitation.is_some() { Method::Invitation } else { Method::SignUp };
     match open(app, id, version, method, carry, current).await? {
-        Opening::Opened(signed_in) => Ok(SignUpOutcome::SignedUp(signed_in)),
+        Opening::Opened(mut signed_in) => {
+            signed_in.device_token = Some(know_device(app, id, now).await?);
+            Ok(SignUpOutcome::SignedUp(signed_in))
+        }
         // An operator was quicker and has disabled or deleted the account.
         Opening::LimitReached | Opening::Overtaken => Ok(SignUpOutcome::NotInvited),
     }

@@ -187,7 +187,8 @@ async fn record_failure(
     app.store.record(&entry).await
 }
 
-async fn know_device(app: &App, user: UserId, now: Timestamp) -> Result<Secret<String>, StoreError> {
+/// Remembers that a user has signed in from a device, and returns the token that marks it.
+pub async fn know_device(app: &App, user: UserId, now: Timestamp) -> Result<Secret<String>, StoreError> {
     let token = Token::random(TokenKind::Device, &*app.entropy);
     app.store.know_device(user, &token.hash(), now).await?;
     Ok(token.write(app.checker.key()))
