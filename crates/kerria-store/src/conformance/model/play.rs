@@ -24,7 +24,7 @@ use super::{
 const LIMITS: DataLimits = DataLimits { keys: 3, value_bytes: 24, total_bytes: 40 };
 
 /// Everything is read and compared after so many steps.
-const LOOK_EVERY: usize = 6;
+const LOOK_EVERY: usize = 10;
 
 /// Plays `steps`, and says where store and model disagree.
 pub(super) async fn play(stage: &mut impl Stage, steps: &[Step]) -> Result<(), String> {

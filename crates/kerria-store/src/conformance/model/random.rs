@@ -157,6 +157,11 @@ impl Random {
         self.below(6) as usize
     }
 
+    /// A user: one of few, so that each has several sessions.
+    fn user(&mut self) -> usize {
+        self.below(3) as usize
+    }
+
     fn small(&mut self) -> u8 {
         self.below(4) as u8
     }
@@ -166,7 +171,7 @@ impl Random {
         match self.below(50) {
             0..=11 => Step::Open {
                 serial,
-                user: self.pick(),
+                user: self.user(),
                 stale: self.one_in(8),
                 replaces: self.maybe(Self::pick),
                 carry: self.some(3, Self::small),
@@ -187,32 +192,35 @@ impl Random {
                 Step::Increment { serial, owner: self.maybe(Self::pick), key: self.small(), by }
             }
             29 => Step::Remove { session: self.pick(), key: self.small() },
-            30..=34 => {
+            30..=33 => {
                 let (name, email) = self.names();
                 Step::Create { serial, name, email, invitation: self.maybe(Self::pick) }
             }
-            35..=36 => Step::ChangePassword {
+            34..=36 => Step::ChangePassword {
                 serial,
-                user: self.pick(),
+                user: self.user(),
                 stale: self.one_in(5),
                 by_operator: self.one_in(4),
                 keep: self.maybe(Self::pick),
             },
-            37 => Step::Rehash { serial, user: self.pick(), verified: self.one_in(2) },
+            37 => Step::Rehash { serial, user: self.user(), verified: self.one_in(2) },
             38 => {
                 let (name, email) = self.names();
-                Step::Rename { user: self.pick(), name, email }
+                Step::Rename { user: self.user(), name, email }
             }
-            39 => Step::SetStatus { user: self.pick(), active: self.one_in(2) },
-            40 => Step::Delete { user: self.pick() },
+            39 => Step::SetStatus { user: self.user(), active: self.one_in(2) },
+            40 => Step::Delete { user: self.user() },
             41 => Step::Invite { serial, minutes: self.below(200), first_account: self.one_in(3) },
-            42 => [Step::Withdraw, Step::Record { user: self.pick() }][self.below(2) as usize].clone(),
-            43 => Step::KnowDevice { user: self.pick(), device: self.small() },
-            44..=45 => Step::Knock { doors: self.doors() },
+            42 => match self.below(3) {
+                0 => Step::Withdraw,
+                1 => Step::Record { user: self.user() },
+                _ => Step::SweepDoors { limit: self.below(4) as u32 },
+            },
+            43..=44 => Step::KnowDevice { user: self.user(), device: self.small() },
+            45 => Step::Knock { doors: self.doors() },
             46 => Step::TakeBack { doors: self.doors() },
-            47 if self.one_in(2) => Step::Reset { doors: self.doors() },
-            47 => Step::SweepDoors { limit: self.below(4) as u32 },
-            48 => Step::Wait { minutes: self.below(400) },
+            47 => Step::Reset { doors: self.doors() },
+            48 => Step::Wait { minutes: self.below(200) },
             _ => Step::Reopen,
         }
     }
@@ -220,8 +228,8 @@ impl Random {
     fn what(&mut self) -> What {
         match self.below(8) {
             0..=3 => What::Session(self.pick()),
-            4..=5 => What::User(self.pick()),
-            6 => What::UserExcept(self.pick(), self.pick()),
+            4..=5 => What::User(self.user()),
+            6 => What::UserExcept(self.user(), self.pick()),
             _ => What::Everyone,
         }
     }
