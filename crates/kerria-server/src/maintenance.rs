@@ -55,7 +55,11 @@ pub async fn sweep_all(app: &App) -> Result<(), StoreError> {
     while let batch @ 1.. = store.sweep_doors(now, SWEEP_BATCH).await? {
         removed += batch;
     }
-    while let batch @ 1.. = store.trim_log(now - app.config.session.log_retention, SWEEP_BATCH).await? {
+    let kept_since = now - app.config.session.log_retention;
+    while let batch @ 1.. = store.trim_log(kept_since, SWEEP_BATCH).await? {
+        removed += batch;
+    }
+    while let batch @ 1.. = store.trim_audit(kept_since, SWEEP_BATCH).await? {
         removed += batch;
     }
     if removed > 0 {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use kerria_core::{
     Cause, CredentialVersion, EmailAddress, LogEvent, LoginName, Selector, Status, Store, TokenHash, UserId,
     audit::AuditEvent,
-    store::{Invitation, NewUser, PasswordChange, PasswordChanged, Removal, Renaming, UserCreation},
+    store::{
+        Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal, Renaming, UserCreation,
+    },
 };
 
 use super::play::{ADDRESS, FIRST, Play, START, at, device, ended, login, name, password};
@@ -180,6 +182,21 @@ pub async fn a_new_password_ends_all_sessions_and_makes_devices_unknown(store: A
     assert_eq!(play.events().await, [ended(Selector::User { user: alice }, Cause::PasswordChanged)]);
     let line = play.store.audit(Some(alice), 1).await.unwrap().pop().unwrap();
     assert_eq!((line.event, line.at, line.address), (AuditEvent::PasswordChanged, at(5), Some(ADDRESS)));
+}
+
+pub async fn of_many_devices_of_a_user_the_latest_are_known(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (alice, bob) = (play.user("Alice").await, play.user("Bob").await);
+    let bobs = play.token();
+    play.store.know_device(bob, &bobs, START).await.unwrap();
+    let devices: Vec<_> = (0..KNOWN_DEVICES + 3).map(|_| play.token()).collect();
+    for (number, device) in devices.iter().enumerate() {
+        play.store.know_device(alice, device, at(number as u64)).await.unwrap();
+    }
+    for (number, device) in devices.iter().enumerate() {
+        assert_eq!(play.store.knows_device(alice, device).await.unwrap(), number >= 3, "device {number}");
+    }
+    assert!(play.store.knows_device(bob, &bobs).await.unwrap());
 }
 
 pub async fn the_session_that_is_kept_gets_a_new_token(store: Arc<dyn Store>) {

@@ -6,8 +6,8 @@ use kerria_core::{
     StoreError, Timestamp, TokenHash, User, UserId, UserName,
     audit::{AuditEntry, AuditEvent},
     store::{
-        Accounts, Credentials, Invitation, NewUser, PasswordChange, PasswordChanged, Removal, Renaming,
-        UserCreation,
+        Accounts, Credentials, Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal,
+        Renaming, UserCreation,
     },
 };
 use rusqlite::Connection;
@@ -170,6 +170,12 @@ impl Accounts for SqliteStore {
                  SELECT id, ?2, ?3 FROM account WHERE id = ?1 \
                  ON CONFLICT (user_id, device_hash) DO UPDATE SET known_at = excluded.known_at",
                 (user.as_bytes(), device.as_bytes(), now.as_millis()),
+            )?;
+            step.change(
+                "DELETE FROM known_device WHERE user_id = ?1 AND device_hash NOT IN ( \
+                     SELECT device_hash FROM known_device WHERE user_id = ?1 \
+                     ORDER BY known_at DESC, device_hash = ?2 DESC LIMIT ?3)",
+                (user.as_bytes(), device.as_bytes(), KNOWN_DEVICES),
             )?;
             Ok(())
         })

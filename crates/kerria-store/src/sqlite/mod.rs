@@ -30,7 +30,7 @@ use std::{
 
 use async_trait::async_trait;
 use kerria_core::{
-    LogNumber, UserId,
+    LogNumber, Timestamp, UserId,
     audit::AuditEntry,
     store::{Follower, InstallationKeys, Store, StoreError, Trouble},
 };
@@ -161,6 +161,10 @@ impl Store for SqliteStore {
 
     async fn audit(&self, user: Option<UserId>, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         self.read(move |connection| audit::latest(connection, user, limit)).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.write(move |step| audit::trim(step, before, limit)).await
     }
 
     async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError> {
