@@ -14,6 +14,9 @@ const ENDINGS: [&str; 4] = [".rs", ".md", ".toml", ".sql"];
 /// Files that users have and the repository has not, and a name that stands for others.
 const ELSEWHERE: [&str; 2] = ["kerria.toml", "crates/kerria-store/migrations/NNNN_name.sql"];
 
+/// What is being written. To be taken out when it is there.
+const COMING: [&str; 2] = ["scripts/bench", "scripts/schemathesis"];
+
 struct Document {
     path: PathBuf,
     text: String,
@@ -21,54 +24,55 @@ struct Document {
 
 #[test]
 fn every_link_leads_somewhere() {
-    let mut checked = 0;
+    let (mut checked, mut wrong) = (0, Vec::new());
     for document in documents() {
         for target in document.prose().flat_map(links).filter(|target| !target.contains(':')) {
             let (file, heading) = target.split_once('#').unwrap_or((target, ""));
             let path = if file.is_empty() { document.path.clone() } else { document.folder().join(file) };
-            assert!(path.exists(), "{} links to {target}, which is not there", document.name());
-            assert!(
-                heading.is_empty() || headings(&path).iter().any(|other| other == heading),
-                "{} links to {target}, where there is no such heading",
-                document.name()
-            );
+            let leads = path.exists() && (heading.is_empty() || headings(&path).iter().any(|h| h == heading));
+            if !leads {
+                wrong.push(format!("{} links to {target}", document.name()));
+            }
             checked += 1;
         }
     }
+    assert!(wrong.is_empty(), "not there: {wrong:#?}");
     assert!(checked > 20, "only {checked} links were found");
 }
 
 #[test]
 fn every_path_in_the_text_exists() {
-    let mut checked = 0;
+    let (mut checked, mut wrong) = (0, Vec::new());
     for document in documents() {
         for path in document.prose().flat_map(spans).filter_map(path_in) {
-            let found = root().join(path).exists() || document.folder().join(path).exists();
-            assert!(found, "{} names {path}, which is not there", document.name());
+            if !root().join(path).exists() && !document.folder().join(path).exists() {
+                wrong.push(format!("{} names {path}", document.name()));
+            }
             checked += 1;
         }
     }
+    assert!(wrong.is_empty(), "not there: {wrong:#?}");
     assert!(checked > 50, "only {checked} paths were found");
 }
 
 #[test]
 fn every_test_that_is_said_to_prove_something_exists() {
+    let (mut checked, mut wrong) = (0, Vec::new());
     for name in ["ARCHITECTURE.md", "docs/guarantees.md"] {
         let document = Document::read(&root().join(name));
-        let mut checked = 0;
         for line in document.prose() {
             let Some(file) = spans(line).find(|span| span.ends_with(".rs")) else { continue };
+            let source = fs::read_to_string(root().join(file)).unwrap_or_default();
             for test in spans(line).filter(|span| is_sentence(span)) {
-                let source = fs::read_to_string(root().join(file)).unwrap_or_default();
-                assert!(
-                    source.contains(&format!("fn {test}(")),
-                    "{name} names {test}, which is not in {file}"
-                );
+                if !source.contains(&format!("fn {test}(")) {
+                    wrong.push(format!("{name} names {test} in {file}"));
+                }
                 checked += 1;
             }
         }
-        assert!(checked > 15, "only {checked} tests were found in {name}");
     }
+    assert!(wrong.is_empty(), "not there: {wrong:#?}");
+    assert!(checked > 50, "only {checked} tests were found");
 }
 
 /// All Markdown at the root and below `docs`.
@@ -131,7 +135,10 @@ fn path_in(span: &str) -> Option<&str> {
     let path = span.split(' ').next()?.trim_end_matches(['.', ',']);
     let is_path = FOLDERS.iter().any(|folder| path.starts_with(folder))
         || ENDINGS.iter().any(|ending| path.ends_with(ending) && path.len() > ending.len());
-    let is_ours = !path.starts_with('/') && !path.contains(['*', '{', ':']) && !ELSEWHERE.contains(&path);
+    let is_ours = !path.starts_with('/')
+        && !path.contains(['*', '{', ':'])
+        && !ELSEWHERE.contains(&path)
+        && !COMING.contains(&path);
     (is_path && is_ours).then_some(path)
 }
 
