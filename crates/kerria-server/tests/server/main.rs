@@ -1,5 +1,6 @@
 //! The server, as browsers and programs meet it: over real connections, on a real database, with a clock that moves.
 
 mod cast;
+mod documents;
 mod durability;
 mod sessions;
