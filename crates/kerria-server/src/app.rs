@@ -132,8 +132,13 @@ impl App {
         if let Some(task) = self.background.lock().await.take() {
             drop(task.await);
         }
-        if let Err(error) = self.checker.flush(self.clock.now()).await {
-            crate::problem::log_store_error(&error);
+        for done in [
+            maintenance::tell(self, self.checker.moves_so_far()).await,
+            self.checker.flush(self.clock.now()).await.map(drop),
+        ] {
+            if let Err(error) = done {
+                crate::problem::log_store_error(&error);
+            }
         }
     }
 
