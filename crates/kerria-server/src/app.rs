@@ -90,14 +90,18 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let observer = Arc::clone(&metrics) as Arc<dyn Observer>;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open_observed(&path, observer)?);
-        Self::over(config, store, metrics, edge).await
+        Self::assemble(config, store, metrics, edge).await
     }
 
     /// The application over a store that is open already.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn over(
+    pub async fn over(config: Config, store: Arc<dyn Store>, edge: Edge) -> anyhow::Result<Arc<Self>> {
+        Self::assemble(config, store, Arc::new(Metrics::new()), edge).await
+    }
+
+    async fn assemble(
         config: Config,
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
@@ -141,8 +145,13 @@ impl App {
         if let Some(task) = self.background.lock().await.take() {
             drop(task.await);
         }
-        if let Err(error) = self.checker.flush(self.clock.now()).await {
-            crate::problem::log_store_error(&error);
+        for done in [
+            maintenance::tell(self, self.checker.moves_so_far()).await,
+            self.checker.flush(self.clock.now()).await.map(drop),
+        ] {
+            if let Err(error) = done {
+                crate::problem::log_store_error(&error);
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 
 use kerria::CurrentSession;
 use kerria_core::{
-    EmailAddress, Method, Secret, Timestamp, Token, TokenHash, TokenKind, UserId, UserName,
-    store::{NewUser, UserCreation},
+    EmailAddress, Method, Secret, StoreError, Timestamp, Token, TokenHash, TokenKind, UserId, UserName,
+    store::{Invitation, NewUser, UserCreation},
     throttle::Admission,
 };
 use tracing::info;
@@ -100,11 +100,25 @@ pub async fn sign_up(
 }
 
 /// Whether somebody with this invitation, or with none, may create an account.
-pub async fn may_sign_up(app: &App, invitation: Option<&TokenHash>, now: Timestamp) -> Result<bool, Failure> {
+pub async fn may_sign_up(
+    app: &App,
+    invitation: Option<&TokenHash>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     match invitation {
-        Some(invitation) => Ok(app.store.invitation(invitation, now).await?.is_some()),
+        Some(invitation) => Ok(good_invitation(app, invitation, now).await?.is_some()),
         None => Ok(app.config.sign_up == config::SignUp::Open),
     }
+}
+
+/// The invitation, if it is good. Where nobody may sign up, only the one to the first account is.
+pub async fn good_invitation(
+    app: &App,
+    invitation: &TokenHash,
+    now: Timestamp,
+) -> Result<Option<Invitation>, StoreError> {
+    let found = app.store.invitation(invitation, now).await?;
+    Ok(found.filter(|found| found.first_account || app.config.sign_up != config::SignUp::Closed))
 }
 
 /// The hash of an invitation's token. A text that is no token gets the hash of one that nobody was given.
