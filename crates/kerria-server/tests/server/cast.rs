@@ -256,7 +256,7 @@ fn configuration(folder: &TempDir, settings: &[(String, String)]) -> config::Con
 /// Somebody who sends requests: a browser that keeps cookies, or a program.
 #[derive(Clone)]
 pub struct Browser {
-    address: SocketAddr,
+    pub address: SocketAddr,
     pub cookies: BTreeMap<String, String>,
     pub user_agent: String,
     pub bearer: Option<String>,

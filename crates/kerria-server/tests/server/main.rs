@@ -13,5 +13,6 @@ mod faults;
 mod headers;
 mod limits;
 mod operators;
+mod outage;
 mod sessions;
 mod throttling;
