@@ -126,11 +126,11 @@ pub fn invitation_hash(app: &App, text: Option<&Secret<String>>) -> Option<Token
     text.map(|text| parse(text).map_or(TokenHash::from_bytes([0; 32]), |token| token.hash()))
 }
 
+/// A field that is not as it has to be, and why, in a sentence for the person.
+type BadField = (&'static str, String);
+
 /// Reads the names of an account, of which at least one has to be there.
-pub fn names(
-    name: &str,
-    email: &str,
-) -> Result<(Option<UserName>, Option<EmailAddress>), (&'static str, String)> {
+pub fn names(name: &str, email: &str) -> Result<(Option<UserName>, Option<EmailAddress>), BadField> {
     let (has_name, has_email) = (!name.trim().is_empty(), !email.trim().is_empty());
     if !has_name && !has_email {
         return Err(("name", "Enter a name or an e-mail address to sign in with.".to_owned()));
