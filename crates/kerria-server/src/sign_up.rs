@@ -2,7 +2,8 @@
 
 use kerria::CurrentSession;
 use kerria_core::{
-    EmailAddress, Method, Secret, StoreError, Timestamp, Token, TokenHash, TokenKind, UserId, UserName,
+    EmailAddress, Method, Secret, StoreError, Timestamp, Token, TokenHash, TokenKind, Transport, UserId,
+    UserName,
     store::{Invitation, NewUser, UserCreation},
     throttle::Admission,
 };
@@ -91,7 +92,9 @@ pub async fn sign_up(
     let method = if invitation.is_some() { Method::Invitation } else { Method::SignUp };
     match open(app, id, version, method, carry, current).await? {
         Opening::Opened(mut signed_in) => {
-            signed_in.device_token = Some(know_device(app, id, now).await?);
+            if signed_in.found.session.transport == Transport::Cookie {
+                signed_in.device_token = know_device(app, id, now).await;
+            }
             Ok(SignUpOutcome::SignedUp(signed_in))
         }
         // An operator was quicker and has disabled or deleted the account.
@@ -129,11 +132,11 @@ pub fn invitation_hash(app: &App, text: Option<&Secret<String>>) -> Option<Token
     text.map(|text| parse(text).map_or(TokenHash::from_bytes([0; 32]), |token| token.hash()))
 }
 
-/// What an account is called.
-pub type Names = (Option<UserName>, Option<EmailAddress>);
+/// A field that is not as it has to be, and why, in a sentence for the person.
+type BadField = (&'static str, String);
 
 /// Reads the names of an account, of which at least one has to be there.
-pub fn names(name: &str, email: &str) -> Result<Names, (&'static str, String)> {
+pub fn names(name: &str, email: &str) -> Result<(Option<UserName>, Option<EmailAddress>), BadField> {
     let (has_name, has_email) = (!name.trim().is_empty(), !email.trim().is_empty());
     if !has_name && !has_email {
         return Err(("name", "Enter a name or an e-mail address to sign in with.".to_owned()));

@@ -16,6 +16,7 @@ use crate::{
         shapes::{AuditShape, Ended, ListedSession, Rfc3339, UserShape},
     },
     app::App,
+    config::SignUp,
     login::{self, hash_password},
     problem::Problem,
     sign_up::{check_password, names},
@@ -243,6 +244,10 @@ pub async fn invite(
     State(app): State<Arc<App>>,
     Body(Invite {}): Body<Invite>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
+    if app.config.sign_up == SignUp::Closed {
+        let detail = "With sign_up.mode = \"closed\" nobody can use an invitation. Create the user instead.";
+        return Err(Problem::conflict("sign-up-closed", "Nobody may sign up", detail));
+    }
     let (url, expires_at) = app.invite(app.config.invitation_lifetime, false).await?;
     Ok((StatusCode::CREATED, Json(json!({ "url": url, "expires_at": Rfc3339(expires_at) }))))
 }

@@ -144,11 +144,6 @@ impl Kerria {
         entries
     }
 
-    /// How many lines of the audit log are about this event.
-    pub async fn audited(&self, event: &str) -> usize {
-        self.audit().await.iter().filter(|entry| entry["event"] == event).count()
-    }
-
     /// A value out of `/metrics`, as in `kerria_sign_ins_total{outcome="failed"}`.
     pub async fn metric(&self, series: &str) -> f64 {
         let text = self.operator().get("/metrics").await.text;
@@ -256,7 +251,7 @@ fn configuration(folder: &TempDir, settings: &[(String, String)]) -> config::Con
 /// Somebody who sends requests: a browser that keeps cookies, or a program.
 #[derive(Clone)]
 pub struct Browser {
-    address: SocketAddr,
+    pub address: SocketAddr,
     pub cookies: BTreeMap<String, String>,
     pub user_agent: String,
     pub bearer: Option<String>,

@@ -1,5 +1,6 @@
 //! The server, as browsers and programs meet it: over real connections, on a real database, with a clock that moves.
 #![expect(unreachable_pub, reason = "what the cast can do is for every module of this one binary")]
+#![expect(clippy::unwrap_used, reason = "a play that cannot go on may panic")]
 
 mod accounts;
 mod cast;
@@ -15,5 +16,6 @@ mod faults;
 mod headers;
 mod limits;
 mod operators;
+mod outage;
 mod sessions;
 mod throttling;
