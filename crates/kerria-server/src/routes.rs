@@ -169,6 +169,7 @@ pub fn public(app: Arc<App>) -> Router {
         .layer(app.session_layer());
     let for_operators =
         router(operators(), &app).layer(middleware::from_fn_with_state(Arc::clone(&app), operators_only));
+    let for_operators = for_operators.method_not_allowed_fallback(no_such_method);
     in_session
         .merge(for_operators)
         .merge(router(plain(), &app))
@@ -180,7 +181,11 @@ pub fn public(app: Arc<App>) -> Router {
 /// credential, because only the owner of the folder gets there.
 pub fn control(app: Arc<App>) -> Router {
     let rows = operators().into_iter().chain(plain()).collect();
-    router(rows, &app).fallback(no_such_route).with_state(app)
+    router(rows, &app)
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(app)
 }
 
 fn router(rows: Vec<Route>, app: &Arc<App>) -> Router<Arc<App>> {
