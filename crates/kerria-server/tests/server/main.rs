@@ -2,4 +2,5 @@
 
 mod api;
 mod cast;
+mod openapi;
 mod sessions;
