@@ -9,6 +9,9 @@ import { browser, closeBrowsers, Kerria, OTHER_PASSWORD, PASSWORD } from "./kerr
 const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 const pictures = new URL("../../target/screenshots/", import.meta.url).pathname;
 
+const IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 26_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.1 Mobile/15E148 Safari/604.1";
+const FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:145.0) Gecko/20100101 Firefox/145.0";
+
 let kerria;
 
 before(async () => {
@@ -121,8 +124,8 @@ test("everything works without JavaScript", async () => {
   await elsewhere.reload();
   assert.match(elsewhere.url(), /\/sign-in/);
   await page.goto(`${kerria.origin}/account/password`);
-  await page.locator("#current_password").fill(PASSWORD);
-  await page.locator("#new_password").fill(OTHER_PASSWORD);
+  await page.locator("#current-password").fill(PASSWORD);
+  await page.locator("#new-password").fill(OTHER_PASSWORD);
   await page.locator("main form button").click();
   await page.waitForURL("**/account?saved=password*");
   await page.goto(`${kerria.origin}/account`);
@@ -192,6 +195,13 @@ test("the pages are accessible, and look as they should, in light, dark and on a
     for (const [path, file] of [["/sign-in", "sign-in"], ["/sign-up", "sign-up"], ["/signed-out", "signed-out"]]) await look(path, file);
     await kerria.signIn(page, { remember: true });
     await page.waitForURL("**/sessions");
+    await page.getByRole("button", { name: "End all other sessions" }).click();
+    await page.waitForURL("**/sessions?ended=*");
+    for (const userAgent of [IPHONE, FIREFOX]) {
+      const other = await (await browser({ userAgent })).newPage();
+      await kerria.signIn(other, { remember: userAgent === IPHONE });
+      await other.waitForURL("**/sessions");
+    }
     for (const [path, file] of [
       ["/sessions", "sessions"], ["/account", "account"], ["/account/password", "password"], ["/confirm", "confirm"],
       ["/account/delete", "delete"],

@@ -167,12 +167,12 @@ pub fn public(app: Arc<App>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(app.session_layer());
-    let for_operators =
-        router(operators(), &app).layer(middleware::from_fn_with_state(Arc::clone(&app), operators_only));
-    let for_operators = for_operators.method_not_allowed_fallback(no_such_method);
+    let for_operators = router(operators(), &app)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), operators_only));
     in_session
         .merge(for_operators)
-        .merge(router(plain(), &app))
+        .merge(router(plain(), &app).method_not_allowed_fallback(no_such_method))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(app)
 }

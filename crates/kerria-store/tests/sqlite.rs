@@ -1,4 +1,5 @@
 //! The conformance suite, on SQLite.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

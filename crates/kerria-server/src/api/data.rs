@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use kerria::CurrentSession;
@@ -41,11 +41,12 @@ pub async fn put(
     State(app): State<Arc<App>>,
     current: CurrentSession,
     From(device): From,
+    headers: HeaderMap,
     InPath(key): InPath<String>,
     AnyJson(value): AnyJson,
 ) -> Result<Response, Problem> {
     let key = parse_key(&key)?;
-    let (owner, token) = owner(&app, &current, device)?;
+    let (owner, token) = owner(&app, &current, &headers, device)?;
     let written = app.store.put_data(owner, &key, value.to_string(), app.config.session.data).await?;
     answer(&app, &current, token.as_ref(), written)
 }
@@ -77,11 +78,12 @@ pub async fn increment(
     State(app): State<Arc<App>>,
     current: CurrentSession,
     From(device): From,
+    headers: HeaderMap,
     InPath(key): InPath<String>,
     Body(Increment { increment }): Body<Increment>,
 ) -> Result<Response, Problem> {
     let key = parse_key(&key)?;
-    let (owner, token) = owner(&app, &current, device)?;
+    let (owner, token) = owner(&app, &current, &headers, device)?;
     let written = app.store.increment_data(owner, &key, increment, app.config.session.data).await?;
     answer(&app, &current, token.as_ref(), written)
 }
@@ -101,13 +103,22 @@ pub async fn remove(
 }
 
 /// Whose data it is: the session of the request, or a visitor's to be opened with this token. A token that was presented
-/// and is not good is never taken up.
-fn owner(app: &App, current: &CurrentSession, device: Device) -> Result<(DataOwner, Option<Token>), Problem> {
+/// and is not good is never taken up; and whoever sends credentials in a header keeps no cookies, so that a visitor's
+/// session would be lost on them.
+fn owner(
+    app: &App,
+    current: &CurrentSession,
+    headers: &HeaderMap,
+    device: Device,
+) -> Result<(DataOwner, Option<Token>), Problem> {
     if let kerria::SessionState::Unknown(error) = current.state() {
         return Err(error.into());
     }
     if let Some(checked) = current.checked() {
         return Ok((DataOwner::Session(checked.session.id), None));
+    }
+    if headers.contains_key(header::AUTHORIZATION) {
+        return Err(Problem::not_signed_in());
     }
     let token = Token::random(TokenKind::Session, &*app.entropy);
     let now = app.clock.now();

@@ -131,9 +131,10 @@ pub async fn enable(
 
 async fn set_status(app: &App, user: &str, status: Status) -> Result<Json<UserShape>, Problem> {
     let user = find_user(app, user).await?;
-    if !app.store.set_status(user.id, status, app.clock.now()).await? {
+    let Some(ended) = app.store.set_status(user.id, status, app.clock.now()).await? else {
         return Err(no_such_user());
-    }
+    };
+    app.metrics.sessions_ended.of(Cause::UserDisabled).inc_by(ended);
     tracing::info!(user.id = %user.id, "user {} is {}", user.id, status.as_str());
     Ok(Json(user_by_id(app, user.id).await?.into()))
 }

@@ -115,10 +115,11 @@ pub async fn sign_in(
         return Ok(SignInOutcome::Refused);
     };
     doors.succeed(app).await?;
-    let known = doors.is_known_device();
+    // A mark that no cookie carries away would never be seen again.
+    let marks_device = attempt.carry.transport == Transport::Cookie && !doors.is_known_device();
     match open(app, verified.user, verified.version, Method::Password, attempt.carry, current).await? {
         Opening::Opened(mut signed_in) => {
-            if !known {
+            if marks_device {
                 signed_in.device_token = Some(know_device(app, verified.user, now).await?);
             }
             app.metrics.sign_ins.succeeded.inc();
@@ -187,7 +188,8 @@ async fn record_failure(
     app.store.record(&entry).await
 }
 
-async fn know_device(app: &App, user: UserId, now: Timestamp) -> Result<Secret<String>, StoreError> {
+/// Remembers that a user has signed in from a device, and returns the token that marks it.
+pub async fn know_device(app: &App, user: UserId, now: Timestamp) -> Result<Secret<String>, StoreError> {
     let token = Token::random(TokenKind::Device, &*app.entropy);
     app.store.know_device(user, &token.hash(), now).await?;
     Ok(token.write(app.checker.key()))

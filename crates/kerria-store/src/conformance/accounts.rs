@@ -5,7 +5,9 @@ use std::sync::Arc;
 use kerria_core::{
     Cause, CredentialVersion, EmailAddress, LogEvent, LoginName, Selector, Status, Store, TokenHash, UserId,
     audit::AuditEvent,
-    store::{Invitation, NewUser, PasswordChange, PasswordChanged, Removal, Renaming, UserCreation},
+    store::{
+        Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal, Renaming, UserCreation,
+    },
 };
 
 use super::play::{ADDRESS, FIRST, Play, START, at, device, ended, login, name, password};
@@ -182,6 +184,21 @@ pub async fn a_new_password_ends_all_sessions_and_makes_devices_unknown(store: A
     assert_eq!((line.event, line.at, line.address), (AuditEvent::PasswordChanged, at(5), Some(ADDRESS)));
 }
 
+pub async fn of_many_devices_of_a_user_the_latest_are_known(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (alice, bob) = (play.user("Alice").await, play.user("Bob").await);
+    let bobs = play.token();
+    play.store.know_device(bob, &bobs, START).await.unwrap();
+    let devices: Vec<_> = (0..KNOWN_DEVICES + 3).map(|_| play.token()).collect();
+    for (number, device) in devices.iter().enumerate() {
+        play.store.know_device(alice, device, at(number as u64)).await.unwrap();
+    }
+    for (number, device) in devices.iter().enumerate() {
+        assert_eq!(play.store.knows_device(alice, device).await.unwrap(), number >= 3, "device {number}");
+    }
+    assert!(play.store.knows_device(bob, &bobs).await.unwrap());
+}
+
 pub async fn the_session_that_is_kept_gets_a_new_token(store: Arc<dyn Store>) {
     let play = Play::new(store);
     let alice = play.user("Alice").await;
@@ -297,16 +314,16 @@ pub async fn disabling_ends_all_sessions_and_enabling_revives_none(store: Arc<dy
     let alice = play.user("Alice").await;
     let (_, token) = play.signed_in(alice).await;
     let status = async || play.store.user(alice).await.unwrap().unwrap().status;
-    assert!(play.store.set_status(alice, Status::Disabled, at(1)).await.unwrap());
+    assert_eq!(play.store.set_status(alice, Status::Disabled, at(1)).await.unwrap(), Some(1));
     assert_eq!(status().await, Status::Disabled);
     assert!(!play.lives(&token).await);
     let found = play.store.credentials(&LoginName::parse("alice")).await.unwrap().unwrap();
     assert_eq!((found.status, found.version), (Status::Disabled, CredentialVersion(2)));
-    assert!(play.store.set_status(alice, Status::Active, at(2)).await.unwrap());
+    assert_eq!(play.store.set_status(alice, Status::Active, at(2)).await.unwrap(), Some(0));
     assert_eq!(status().await, Status::Active);
     assert!(!play.lives(&token).await);
     assert_eq!(play.events().await, [ended(Selector::User { user: alice }, Cause::UserDisabled)]);
-    assert!(!play.store.set_status(play.user_id(), Status::Disabled, at(3)).await.unwrap());
+    assert_eq!(play.store.set_status(play.user_id(), Status::Disabled, at(3)).await.unwrap(), None);
     let lines = play.store.audit(Some(alice), 2).await.unwrap();
     assert_eq!(
         lines.iter().map(|line| line.event).collect::<Vec<_>>(),

@@ -48,6 +48,7 @@ macro_rules! conformance {
                 the_link_for_the_first_account_works_only_while_there_is_none
                 withdrawn_links_for_the_first_account_do_not_work_and_other_invitations_do
                 a_new_password_ends_all_sessions_and_makes_devices_unknown
+                of_many_devices_of_a_user_the_latest_are_known
                 the_session_that_is_kept_gets_a_new_token
                 a_stale_change_of_password_changes_nothing
                 an_operator_sets_a_password_whatever_the_version
