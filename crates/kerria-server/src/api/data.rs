@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Number;
 
 use crate::{
-    api::extract::{AnyJson, AnySession, Body, InPath},
+    api::extract::{AnyJson, AnySession, Body, InPath, no_session},
     app::App,
     client::From,
     login::deliver,
@@ -118,7 +118,7 @@ fn owner(
         return Ok((DataOwner::Session(checked.session.id), None));
     }
     if headers.contains_key(header::AUTHORIZATION) {
-        return Err(Problem::not_signed_in());
+        return Err(no_session(current));
     }
     let token = Token::random(TokenKind::Session, &*app.entropy);
     let now = app.clock.now();

@@ -83,7 +83,8 @@ impl<S: Sync> FromRequestParts<S> for ApiUser {
     }
 }
 
-fn no_session(current: &CurrentSession) -> Problem {
+/// Why nobody is signed in: nothing was presented, or what was presented is not good.
+pub fn no_session(current: &CurrentSession) -> Problem {
     match current.state() {
         SessionState::Refused(_) => Problem::session_token_refused(),
         _ => Problem::not_signed_in(),
