@@ -181,7 +181,11 @@ pub fn public(app: Arc<App>) -> Router {
 /// credential, because only the owner of the folder gets there.
 pub fn control(app: Arc<App>) -> Router {
     let rows = operators().into_iter().chain(plain()).collect();
-    router(rows, &app).fallback(no_such_route).method_not_allowed_fallback(no_such_method).with_state(app)
+    router(rows, &app)
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(app)
 }
 
 fn router(rows: Vec<Route>, app: &Arc<App>) -> Router<Arc<App>> {

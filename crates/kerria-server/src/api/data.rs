@@ -12,11 +12,11 @@ use kerria_core::{
     DataKey, DataRefused, Device, SessionId, Token, TokenKind, Transport,
     store::{DataOwner, DataWrite, NewSession},
 };
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::Number;
 
 use crate::{
-    api::extract::{AnySession, Body, InPath},
+    api::extract::{AnyJson, AnySession, Body, InPath, no_session},
     app::App,
     client::From,
     login::deliver,
@@ -43,7 +43,7 @@ pub async fn put(
     From(device): From,
     headers: HeaderMap,
     InPath(key): InPath<String>,
-    Body(value): Body<Value>,
+    AnyJson(value): AnyJson,
 ) -> Result<Response, Problem> {
     let key = parse_key(&key)?;
     let (owner, token) = owner(&app, &current, &headers, device)?;
@@ -55,7 +55,22 @@ pub async fn put(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Increment {
+    #[serde(deserialize_with = "whole_number")]
     increment: i64,
+}
+
+/// Reads `1.0` as 1, as JSON Schema does (section 6.1.1) and as some languages write it.
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let number = Number::deserialize(deserializer)?;
+    let whole = number.as_i64().or_else(|| number.as_f64().and_then(exactly));
+    whole.ok_or_else(|| Error::custom(format!("{number} is not a whole number of 64 bits")))
+}
+
+/// Beyond 2^53 a number with a point has been rounded, and nobody knows what was meant.
+#[expect(clippy::cast_possible_truncation, reason = "whole and in range, so nothing is cut off")]
+fn exactly(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
 /// `POST /api/v1/session/data/{key}`: adds to a whole number and answers the sum.
@@ -103,7 +118,7 @@ fn owner(
         return Ok((DataOwner::Session(checked.session.id), None));
     }
     if headers.contains_key(header::AUTHORIZATION) {
-        return Err(Problem::not_signed_in());
+        return Err(no_session(current));
     }
     let token = Token::random(TokenKind::Session, &*app.entropy);
     let now = app.clock.now();
@@ -151,12 +166,24 @@ fn raw_json(status: StatusCode, json: String) -> Response {
 impl std::convert::From<DataRefused> for Problem {
     fn from(refused: DataRefused) -> Self {
         let (status, kind) = match refused {
-            DataRefused::Key => (StatusCode::UNPROCESSABLE_ENTITY, "data-key"),
+            DataRefused::Key => return Self::bad_key(refused),
             DataRefused::ValueTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "data-value-too-large"),
             DataRefused::TooManyKeys { .. } => (StatusCode::CONFLICT, "data-too-many-keys"),
             DataRefused::Full { .. } => (StatusCode::CONFLICT, "data-full"),
             DataRefused::NotANumber => (StatusCode::CONFLICT, "data-not-a-number"),
         };
-        Self::new(status, kind, "The session data was not written", refused.to_string())
+        Self::new(status, kind, "The session data was not written", sentence(refused))
     }
+}
+
+impl Problem {
+    fn bad_key(refused: DataRefused) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "data-key", "This is not a key", sentence(refused))
+    }
+}
+
+fn sentence(refused: DataRefused) -> String {
+    let mut text = refused.to_string();
+    text[..1].make_ascii_uppercase();
+    text + "."
 }

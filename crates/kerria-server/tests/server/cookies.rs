@@ -217,7 +217,10 @@ async fn what_is_no_token_is_refused_in_one_way_and_without_asking_the_store() {
         assert_eq!(by_cookie.status, StatusCode::UNAUTHORIZED, "{token}");
         assert_eq!(by_cookie.set_cookies(), [""; 0]);
         answers.push((by_cookie.status, by_cookie.text));
-        answers.push((by_bearer.status, by_bearer.text));
+        if !token.is_empty() {
+            // Without one nothing was presented, and the answer says so.
+            answers.push((by_bearer.status, by_bearer.text));
+        }
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:?}");

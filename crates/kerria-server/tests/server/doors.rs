@@ -83,7 +83,8 @@ async fn no_guarded_route_of_the_api_opens_without_a_key() {
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{at}: {}", answer.text);
             assert_eq!(answer.problem(), "not-signed-in", "{at}");
             assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{at}");
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{at}");
+            let challenge = answer.header("www-authenticate").unwrap();
+            assert!(challenge.starts_with("Bearer realm=\"kerria\""), "{at}: {challenge}");
             assert_eq!(answer.set_cookies(), [""; 0], "{at}");
             knocked += 1;
         }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a play that cannot go on may panic")]
 
 mod accounts;
+mod api;
 mod cast;
 mod cookies;
 mod csrf;
@@ -15,6 +16,7 @@ mod expiry;
 mod faults;
 mod headers;
 mod limits;
+mod openapi;
 mod operators;
 mod outage;
 mod sessions;
