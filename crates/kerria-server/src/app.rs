@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -12,9 +12,9 @@ use kerria::{
     Checker, CheckerSettings, FormKey, OwnOrigin, SecretCookie, SessionLayer, SystemClock, SystemEntropy,
 };
 use kerria_core::{
-    Clock, Entropy, Store, StoreError, Token, TokenKey, TokenKind,
+    Clock, Entropy, LogEntry, LogEvent, Selector, Store, StoreError, Token, TokenKey, TokenKind,
     entropy::random_bytes,
-    store::{InstallationKeys, Invitation},
+    store::{Follower, InstallationKeys, Invitation},
 };
 use kerria_store::SqliteStore;
 use tokio::{sync::watch, task::JoinHandle};
@@ -121,6 +121,8 @@ impl App {
             store,
             checker,
         });
+        let counting: Weak<dyn Follower> = Arc::downgrade(&app) as _;
+        app.store.follow(counting).await?;
         let task = tokio::spawn(maintenance::run(Arc::clone(&app), app.stop.subscribe()));
         *app.background.lock().await = Some(task);
         Ok(app)
@@ -186,6 +188,17 @@ impl App {
         link.set_path("/join");
         link.query_pairs_mut().append_pair("invitation", token.write(self.checker.key()).expose());
         Ok((link.into(), expires_at))
+    }
+}
+
+/// Counts the sessions that end one by one, whatever ended them. Where many end, whoever ended them knows the number.
+impl Follower for App {
+    fn apply(&self, entries: &[LogEntry]) {
+        for entry in entries {
+            if let (Selector::Session { .. }, LogEvent::Ended { cause }) = (entry.selector, entry.event) {
+                self.metrics.sessions_ended.of(cause).inc();
+            }
+        }
     }
 }
 

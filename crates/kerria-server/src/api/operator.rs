@@ -118,8 +118,12 @@ pub async fn enable(
 
 async fn set_status(app: &App, user: &str, status: Status) -> Result<Json<UserShape>, Problem> {
     let user = find_user(app, user).await?;
+    let sessions = app.store.sessions_of(user.id).await?.len();
     if !app.store.set_status(user.id, status, app.clock.now()).await? {
         return Err(no_such_user());
+    }
+    if status == Status::Disabled {
+        app.metrics.sessions_ended.of(Cause::UserDisabled).inc_by(sessions as u64);
     }
     tracing::info!(user.id = %user.id, "user {} is {}", user.id, status.as_str());
     Ok(Json(user_by_id(app, user.id).await?.into()))

@@ -289,7 +289,9 @@ pub async fn end(
     device: Option<Device>,
 ) -> Result<kerria_core::store::Revoked, StoreError> {
     let revoked = app.store.revoke(selector, cause, device, app.clock.now()).await?;
-    app.metrics.sessions_ended.of(cause).inc_by(revoked.ended);
+    if !matches!(selector, kerria_core::Selector::Session { .. }) {
+        app.metrics.sessions_ended.of(cause).inc_by(revoked.ended);
+    }
     info!(log.number = revoked.number.0, "{} sessions ended: {}", revoked.ended, cause.as_str());
     Ok(revoked)
 }
