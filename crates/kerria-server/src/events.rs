@@ -12,7 +12,7 @@ use axum::{
 };
 use futures_util::stream::{self, Stream, StreamExt};
 use kerria::Checked;
-use kerria_core::{Cause, Standing, Timestamp};
+use kerria_core::{Cause, Session, Standing, StoreError, Timestamp};
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::json;
 
@@ -20,6 +20,9 @@ use crate::{api::extract::AnySession, app::App};
 
 /// How often a comment is sent, so that proxies do not take the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// How long to wait for a store that could not say whether a session is over.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// `GET /session/events`: `hello` at once, `ended` when the session ends; then the stream is over.
 pub async fn stream(State(app): State<Arc<App>>, AnySession(checked): AnySession) -> Response {
@@ -71,9 +74,28 @@ async fn expiry(app: &App, checked: &Checked) {
         if let Some(seen) = app.checker.last_seen(&checked.token) {
             session.last_seen_at = session.last_seen_at.max(seen);
         }
-        let Standing::Active { expires_at } = app.checker.policy().standing(&session, now) else { return };
-        tokio::time::sleep(until(expires_at, now)).await;
+        if let Standing::Active { expires_at } = app.checker.policy().standing(&session, now) {
+            tokio::time::sleep(until(expires_at, now)).await;
+            continue;
+        }
+        match as_stored(app, &session, now).await {
+            Ok(Some(used)) if is_active(app, &used, now) => session = used,
+            Ok(_) => return,
+            Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+        }
     }
+}
+
+/// The session as the store knows it: it may be in use under a token that is newer than ours.
+async fn as_stored(app: &App, session: &Session, now: Timestamp) -> Result<Option<Session>, StoreError> {
+    let Some(user) = session.user else { return Ok(None) };
+    app.checker.flush(now).await?;
+    let theirs = app.store.sessions_of(user).await?;
+    Ok(theirs.into_iter().map(|details| details.session).find(|stored| stored.id == session.id))
+}
+
+fn is_active(app: &App, session: &Session, now: Timestamp) -> bool {
+    matches!(app.checker.policy().standing(session, now), Standing::Active { .. })
 }
 
 fn until(at: Timestamp, now: Timestamp) -> Duration {

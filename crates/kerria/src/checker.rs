@@ -243,18 +243,18 @@ impl Checker {
     /// happens then.)
     pub async fn ended(&self, checked: &Checked) -> Option<Cause> {
         let session = checked.session.id;
-        let mut receiver = {
+        let mut watching = {
             let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
             let entry = watched
                 .entry(session)
                 .or_insert_with(|| Watched { user: checked.session.user, ended: watch::channel(None).0 });
-            entry.ended.subscribe()
+            Watching { checker: self, session, receiver: Some(entry.ended.subscribe()) }
         };
-        let _unwatch = Unwatch { checker: self, session };
         // Registered first, asked second: an end in between is seen by one or the other.
         if self.verdict(session, checked.session.user, checked.as_of) == Verdict::Ended {
             return None;
         }
+        let receiver = watching.receiver.as_mut()?;
         receiver.wait_for(Option::is_some).await.ok().and_then(|cause| *cause)
     }
 
@@ -508,17 +508,19 @@ impl Drop for Untold<'_> {
     }
 }
 
-/// Forgets a watched session when the last one who watched it goes away.
-struct Unwatch<'a> {
+/// One who watches a session. When the last one goes away, the session is forgotten.
+struct Watching<'a> {
     checker: &'a Checker,
     session: SessionId,
+    /// Gone only while this is dropped: under the lock, so that of two who leave at once one is the last.
+    receiver: Option<watch::Receiver<Option<Cause>>>,
 }
 
-impl Drop for Unwatch<'_> {
+impl Drop for Watching<'_> {
     fn drop(&mut self) {
         let mut watched = self.checker.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        // The receiver of this very watcher may still be counted, depending on the order of drops.
-        if watched.get(&self.session).is_some_and(|w| w.ended.receiver_count() <= 1) {
+        drop(self.receiver.take());
+        if watched.get(&self.session).is_some_and(|watched| watched.ended.receiver_count() == 0) {
             watched.remove(&self.session);
         }
     }

@@ -162,7 +162,7 @@ impl Acknowledged {
                 assert_eq!(status, StatusCode::OK);
                 counter.acknowledged = sum.as_i64().unwrap();
             }
-            if self.live.len() % 2 == 0 {
+            if self.live.len().is_multiple_of(2) {
                 continue;
             }
             self.live.remove(&token);

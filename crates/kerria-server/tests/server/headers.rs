@@ -1,5 +1,7 @@
 //! What every response says, and what an open tab is told.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use serde_json::json;
 use tokio::time::timeout;
@@ -178,6 +180,26 @@ async fn an_open_tab_hears_nothing_of_other_sessions() {
     assert_eq!(of_bob.reason().await, "user_deleted");
     laptop.send("POST", "/api/v1/logout", &json!({})).await;
     assert_eq!(of_laptop.reason().await, "signed_out", "and a new token was no end");
+}
+
+#[tokio::test]
+async fn an_open_tab_is_told_of_the_expiry_and_not_before() {
+    let kerria =
+        Kerria::with(&[("session.idle_timeout", "1s"), ("session.last_seen_precision", "250ms")]).await;
+    kerria.user("alice").await;
+    let mut browser = kerria.signed_in("alice").await;
+    let mut watcher = browser.watch().await;
+    assert_eq!(watcher.next().await.unwrap().0, "hello");
+    // Another tab gives the session a new token, and goes on using it.
+    browser.send("POST", "/api/v1/session/step-up", &json!({ "password": PASSWORD })).await;
+    for _ in 0..3 {
+        kerria.clock.advance(Duration::from_millis(900));
+        assert!(browser.is_signed_in().await);
+    }
+    let early = timeout(Duration::from_millis(1_300), watcher.next()).await;
+    assert!(early.is_err(), "told too early: {early:?}");
+    kerria.clock.advance(Duration::from_secs(1));
+    assert_eq!(watcher.reason().await, "expired");
 }
 
 #[tokio::test]

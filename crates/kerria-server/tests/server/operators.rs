@@ -274,7 +274,7 @@ async fn without_a_token_the_operators_api_is_closed_to_the_network() {
 
 #[tokio::test]
 async fn metrics_move_when_things_happen() {
-    let kerria = Kerria::start().await;
+    let kerria = Kerria::with(&[("session.limit_per_user", "2")]).await;
     kerria.user("alice").await;
     assert_eq!(kerria.program().get("/metrics").await.status, StatusCode::UNAUTHORIZED);
     let series = [
@@ -284,6 +284,9 @@ async fn metrics_move_when_things_happen() {
         "kerria_sessions_ended_total{cause=\"operator\"}",
         "kerria_sessions_ended_total{cause=\"password_changed\"}",
         "kerria_sessions_ended_total{cause=\"user_deleted\"}",
+        "kerria_sessions_ended_total{cause=\"replaced\"}",
+        "kerria_sessions_ended_total{cause=\"limit\"}",
+        "kerria_sessions_ended_total{cause=\"user_disabled\"}",
         "kerria_session_checks_total{outcome=\"good\"}",
         "kerria_session_checks_refused_total{reason=\"revoked\"}",
         "kerria_session_checks_refused_total{reason=\"no_token\"}",
@@ -311,11 +314,17 @@ async fn metrics_move_when_things_happen() {
     let change = json!({ "current_password": PASSWORD, "new_password": OTHER_PASSWORD });
     third.send("PUT", "/api/v1/password", &change).await; // good, hit; password changed
     third.delete("/api/v1/user").await; // good, hit; user deleted
+    kerria.user("bob").await;
+    let mut fourth = kerria.signed_in("bob").await; // succeeded
+    fourth.sign_in("bob", PASSWORD).await; // succeeded; good, hit; replaced
+    kerria.signed_in("bob").await; // succeeded
+    kerria.signed_in("bob").await; // succeeded; limit
+    kerria.operator().send("POST", "/api/v1/operator/users/bob/disable", &json!({})).await; // two disabled
     let mut values = Vec::new();
     for series in series {
         values.push(kerria.metric(series).await);
     }
-    assert_eq!(values, [4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 7.0, 1.0, 1.0, 8.0, 1.0]);
+    assert_eq!(values, [8.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 8.0, 1.0, 1.0, 9.0, 1.0]);
     assert!(kerria.metric("kerria_http_requests_total{status=\"2xx\"}").await > 10.0);
     let answer = kerria.operator().get("/metrics").await;
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
