@@ -408,7 +408,7 @@ impl Browser {
     }
 
     /// The same browser, which says something else, or nothing, of where a request comes from.
-    pub fn coming_from(&self, site: Option<&'static str>) -> Self {
+    pub fn sent_from(&self, site: Option<&'static str>) -> Self {
         Self { site, ..self.clone() }
     }
 

@@ -33,17 +33,17 @@ async fn a_foreign_page_changes_nothing_through_the_api() {
     let phone = kerria.signed_in("alice").await;
     browser.send("PUT", "/api/v1/session/data/kept", &json!(1)).await;
     let foreign = [
-        browser.coming_from(Some("cross-site")),
-        browser.coming_from(Some("same-site")),
-        browser.coming_from(Some("Same-Origin")),
-        browser.coming_from(Some("")),
-        browser.coming_from(None).with("origin", "null"),
-        browser.coming_from(None).with("origin", "https://evil.example"),
-        browser.coming_from(None).with("origin", "http://localhost:8081"),
-        browser.coming_from(None).with("origin", "https://localhost:8080"),
-        browser.coming_from(None).with("origin", "http://localhost:8080.evil.example"),
-        browser.coming_from(Some("cross-site")).with("origin", "http://localhost:8080"),
-        browser.coming_from(Some("cross-site")).with("x-csrf-token", &browser.csrf_token().await),
+        browser.sent_from(Some("cross-site")),
+        browser.sent_from(Some("same-site")),
+        browser.sent_from(Some("Same-Origin")),
+        browser.sent_from(Some("")),
+        browser.sent_from(None).with("origin", "null"),
+        browser.sent_from(None).with("origin", "https://evil.example"),
+        browser.sent_from(None).with("origin", "http://localhost:8081"),
+        browser.sent_from(None).with("origin", "https://localhost:8080"),
+        browser.sent_from(None).with("origin", "http://localhost:8080.evil.example"),
+        browser.sent_from(Some("cross-site")).with("origin", "http://localhost:8080"),
+        browser.sent_from(Some("cross-site")).with("x-csrf-token", &browser.csrf_token().await),
     ];
     for page in &foreign {
         for (method, path, body) in CHANGES {
@@ -66,9 +66,9 @@ async fn our_own_pages_and_what_the_user_typed_are_let_through() {
     kerria.user("alice").await;
     let browser = kerria.signed_in("alice").await;
     for mut own in [
-        browser.coming_from(Some("same-origin")),
-        browser.coming_from(Some("none")),
-        browser.coming_from(None).with("origin", "http://localhost:8080"),
+        browser.sent_from(Some("same-origin")),
+        browser.sent_from(Some("none")),
+        browser.sent_from(None).with("origin", "http://localhost:8080"),
     ] {
         let answer = own.send("PUT", "/api/v1/session/data/cart", &json!(1)).await;
         assert_eq!(answer.status, StatusCode::OK, "{:?} {}", own.headers, answer.text);
@@ -84,7 +84,7 @@ async fn a_browser_that_says_nothing_has_to_present_the_token_of_its_session() {
     browser.send("PUT", "/api/v1/session/data/cart", &json!(1)).await;
     let before_login = browser.csrf_token().await;
     browser.sign_in("alice", PASSWORD).await;
-    let silent = browser.coming_from(None);
+    let silent = browser.sent_from(None);
     let right = silent.csrf_token().await;
     let of_mallory = kerria.signed_in("mallory").await.csrf_token().await;
     for wrong in ["", "x", &before_login, &of_mallory, &right[1..], &format!("{right}A"), "\u{e9}"] {
@@ -120,14 +120,14 @@ async fn nobody_is_signed_in_by_a_foreign_page() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
     for site in [Some("cross-site"), Some("same-site")] {
-        let mut browser = kerria.browser().coming_from(site);
+        let mut browser = kerria.browser().sent_from(site);
         let answer = browser.sign_in("alice", PASSWORD).await;
         assert_eq!((answer.status, answer.set_cookies()), (StatusCode::FORBIDDEN, vec![]));
         let answer = sign_in_form(&mut browser, None).await;
         assert_eq!((answer.status, answer.set_cookies()), (StatusCode::FORBIDDEN, vec![]));
         assert!(answer.text.contains("This came from another site"));
     }
-    let mut browser = kerria.browser().coming_from(None).with("origin", "null");
+    let mut browser = kerria.browser().sent_from(None).with("origin", "null");
     let answer = sign_in_form(&mut browser, None).await;
     assert_eq!((answer.status, answer.set_cookies()), (StatusCode::FORBIDDEN, vec![]));
     assert_eq!(kerria.sessions().await, 0);
@@ -155,7 +155,7 @@ async fn every_form_wants_the_token_of_this_very_session() {
         assert_eq!(none.status, StatusCode::FORBIDDEN, "{path}");
         let right = browser.csrf_token().await;
         let fields = [("csrf_token", right.as_str()), ("name", "mallory"), ("confirm", "delete")];
-        let foreign = browser.coming_from(Some("cross-site")).post_form(path, &fields).await;
+        let foreign = browser.sent_from(Some("cross-site")).post_form(path, &fields).await;
         assert_eq!(foreign.status, StatusCode::FORBIDDEN, "{path}: the right token does not make up for it");
     }
     assert!(browser.is_signed_in().await);

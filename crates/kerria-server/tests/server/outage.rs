@@ -87,7 +87,7 @@ async fn sessions_in_memory_go_on_being_checked() {
     ] {
         is_honest(&browser.send(method, path, &json!({})).await, path);
     }
-    let page = browser.coming_from(None).with("origin", "http://localhost:8080");
+    let page = browser.sent_from(None).with("origin", "http://localhost:8080");
     let token = browser.csrf_token().await;
     is_honest(&page.clone().post_form("/sign-out", &[("csrf_token", &token)]).await, "/sign-out");
     for (method, path, body) in [
