@@ -128,14 +128,6 @@ struct Watched {
     ended: watch::Sender<Option<Cause>>,
 }
 
-/// What the cache says about a token.
-enum Remembered {
-    /// The answer.
-    Answer(Check),
-    /// Nothing that can be relied on.
-    Nothing,
-}
-
 impl Refusal {
     /// All of them, in the order of [`CheckCounters::refused`].
     pub const ALL: [Self; 7] = [
@@ -201,16 +193,33 @@ impl Checker {
         place: Option<Place>,
         now: Timestamp,
     ) -> Result<Check, StoreError> {
+        match self.recall(text, transport, place, now) {
+            Ok(check) => Ok(check),
+            Err(question) => self.read(&question).await,
+        }
+    }
+
+    /// The answer from memory, or the question to [read](Self::read).
+    pub(crate) fn recall(
+        &self,
+        text: &[u8],
+        transport: Transport,
+        place: Option<Place>,
+        now: Timestamp,
+    ) -> Result<Check, Question> {
         let Some(token) = Token::parse(TokenKind::Session, text, &self.key) else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
         let asked = Question { hash: token.hash(), transport, place, now };
-        if let Remembered::Answer(check) = self.recall(&asked) {
-            self.counters.hits.fetch_add(1, Relaxed);
-            return Ok(self.count(check));
-        }
+        let check = self.look_up(&asked).ok_or(asked)?;
+        self.counters.hits.fetch_add(1, Relaxed);
+        Ok(self.count(check))
+    }
+
+    /// The answer from the store.
+    pub(crate) async fn read(&self, asked: &Question) -> Result<Check, StoreError> {
         self.counters.misses.fetch_add(1, Relaxed);
-        self.read(&asked).await.map(|check| self.count(check))
+        self.ask_store(asked).await.map(|check| self.count(check))
     }
 
     fn count(&self, check: Check) -> Check {
@@ -302,7 +311,8 @@ impl Checker {
         self.cache.look_up(token, |cached| (Keep::Untouched, cached.session.last_seen_at))
     }
 
-    fn recall(&self, asked: &Question) -> Remembered {
+    /// What the cache says. `None` if it says nothing that can be relied on.
+    fn look_up(&self, asked: &Question) -> Option<Check> {
         let answer = self.cache.look_up(&asked.hash, |cached| {
             let head = LogNumber(self.head.load(SeqCst));
             if cached.as_of < head {
@@ -315,7 +325,7 @@ impl Checker {
             let (keep, check) = self.judge(cached, asked);
             (keep, Some(check))
         });
-        answer.flatten().map_or(Remembered::Nothing, Remembered::Answer)
+        answer.flatten()
     }
 
     /// What time, transport and place say about a session that was not ended.
@@ -351,7 +361,7 @@ impl Checker {
     }
 
     /// Asks the store. A reading that a revocation has overtaken loses: the revocations are asked after it.
-    async fn read(&self, asked: &Question) -> Result<Check, StoreError> {
+    async fn ask_store(&self, asked: &Question) -> Result<Check, StoreError> {
         for _ in 0..READ_ATTEMPTS {
             let Some(found) = self.store.find(&asked.hash).await? else {
                 return Ok(Check::Refused(Refusal::Unknown));
@@ -361,7 +371,7 @@ impl Checker {
                 Verdict::Reread => continue,
                 Verdict::Stands => self.cache.insert(asked.hash, &found),
             }
-            if let Remembered::Answer(check) = self.recall(asked) {
+            if let Some(check) = self.look_up(asked) {
                 return Ok(check);
             }
         }
@@ -419,11 +429,11 @@ impl Follower for Checker {
 }
 
 /// What a check is about.
-struct Question {
+pub(crate) struct Question {
     hash: TokenHash,
     transport: Transport,
     place: Option<Place>,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 /// Forgets a watched session when the last one who watched it goes away.
