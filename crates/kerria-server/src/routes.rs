@@ -169,11 +169,7 @@ pub fn public(app: Arc<App>) -> Router {
         .layer(app.session_layer());
     let for_operators =
         router(operators(), &app).layer(middleware::from_fn_with_state(Arc::clone(&app), operators_only));
-    in_session
-        .merge(for_operators)
-        .merge(router(plain(), &app))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .with_state(app)
+    in_session.merge(for_operators).merge(router(plain(), &app)).with_state(app)
 }
 
 /// What is served on the control socket, and to the command line when no server runs: the operator's API, without a
@@ -200,7 +196,9 @@ fn guard(handler: Handler, app: &Arc<App>) -> Handler {
 }
 
 fn bounded(handler: Handler, app: &Arc<App>) -> Handler {
-    handler.layer(middleware::from_fn_with_state(Arc::clone(app), in_time))
+    handler
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), in_time))
 }
 
 /// Gives up on a request that takes too long, because its body does not come.
