@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use kerria::{Binding, Check, Checker, CheckerSettings, SystemClock, SystemEntropy};
 use kerria_core::{
-    Cause, Clock, LogEntry, LogEvent, LogNumber, Selector, SessionId, SessionPolicy, Timestamp, TokenKey, Transport,
-    entropy::random_bytes,
-    store::Follower,
+    Cause, Clock, LogEntry, LogEvent, LogNumber, Selector, SessionId, SessionPolicy, Timestamp, TokenKey,
+    Transport, entropy::random_bytes, store::Follower,
 };
 use kerria_store::SqliteStore;
 use rustix::time::{ClockId, clock_gettime};
@@ -49,8 +48,18 @@ pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::R
         arriving.push(lab.check_while_revocations_arrive(&hot, &mut revocations).await);
     }
     report.at_most("  with 100,000 revocations in memory, one session", median(of_hot), 0.5, "µs");
-    report.at_most("  with them, at random, each session's first check since the last", median(of_all), 1.0, "µs");
-    report.at_most("  while one more comes in for every 10 checks, one session, both together", median(arriving), 1.0, "µs");
+    report.at_most(
+        "  with them, at random, each session's first check since the last",
+        median(of_all),
+        1.0,
+        "µs",
+    );
+    report.at_most(
+        "  while one more comes in for every 10 checks, one session, both together",
+        median(arriving),
+        1.0,
+        "µs",
+    );
     Ok(())
 }
 

@@ -15,7 +15,8 @@ pub(crate) async fn print(sessions: u32) -> anyhow::Result<()> {
     for number in 0..sessions {
         let (token, found) = world::found(number, now);
         checker.keep(&token.hash(), &found);
-        let check = checker.check(token.write(&key).expose().as_bytes(), Transport::Cookie, None, now).await?;
+        let check =
+            checker.check(token.write(&key).expose().as_bytes(), Transport::Cookie, None, now).await?;
         ensure!(matches!(check, Check::Good(_)), "a session that was just opened is good");
     }
     println!("{:.1}", (own_resident()? - before) as f64 / checker.cached() as f64);

@@ -101,7 +101,8 @@ fn beside(rounds: &[Outcome], ceiling: &[Outcome]) -> (f64, f64) {
 async fn with_all_in_memory(world: &World, sessions: u32, report: &mut Report) -> anyhow::Result<Server> {
     // Shards fill unevenly; and "last seen" of a million sessions is not to be written while something is measured.
     let room = format!("session.cache_entries={}", sessions + sessions / 8 + 1_000);
-    let server = Server::kerria(On::OneCore, &world.data, &[&room, "session.last_seen_precision=30m"]).await?;
+    let server =
+        Server::kerria(On::OneCore, &world.data, &[&room, "session.last_seen_precision=30m"]).await?;
     let before = server.resident()?;
     let mut used = 0;
     while used < u64::from(sessions) {

@@ -13,8 +13,8 @@ mod operation;
 mod process;
 mod report;
 mod sign_ins;
-mod wrk;
 mod world;
+mod wrk;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -23,7 +23,12 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// Measures starts, first checks and memory.
 pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::Result<()> {
-    report.at_most("memory of a cached session, all told", footprint(measure.sessions).await?, 200.0, "bytes");
+    report.at_most(
+        "memory of a cached session, all told",
+        footprint(measure.sessions).await?,
+        200.0,
+        "bytes",
+    );
 
     let (mut cold, mut idle) = (Vec::new(), Vec::new());
     let fresh = measure.folder.join("fresh");
@@ -46,7 +51,10 @@ pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::R
         of_many.push(Start::of(&many).await?);
     }
     let [few, many] = [of_few, of_many].map(|starts| {
-        (median(starts.iter().map(|start| start.first_answer)), median(starts.iter().map(|start| start.first_check)))
+        (
+            median(starts.iter().map(|start| start.first_answer)),
+            median(starts.iter().map(|start| start.first_check)),
+        )
     });
     report.note("start with 1,000 sessions on disk, to the first answer", few.0, "ms");
     report.at_most(&format!("start with {}, to the first answer", measure.sessions), many.0, 100.0, "ms");
@@ -88,7 +96,8 @@ async fn first_checks(server: &Server, tokens: &Path) -> anyhow::Result<Vec<f64>
 }
 
 async fn footprint(sessions: u32) -> anyhow::Result<f64> {
-    let output = Command::new(std::env::current_exe()?).arg("footprint").arg(sessions.to_string()).output().await?;
+    let output =
+        Command::new(std::env::current_exe()?).arg("footprint").arg(sessions.to_string()).output().await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }

@@ -71,7 +71,10 @@ impl Server {
                 return Ok(Self { child, pid, port, first_answer: since.elapsed() });
             }
             let ended = child.try_wait()?;
-            ensure!(ended.is_none() && since.elapsed() < Duration::from_secs(60), "does not serve: {command:?}");
+            ensure!(
+                ended.is_none() && since.elapsed() < Duration::from_secs(60),
+                "does not serve: {command:?}"
+            );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -45,11 +45,14 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let width = |cell: fn(&Row) -> &str| self.0.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0);
-        let (what, figure, target) = (width(|row| &row.what), width(|row| &row.figure), width(|row| &row.target));
+        let width =
+            |cell: fn(&Row) -> &str| self.0.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0);
+        let (what, figure, target) =
+            (width(|row| &row.what), width(|row| &row.figure), width(|row| &row.target));
         let mut table = String::new();
         let mut line = |a: &str, b: &str, c: &str, d: &str| {
-            writeln!(table, "| {a:<what$} | {b:>figure$} | {c:>target$} | {d:<3} |").expect("a string takes any text");
+            writeln!(table, "| {a:<what$} | {b:>figure$} | {c:>target$} | {d:<3} |")
+                .expect("a string takes any text");
         };
         line("what", "figure", "target", "met");
         line(&"-".repeat(what), &"-".repeat(figure), &"-".repeat(target), "---");

@@ -111,14 +111,24 @@ impl SignIns {
 async fn sign_up(port: u16, user: u32) -> anyhow::Result<()> {
     let account = json!({ "name": name(user), "password": PASSWORD, "transport": "bearer" });
     let answer = Client::connect(port).await?.post("/api/v1/users", &account.to_string()).await?;
-    ensure!(answer.status == 201, "sign-up was answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+    ensure!(
+        answer.status == 201,
+        "sign-up was answered {}: {}",
+        answer.status,
+        String::from_utf8_lossy(&answer.body)
+    );
     Ok(())
 }
 
 async fn sign_in(port: u16, user: u32) -> anyhow::Result<String> {
     let login = json!({ "login": name(user), "password": PASSWORD, "transport": "bearer" });
     let answer = Client::connect(port).await?.post("/api/v1/login", &login.to_string()).await?;
-    ensure!(answer.status == 200, "sign-in was answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+    ensure!(
+        answer.status == 200,
+        "sign-in was answered {}: {}",
+        answer.status,
+        String::from_utf8_lossy(&answer.body)
+    );
     let body: Value = serde_json::from_slice(&answer.body)?;
     Ok(body["token"].as_str().context("no token in the answer")?.to_owned())
 }

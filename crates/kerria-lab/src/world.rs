@@ -10,8 +10,8 @@ use anyhow::bail;
 use futures_util::future::try_join_all;
 use kerria::{SystemClock, SystemEntropy};
 use kerria_core::{
-    Clock, CredentialVersion, Device, LogNumber, Method, PasswordHash, Session, SessionId, SessionPolicy, Store,
-    Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
+    Clock, CredentialVersion, Device, LogNumber, Method, PasswordHash, Session, SessionId, SessionPolicy,
+    Store, Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
     entropy::random_bytes,
     store::{Found, InstallationKeys, NewSession, NewUser, Opened, SignIn, UserCreation},
 };
@@ -102,7 +102,10 @@ async fn open_session(
         token: token.hash(),
         transport: Transport::Cookie,
         remembered: true,
-        device: Device::new("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", [127, 0, 0, 1].into()),
+        device: Device::new(
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            [127, 0, 0, 1].into(),
+        ),
         now,
     };
     let sign_in = SignIn {

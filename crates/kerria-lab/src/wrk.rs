@@ -41,7 +41,8 @@ pub(crate) async fn drive(server: &Server, ask: Ask<'_>, seconds: u32) -> anyhow
     let script = std::env::temp_dir().join("kerria-lab-wrk.lua");
     std::fs::write(&script, SCRIPT)?;
     let mut wrk = Command::new("taskset");
-    wrk.args(["--cpu-list", CORE, "wrk", "--threads", "1", "--connections", CONNECTIONS, "--script"]).arg(script);
+    wrk.args(["--cpu-list", CORE, "wrk", "--threads", "1", "--connections", CONNECTIONS, "--script"])
+        .arg(script);
     wrk.args(["--duration", &seconds.to_string()]);
     if let Ask::Same(Some(header)) = ask {
         wrk.args(["--header", header]);
@@ -57,9 +58,12 @@ pub(crate) async fn drive(server: &Server, ask: Ask<'_>, seconds: u32) -> anyhow
     let cpu = server.cpu()? - before;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find_map(|line| line.strip_prefix("lab "));
-    let line = line.with_context(|| format!("wrk says: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    let line =
+        line.with_context(|| format!("wrk says: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
     let figures: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-    let [requests, micros, p50, p99, refused, broken] = figures[..] else { anyhow::bail!("wrk says: {line}") };
+    let [requests, micros, p50, p99, refused, broken] = figures[..] else {
+        anyhow::bail!("wrk says: {line}")
+    };
     ensure!(broken == 0.0, "{broken} requests failed");
     Ok(Outcome {
         requests: requests as u64,
