@@ -105,7 +105,7 @@ impl UserName {
         if length == 0 {
             return Err(BadName("Enter a name."));
         }
-        if length > 64 || name.len() > NAME_BYTES {
+        if length > 64 || fold(&name).len() > NAME_BYTES {
             return Err(BadName("Choose a name of at most 64 characters."));
         }
         if name.contains('@') {
@@ -148,7 +148,7 @@ impl EmailAddress {
     /// What is wrong, in a sentence for the user.
     pub fn parse(text: &str) -> Result<Self, BadName> {
         let address: String = text.trim().nfc().collect();
-        if address.len() > NAME_BYTES {
+        if address.len().max(fold(&address).len()) > NAME_BYTES {
             return Err(BadName("An e-mail address has at most 254 characters."));
         }
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\\\"".contains(c);
@@ -240,6 +240,8 @@ mod tests {
         for bad in ["", "   ", "a@b", "a  b", "a\nb", "<script>", "...", &"x".repeat(65), "a\0b"] {
             assert!(UserName::parse(bad).is_err(), "{bad:?}");
         }
+        // One character of it is 18 in the form that is compared.
+        assert!(UserName::parse(&"\u{fdfa}".repeat(60)).is_err());
         for good in ["alice", "Zoë O'Hara-Smith", "山田", "a_b.c", "x"] {
             assert!(UserName::parse(good).is_ok(), "{good}");
         }

@@ -50,7 +50,7 @@ impl Device {
 }
 
 /// The browser family and the network of a client: what a session can be bound to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The browser family.
     pub browser: Browser,

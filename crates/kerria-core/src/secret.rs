@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Error};
 use zeroize::Zeroize;
 
 /// Holds a value that must not reach a log, an error or an answer by accident.
@@ -50,7 +50,8 @@ impl From<&str> for Secret<String> {
 
 impl<'de> Deserialize<'de> for Secret<String> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
+        // What the deserializer has to say may quote the value.
+        String::deserialize(deserializer).map(Self).map_err(|_| D::Error::custom("expected a string"))
     }
 }
 

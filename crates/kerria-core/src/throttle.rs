@@ -67,7 +67,7 @@ impl DoorState {
     /// When the next attempt may go through.
     #[must_use]
     pub fn opens_at(&self, rule: &ThrottleRule) -> Timestamp {
-        let Some(last) = self.last_attempt else { return Timestamp::EPOCH };
+        let Some(last) = self.last_attempt.filter(|_| self.failures > 0) else { return Timestamp::EPOCH };
         let delay = if self.failures >= rule.closes_after {
             rule.forget_after
         } else {

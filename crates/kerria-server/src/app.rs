@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -14,9 +14,9 @@ use kerria::{
 use kerria_core::{
     Clock, Entropy, Store, StoreError, Token, TokenKey, TokenKind,
     entropy::random_bytes,
-    store::{InstallationKeys, Invitation},
+    store::{Follower, InstallationKeys, Invitation},
 };
-use kerria_store::SqliteStore;
+use kerria_store::{Observer, SqliteStore};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{config::Config, maintenance, metrics::Metrics, passwords::Passwords};
@@ -49,7 +49,7 @@ pub struct App {
     /// The `Content-Security-Policy` of the pages.
     pub page_policy: HeaderValue,
     /// What is measured.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     stop: watch::Sender<bool>,
     background: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -87,8 +87,10 @@ impl App {
             format!("cannot create the folder {} (setting data_dir)", config.data_dir.display())
         })?;
         let path = database_path(&config.data_dir);
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path)?);
-        Self::over(config, store, edge).await
+        let metrics = Arc::new(Metrics::new());
+        let observer = Arc::clone(&metrics) as Arc<dyn Observer>;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_observed(&path, observer)?);
+        Self::assemble(config, store, metrics, edge).await
     }
 
     /// The application over a store that is open already.
@@ -96,6 +98,15 @@ impl App {
     /// # Errors
     /// If the store fails.
     pub async fn over(config: Config, store: Arc<dyn Store>, edge: Edge) -> anyhow::Result<Arc<Self>> {
+        Self::assemble(config, store, Arc::new(Metrics::new()), edge).await
+    }
+
+    async fn assemble(
+        config: Config,
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+        edge: Edge,
+    ) -> anyhow::Result<Arc<Self>> {
         let fresh =
             InstallationKeys { token: random_bytes(&*edge.entropy), form: random_bytes(&*edge.entropy) };
         let keys = store.installation_keys(fresh).await?;
@@ -105,6 +116,8 @@ impl App {
             cache_entries: config.session.cache_entries,
         };
         let checker = Checker::start(Arc::clone(&store), TokenKey::from_bytes(keys.token), settings).await?;
+        let counts: Weak<dyn Follower> = Arc::downgrade(&metrics) as _;
+        store.follow(counts).await?;
         let app = Arc::new(Self {
             passwords: Passwords::start(config.password.clone(), Arc::clone(&edge.entropy)),
             form_key: FormKey::from_bytes(&keys.form),
@@ -112,7 +125,7 @@ impl App {
             session_cookie: SecretCookie::new("kerria", &config.public_url),
             device_cookie: SecretCookie::new("kerria-device", &config.public_url),
             page_policy: page_policy(&config),
-            metrics: Metrics::new(),
+            metrics,
             stop: watch::channel(false).0,
             background: tokio::sync::Mutex::default(),
             clock: edge.clock,
@@ -132,8 +145,13 @@ impl App {
         if let Some(task) = self.background.lock().await.take() {
             drop(task.await);
         }
-        if let Err(error) = self.checker.flush(self.clock.now()).await {
-            crate::problem::log_store_error(&error);
+        for done in [
+            maintenance::tell(self, self.checker.moves_so_far()).await,
+            self.checker.flush(self.clock.now()).await.map(drop),
+        ] {
+            if let Err(error) = done {
+                crate::problem::log_store_error(&error);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
+    http::header,
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -22,7 +23,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// `GET /session/events`: `hello` at once, `ended` when the session ends; then the stream is over.
 pub async fn stream(State(app): State<Arc<App>>, AnySession(checked): AnySession) -> Response {
-    Sse::new(events(app, checked)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    let events = Sse::new(events(app, checked)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    ([(header::CACHE_CONTROL, "no-store")], events).into_response()
 }
 
 /// Counts a stream as long as it is open.

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kerria_core::StoreError;
+use kerria::Move;
+use kerria_core::{
+    StoreError,
+    audit::{AuditEntry, AuditEvent},
+};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -14,6 +18,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How many rows one step removes at most, so that no sign-in waits long for it.
 const SWEEP_BATCH: u32 = 500;
 
+/// How long what is over is left alone. A request that came just before may still be under way, and what it notes has to
+/// find its session.
+const SWEEP_GRACE: Duration = Duration::from_secs(10);
+
 /// Works until `stop` becomes true.
 pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut flush = tokio::time::interval(app.config.session.last_seen_precision);
@@ -24,6 +32,7 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
                 debug!(sessions, "wrote when {sessions} sessions were last seen");
             }),
             _ = sweep.tick() => sweep_all(&app).await,
+            moves = app.checker.moves() => tell(&app, moves).await,
             () = stopped(&mut stop) => return,
         };
         if let Err(error) = done {
@@ -48,18 +57,51 @@ pub async fn sweep_all(app: &App) -> Result<(), StoreError> {
     app.checker.flush(now).await?;
     let store = &app.store;
     let policy = app.config.session.policy;
+    let over_since = now - SWEEP_GRACE;
+    app.checker.sweep_until(over_since);
     let mut removed = 0;
-    while let batch @ 1.. = store.sweep_sessions(policy, now, SWEEP_BATCH).await? {
+    while let batch @ 1.. = store.sweep_sessions(policy, over_since, SWEEP_BATCH).await? {
         removed += batch;
     }
     while let batch @ 1.. = store.sweep_doors(now, SWEEP_BATCH).await? {
         removed += batch;
     }
-    while let batch @ 1.. = store.trim_log(now - app.config.session.log_retention, SWEEP_BATCH).await? {
+    let kept_since = now - app.config.session.log_retention;
+    while let batch @ 1.. = store.trim_log(kept_since, SWEEP_BATCH).await? {
+        removed += batch;
+    }
+    while let batch @ 1.. = store.trim_audit(kept_since, SWEEP_BATCH).await? {
         removed += batch;
     }
     if removed > 0 {
         debug!(rows = removed, "removed {removed} rows that were over");
     }
     Ok(())
+}
+
+/// Tells of sessions that turned up in another place, in the audit log.
+///
+/// # Errors
+/// If the store fails. What was not told is told when the session is used from there again.
+pub async fn tell(app: &App, moves: Vec<Move>) -> Result<(), StoreError> {
+    let mut told = Ok(());
+    for moved in moves {
+        let entry = AuditEntry {
+            at: moved.at,
+            event: AuditEvent::PlaceChanged,
+            user: moved.user,
+            session: Some(moved.session),
+            address: Some(moved.device.address),
+            detail: format!(
+                "{}, {}",
+                moved.device.in_words(),
+                if moved.refused { "refused" } else { "went on" }
+            ),
+        };
+        if let Err(error) = app.store.record(&entry).await {
+            app.checker.not_told(&moved);
+            told = Err(error);
+        }
+    }
+    told
 }

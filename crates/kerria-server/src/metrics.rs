@@ -3,10 +3,14 @@
 //! Every label takes its values from a list in this file. What happens on each request is counted with one atomic
 //! addition, without a look-up and without a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use kerria::{CheckCounters, Checker, Refusal};
-use kerria_core::Cause;
+use kerria_core::{Cause, LogEntry, LogEvent, store::Follower};
+use kerria_store::{Access, Observer};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{
@@ -117,6 +121,31 @@ impl Metrics {
         let mut text = String::with_capacity(16 * 1024);
         encode(&mut text, &self.registry).expect("a string takes any text");
         text
+    }
+}
+
+/// Sessions that end on the way of a sign-in are not counted where it is handled: the log tells of each.
+impl Follower for Metrics {
+    fn apply(&self, entries: &[LogEntry]) {
+        for entry in entries {
+            if let LogEvent::Ended { cause: cause @ (Cause::Replaced | Cause::Limit) } = entry.event {
+                self.sessions_ended.of(cause).inc();
+            }
+        }
+    }
+}
+
+impl Observer for Metrics {
+    fn answered(&self, access: Access, took: Duration) {
+        let step = match access {
+            Access::Read => StoreStep::Read,
+            Access::Write => StoreStep::Write,
+        };
+        self.store_seconds.of(step).observe(took.as_secs_f64());
+    }
+
+    fn announced(&self, took: Duration) {
+        self.revocation_lag.observe(took.as_secs_f64());
     }
 }
 

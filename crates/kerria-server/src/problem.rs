@@ -6,10 +6,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kerria_core::{StoreError, Timestamp, store::Trouble};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tracing::error;
 
 use crate::passwords::Busy;
+
+/// What a 401 asks for when no token was presented (RFC 6750, section 3.1: then no error is told).
+const NOTHING_PRESENTED: &str = "Bearer realm=\"kerria\"";
+
+/// What a 401 says when the token that was presented is not good.
+const TOKEN_REFUSED: &str = "Bearer realm=\"kerria\", error=\"invalid_token\"";
 
 /// A problem: what the client may know.
 #[derive(Clone, Debug)]
@@ -19,6 +26,7 @@ pub struct Problem {
     title: &'static str,
     detail: String,
     retry_after: Option<u64>,
+    challenge: &'static str,
     more: Map<String, Value>,
 }
 
@@ -31,7 +39,15 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, kind, title, detail: detail.into(), retry_after: None, more: Map::new() }
+        Self {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+            retry_after: None,
+            challenge: NOTHING_PRESENTED,
+            more: Map::new(),
+        }
     }
 
     /// The request is not what this endpoint takes.
@@ -50,6 +66,26 @@ impl Problem {
         let detail =
             "Present a session token: in the cookie, or as a bearer token in the Authorization header.";
         Self::new(StatusCode::UNAUTHORIZED, "not-signed-in", "You are not signed in", detail)
+    }
+
+    /// A session is needed, and the token that was presented carries none.
+    pub fn session_token_refused() -> Self {
+        let detail = "The token that was presented carries no session: it has ended or expired, or never was one. Sign in again \
+                      with POST /api/v1/login.";
+        Self::new(StatusCode::UNAUTHORIZED, "not-signed-in", "You are not signed in", detail)
+            .challenge(TOKEN_REFUSED)
+    }
+
+    /// Nobody is signed in in this session.
+    pub fn anonymous() -> Self {
+        let detail =
+            "Nobody is signed in in this session; it only holds data. Sign in with POST /api/v1/login.";
+        Self::new(StatusCode::UNAUTHORIZED, "not-signed-in", "You are not signed in", detail)
+    }
+
+    /// The operator's credential is needed, and another one was presented.
+    pub fn operator_token_refused() -> Self {
+        Self::not_an_operator().challenge(TOKEN_REFUSED)
     }
 
     /// The operator's credential is needed.
@@ -88,7 +124,8 @@ impl Problem {
     /// Too many attempts.
     pub fn too_many_attempts(retry_at: Timestamp, now: Timestamp) -> Self {
         let seconds = seconds_until(retry_at, now);
-        let detail = format!("Too many attempts. Try again in {seconds} seconds.");
+        let unit = if seconds == 1 { "second" } else { "seconds" };
+        let detail = format!("Too many attempts. Try again in {seconds} {unit}.");
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "Too many attempts", detail)
             .retry_after(seconds)
     }
@@ -113,6 +150,11 @@ impl Problem {
         self
     }
 
+    fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = challenge;
+        self
+    }
+
     /// The status code.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -131,21 +173,35 @@ pub fn seconds_until(at: Timestamp, now: Timestamp) -> u64 {
     at.since(now).as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1)
 }
 
+/// The members, in the order in which RFC 9457 shows them.
+#[derive(Serialize)]
+struct Details<'p> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: &'p str,
+    #[serde(flatten)]
+    more: &'p Map<String, Value>,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = self.more;
-        body.insert("type".to_owned(), json!(format!("urn:kerria:problem:{}", self.kind)));
-        body.insert("title".to_owned(), json!(self.title));
-        body.insert("status".to_owned(), json!(self.status.as_u16()));
-        body.insert("detail".to_owned(), json!(self.detail));
-        let mut response = (self.status, Json(body)).into_response();
+        let details = Details {
+            kind: format!("urn:kerria:problem:{}", self.kind),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            more: &self.more,
+        };
+        let mut response = (self.status, Json(details)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
         }
         response
     }

@@ -167,16 +167,24 @@ pub fn public(app: Arc<App>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(app.session_layer());
-    let for_operators =
-        router(operators(), &app).layer(middleware::from_fn_with_state(Arc::clone(&app), operators_only));
-    in_session.merge(for_operators).merge(router(plain(), &app)).with_state(app)
+    let for_operators = router(operators(), &app)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), operators_only));
+    in_session
+        .merge(for_operators)
+        .merge(router(plain(), &app).method_not_allowed_fallback(no_such_method))
+        .with_state(app)
 }
 
 /// What is served on the control socket, and to the command line when no server runs: the operator's API, without a
 /// credential, because only the owner of the folder gets there.
 pub fn control(app: Arc<App>) -> Router {
     let rows = operators().into_iter().chain(plain()).collect();
-    router(rows, &app).fallback(no_such_route).with_state(app)
+    router(rows, &app)
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(app)
 }
 
 fn router(rows: Vec<Route>, app: &Arc<App>) -> Router<Arc<App>> {

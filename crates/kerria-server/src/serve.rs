@@ -116,7 +116,7 @@ fn bind_control_socket(config: &Config) -> anyhow::Result<UnixListener> {
 }
 
 async fn announce(app: &App, address: SocketAddr) -> anyhow::Result<()> {
-    info!(version = env!("CARGO_PKG_VERSION"), %address, "Kerria serves {} (listening on {address})", app.config.public_url);
+    info!(version = env!("CARGO_PKG_VERSION"), %address, "Kerria serves {} (listening on {address})", app.config.public_url.origin().ascii_serialization());
     if let Some(link) = app.first_account_link().await? {
         // Not through the log: the link is a secret.
         let welcome =

@@ -2,8 +2,9 @@
 
 use kerria::CurrentSession;
 use kerria_core::{
-    EmailAddress, Method, Secret, Timestamp, Token, TokenHash, TokenKind, UserId, UserName,
-    store::{NewUser, UserCreation},
+    EmailAddress, Method, Secret, StoreError, Timestamp, Token, TokenHash, TokenKind, Transport, UserId,
+    UserName,
+    store::{Invitation, NewUser, UserCreation},
     throttle::Admission,
 };
 use tracing::info;
@@ -11,7 +12,7 @@ use tracing::info;
 use crate::{
     app::App,
     config,
-    login::{Carry, Failure, Opening, SignedIn, doors::Doors, hash_password, open},
+    login::{Carry, Failure, Opening, SignedIn, doors::Doors, hash_password, know_device, open},
 };
 
 /// What somebody filled in for an account.
@@ -90,18 +91,37 @@ pub async fn sign_up(
     info!(user.id = %id, "user {id} signed up");
     let method = if invitation.is_some() { Method::Invitation } else { Method::SignUp };
     match open(app, id, version, method, carry, current).await? {
-        Opening::Opened(signed_in) => Ok(SignUpOutcome::SignedUp(signed_in)),
+        Opening::Opened(mut signed_in) => {
+            if signed_in.found.session.transport == Transport::Cookie {
+                signed_in.device_token = know_device(app, id, now).await;
+            }
+            Ok(SignUpOutcome::SignedUp(signed_in))
+        }
         // An operator was quicker and has disabled or deleted the account.
         Opening::LimitReached | Opening::Overtaken => Ok(SignUpOutcome::NotInvited),
     }
 }
 
 /// Whether somebody with this invitation, or with none, may create an account.
-pub async fn may_sign_up(app: &App, invitation: Option<&TokenHash>, now: Timestamp) -> Result<bool, Failure> {
+pub async fn may_sign_up(
+    app: &App,
+    invitation: Option<&TokenHash>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     match invitation {
-        Some(invitation) => Ok(app.store.invitation(invitation, now).await?.is_some()),
+        Some(invitation) => Ok(good_invitation(app, invitation, now).await?.is_some()),
         None => Ok(app.config.sign_up == config::SignUp::Open),
     }
+}
+
+/// The invitation, if it is good. Where nobody may sign up, only the one to the first account is.
+pub async fn good_invitation(
+    app: &App,
+    invitation: &TokenHash,
+    now: Timestamp,
+) -> Result<Option<Invitation>, StoreError> {
+    let found = app.store.invitation(invitation, now).await?;
+    Ok(found.filter(|found| found.first_account || app.config.sign_up != config::SignUp::Closed))
 }
 
 /// The hash of an invitation's token. A text that is no token gets the hash of one that nobody was given.
@@ -112,11 +132,11 @@ pub fn invitation_hash(app: &App, text: Option<&Secret<String>>) -> Option<Token
     text.map(|text| parse(text).map_or(TokenHash::from_bytes([0; 32]), |token| token.hash()))
 }
 
+/// A field that is not as it has to be, and why, in a sentence for the person.
+type BadField = (&'static str, String);
+
 /// Reads the names of an account, of which at least one has to be there.
-pub fn names(
-    name: &str,
-    email: &str,
-) -> Result<(Option<UserName>, Option<EmailAddress>), (&'static str, String)> {
+pub fn names(name: &str, email: &str) -> Result<(Option<UserName>, Option<EmailAddress>), BadField> {
     let (has_name, has_email) = (!name.trim().is_empty(), !email.trim().is_empty());
     if !has_name && !has_email {
         return Err(("name", "Enter a name or an e-mail address to sign in with.".to_owned()));

@@ -6,8 +6,10 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod observer;
 mod sqlite;
 
+pub use observer::{Access, Observer};
 pub use sqlite::{
     BackupError, Checked, Migrated, OpenError, SqliteStore, backup, check, migrate, pending_migrations,
 };

@@ -110,6 +110,19 @@ impl SessionCache {
         seen
     }
 
+    /// Forgets all sessions, but not when they were used.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut guard = lock(shard);
+            let shard = &mut *guard;
+            shard.positions.clear();
+            shard.touched.clear();
+            for cached in shard.sessions.drain(..).filter(|cached| cached.touched) {
+                shard.departed.insert(cached.session.id, cached.session.last_seen_at);
+            }
+        }
+    }
+
     /// How many sessions are here.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -314,6 +327,24 @@ mod tests {
         let kept = cache.look_up(&token(0), |cached| (Keep::Untouched, cached.session.last_seen_at));
         assert_eq!(kept, Some(seen));
         assert_eq!(cache.take_touched(), [(found(0, 1).session.id, seen)]);
+    }
+
+    #[test]
+    fn what_is_cleared_is_gone_but_its_use_is_not_lost() {
+        let cache = SessionCache::new(100);
+        let seen = Timestamp::EPOCH + Duration::from_secs(5);
+        for n in 0..50 {
+            cache.insert(token(n), &found(n, 1));
+        }
+        cache.look_up(&token(7), |cached| {
+            cached.session.last_seen_at = seen;
+            (Keep::Touched, ())
+        });
+        cache.clear();
+        assert!(cache.is_empty() && !(0..50).any(|n| holds(&cache, n)));
+        assert_eq!(cache.take_touched(), [(found(7, 1).session.id, seen)]);
+        cache.insert(token(7), &found(7, 1));
+        assert!(holds(&cache, 7));
     }
 
     #[test]

@@ -7,15 +7,15 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use kerria_core::{
-    Cause, LogEntry, LogEvent, LogNumber, Place, RevokedSet, Selector, Session, SessionId, SessionPolicy,
-    Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey, TokenKind, Transport, UserId,
-    Verdict,
+    Cause, Device, LogEntry, LogEvent, LogNumber, Place, RevokedSet, Selector, Session, SessionId,
+    SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey, TokenKind, Transport,
+    UserId, Verdict,
     store::{Follower, Found},
 };
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::{
     binding::Binding,
     cache::{Cached, Keep, SessionCache},
+    moves::{Move, Moves},
 };
 
 /// Entries of the revocation log that are held in memory at most. Beyond that, sessions that were not checked since
@@ -59,6 +60,11 @@ pub struct Checker {
     /// The head of `revoked`, readable without its lock.
     head: AtomicU64,
     watched: Mutex<HashMap<SessionId, Watched>>,
+    moves: Moves,
+    /// When sessions were last used, as far as the store could not be told yet.
+    untold: Mutex<HashMap<SessionId, Timestamp>>,
+    /// What was over at this instant may be gone from the store.
+    swept_until: AtomicI64,
     counters: CheckCounters,
 }
 
@@ -84,7 +90,7 @@ pub struct Checked {
     pub as_of: LogNumber,
     /// When it will be over if it is not used again.
     pub expires_at: Timestamp,
-    /// Whether this request comes from another place than the one that opened the session, and this is to be told.
+    /// Whether this request comes from another place than the one that opened the session.
     pub moved: bool,
 }
 
@@ -119,7 +125,7 @@ pub struct CheckCounters {
     pub good: AtomicU64,
     /// Refused, by the reason.
     pub refused: [AtomicU64; Refusal::ALL.len()],
-    /// A session was used from another place, and went on or was refused, as is set.
+    /// A session turned up in another place, and went on or was refused, as is set. Counted once for each place.
     pub moved: AtomicU64,
 }
 
@@ -173,6 +179,9 @@ impl Checker {
             revoked: RwLock::default(),
             head: AtomicU64::new(0),
             watched: Mutex::default(),
+            moves: Moves::default(),
+            untold: Mutex::default(),
+            swept_until: AtomicI64::new(i64::MIN),
             counters: CheckCounters::default(),
         });
         let follower: Weak<dyn Follower> = Arc::downgrade(&checker) as _;
@@ -181,7 +190,8 @@ impl Checker {
         Ok(checker)
     }
 
-    /// Whether `text` carries a good session at `now`, in the way it was presented and from where it came.
+    /// Whether `text` carries a good session at `now`, in the way it was presented and from where it came. Without a
+    /// `device`, the session may be used from anywhere.
     ///
     /// # Errors
     /// If the session is not in memory and the store fails. Then nothing is known: neither that the session is good nor
@@ -190,10 +200,10 @@ impl Checker {
         &self,
         text: &[u8],
         transport: Transport,
-        place: Option<Place>,
+        device: Option<&Device>,
         now: Timestamp,
     ) -> Result<Check, StoreError> {
-        match self.recall(text, transport, place, now) {
+        match self.recall(text, transport, device.cloned(), now) {
             Ok(check) => Ok(check),
             Err(question) => self.read(&question).await,
         }
@@ -204,13 +214,15 @@ impl Checker {
         &self,
         text: &[u8],
         transport: Transport,
-        place: Option<Place>,
+        device: Option<Device>,
         now: Timestamp,
     ) -> Result<Check, Question> {
         let Some(token) = Token::parse(TokenKind::Session, text, &self.key) else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
-        let asked = Question { hash: token.hash(), transport, place, now };
+        let from = device.map(|device| (device.place(), device));
+        let asked = Question { hash: token.hash(), transport, from, now };
+        self.start_over_if_time_went_back(now);
         let check = self.look_up(&asked).ok_or(asked)?;
         self.counters.hits.fetch_add(1, Relaxed);
         Ok(self.count(check))
@@ -228,9 +240,6 @@ impl Checker {
             Check::Refused(refusal) => &self.counters.refused[*refusal as usize],
         };
         counter.fetch_add(1, Relaxed);
-        if matches!(check, Check::Good(Checked { moved: true, .. }) | Check::Refused(Refusal::Moved)) {
-            self.counters.moved.fetch_add(1, Relaxed);
-        }
         check
     }
 
@@ -262,17 +271,43 @@ impl Checker {
     /// often; how often is how exact "last seen" is in the store.
     ///
     /// # Errors
-    /// If the store fails. What could not be written is lost; the next use of a session writes it again.
+    /// If the store fails. What could not be written is written the next time: a session in use must never look unused
+    /// to the store, which would remove it.
     pub async fn flush(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.revoked
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .drop_old(now - SET_RETENTION, SET_CAPACITY);
-        let seen = self.cache.take_touched();
-        for batch in seen.chunks(TOUCH_BATCH) {
-            self.store.touch(batch.to_vec()).await?;
+        let mut untold = Untold { checker: self, seen: self.take_seen() };
+        let sessions = untold.seen.len();
+        while !untold.seen.is_empty() {
+            let batch = untold.seen.len().min(TOUCH_BATCH);
+            self.store.touch(untold.seen[..batch].to_vec()).await?;
+            untold.seen.drain(..batch);
         }
-        Ok(seen.len())
+        Ok(sessions)
+    }
+
+    /// What was over at `until` may be removed from the store from now on, without an entry in its log. Should the clock
+    /// go back behind that instant, memory is not believed any more.
+    pub fn sweep_until(&self, until: Timestamp) {
+        self.swept_until.fetch_max(until.as_millis(), SeqCst);
+    }
+
+    /// The moves of sessions that wait to be told, as soon as there is one. From then on they count as told.
+    pub async fn moves(&self) -> Vec<Move> {
+        self.moves.next().await
+    }
+
+    /// The same, if there is one now.
+    #[must_use]
+    pub fn moves_so_far(&self) -> Vec<Move> {
+        self.moves.take()
+    }
+
+    /// A move could not be told. It comes up again when the session is next used from there.
+    pub fn not_told(&self, moved: &Move) {
+        self.moves.forget(moved);
     }
 
     /// How long sessions last.
@@ -311,6 +346,23 @@ impl Checker {
         self.cache.look_up(token, |cached| (Keep::Untouched, cached.session.last_seen_at))
     }
 
+    fn take_seen(&self) -> Vec<(SessionId, Timestamp)> {
+        let untold = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut seen: Vec<_> = untold.into_iter().collect();
+        seen.extend(self.cache.take_touched());
+        seen
+    }
+
+    /// A session that was over, and so removed, would look good again to a clock that went back.
+    fn start_over_if_time_went_back(&self, now: Timestamp) {
+        let swept_until = self.swept_until.load(Relaxed);
+        if now.as_millis() < swept_until
+            && self.swept_until.compare_exchange(swept_until, now.as_millis(), SeqCst, SeqCst).is_ok()
+        {
+            self.cache.clear();
+        }
+    }
+
     /// What the cache says. `None` if it says nothing that can be relied on.
     fn look_up(&self, asked: &Question) -> Option<Check> {
         let answer = self.cache.look_up(&asked.hash, |cached| {
@@ -341,9 +393,13 @@ impl Checker {
         if session.transport != asked.transport {
             return refused(Refusal::OtherTransport);
         }
-        let moved = asked.place.is_some_and(|place| place != session.place);
-        if moved && self.settings.binding == Binding::Refuse {
-            return refused(Refusal::Moved);
+        let elsewhere = asked.from.as_ref().filter(|(place, _)| *place != session.place);
+        if let Some((place, device)) = elsewhere {
+            let refuse = self.settings.binding == Binding::Refuse;
+            self.note_move(session, *place, device, asked.now, refuse);
+            if refuse {
+                return refused(Refusal::Moved);
+            }
         }
         session.last_seen_at = session.last_seen_at.max(asked.now);
         let Standing::Active { expires_at } = self.settings.policy.standing(session, asked.now) else {
@@ -355,9 +411,16 @@ impl Checker {
             user_name: cached.user_name.clone(),
             as_of: cached.as_of,
             expires_at,
-            moved,
+            moved: elsewhere.is_some(),
         };
         (Keep::Touched, Check::Good(checked))
+    }
+
+    fn note_move(&self, session: &Session, place: Place, device: &Device, at: Timestamp, refused: bool) {
+        let moved = || Move { at, session: session.id, user: session.user, device: device.clone(), refused };
+        if self.moves.note(place, moved, session.id) {
+            self.counters.moved.fetch_add(1, Relaxed);
+        }
     }
 
     /// Asks the store. A reading that a revocation has overtaken loses: the revocations are asked after it.
@@ -432,8 +495,27 @@ impl Follower for Checker {
 pub(crate) struct Question {
     hash: TokenHash,
     transport: Transport,
-    place: Option<Place>,
+    from: Option<(Place, Device)>,
     pub(crate) now: Timestamp,
+}
+
+/// When sessions were last used, on the way to the store. What does not arrive there, because the store failed or nobody
+/// waits any more, goes back.
+struct Untold<'a> {
+    checker: &'a Checker,
+    seen: Vec<(SessionId, Timestamp)>,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        if self.seen.is_empty() {
+            return;
+        }
+        let mut untold = self.checker.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        for (session, at) in self.seen.drain(..) {
+            untold.entry(session).and_modify(|known| *known = at.max(*known)).or_insert(at);
+        }
+    }
 }
 
 /// Forgets a watched session when the last one who watched it goes away.

@@ -96,9 +96,12 @@ impl CurrentSession {
         self.change(CookieChange::Set { token, max_age });
     }
 
-    /// Has the response remove the session cookie.
+    /// Has the response remove the session cookie. A session that came as a bearer token has none, and a cookie beside
+    /// it is another session's.
     pub fn remove_cookie(&self) {
-        self.change(CookieChange::Remove);
+        if self.checked().is_none() || self.is_by_cookie() {
+            self.change(CookieChange::Remove);
+        }
     }
 
     fn change(&self, change: CookieChange) {

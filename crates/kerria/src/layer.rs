@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response, header};
-use kerria_core::{Browser, Clock, Network, Place, Token, TokenKind, Transport};
+use kerria_core::{Clock, Device, Token, TokenKind, Transport};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -51,8 +51,9 @@ impl Inner {
             Presented::Nothing => SessionState::None,
             Presented::Ambiguous => SessionState::Refused(Refusal::NoToken),
             Presented::Token(text, transport) => {
-                let place = if self.checker.wants_place() { client.map(|c| place(headers, c)) } else { None };
-                self.checker.recall(text, transport, place, now)?.into()
+                let device =
+                    client.filter(|_| self.checker.wants_place()).map(|client| device(headers, client));
+                self.checker.recall(text, transport, device, now)?.into()
             }
         };
         Ok(CurrentSession::new(state, now))
@@ -104,10 +105,10 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii_start())
 }
 
-fn place(headers: &HeaderMap, client: ClientAddress) -> Place {
+fn device(headers: &HeaderMap, client: ClientAddress) -> Device {
     let user_agent =
         headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Place { browser: Browser::of(user_agent), network: Network::of(client.0) }
+    Device::new(user_agent, client.0)
 }
 
 impl<S> Layer<S> for SessionLayer {

@@ -12,6 +12,7 @@ pub mod cookie;
 pub mod csrf;
 pub mod current;
 pub mod layer;
+pub mod moves;
 pub mod system;
 
 pub use binding::Binding;
@@ -20,4 +21,5 @@ pub use cookie::SecretCookie;
 pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
 pub use layer::{ClientAddress, SessionLayer};
+pub use moves::Move;
 pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};

@@ -9,6 +9,9 @@ use crate::{
     token::TokenHash,
 };
 
+/// How many devices are known of one user.
+pub const KNOWN_DEVICES: u32 = 32;
+
 /// Users and what they sign in with.
 #[async_trait]
 pub trait Accounts: Send + Sync {
@@ -58,8 +61,13 @@ pub trait Accounts: Send + Sync {
         now: Timestamp,
     ) -> Result<Renaming, StoreError>;
 
-    /// Enables or disables a user. Disabling ends all their sessions. `false` if there is no such user.
-    async fn set_status(&self, user: UserId, status: Status, now: Timestamp) -> Result<bool, StoreError>;
+    /// Enables or disables a user. Disabling ends all their sessions. Answers how many; `None` if there is no such user.
+    async fn set_status(
+        &self,
+        user: UserId,
+        status: Status,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError>;
 
     /// Deletes a user and ends all their sessions.
     async fn delete_user(&self, user: UserId, now: Timestamp) -> Result<Removal, StoreError>;
@@ -78,7 +86,8 @@ pub trait Accounts: Send + Sync {
     /// Withdraws every invitation to create the first account, so that only the newest such link works.
     async fn withdraw_first_account_invitations(&self) -> Result<(), StoreError>;
 
-    /// Remembers that this user has signed in from the device that carries this token.
+    /// Remembers that this user has signed in from the device that carries this token. Beyond [`KNOWN_DEVICES`], the one
+    /// that was known first is forgotten.
     async fn know_device(&self, user: UserId, device: &TokenHash, now: Timestamp) -> Result<(), StoreError>;
 
     /// Whether this user has signed in from the device that carries this token.

@@ -18,8 +18,8 @@ use std::{error::Error, sync::Weak};
 use async_trait::async_trait;
 
 pub use accounts::{
-    Accounts, Credentials, Invitation, NewUser, PasswordChange, PasswordChanged, Removal, Renaming,
-    UserCreation,
+    Accounts, Credentials, Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal,
+    Renaming, UserCreation,
 };
 pub use doors::Doors;
 pub use session_data::{DataOwner, DataWrite, SessionData};
@@ -32,6 +32,7 @@ use crate::{
     audit::AuditEntry,
     id::UserId,
     revocation::{LogEntry, LogNumber},
+    time::Timestamp,
 };
 
 /// Everything that Kerria keeps.
@@ -46,6 +47,10 @@ pub trait Store: Sessions + SessionData + Accounts + Doors {
 
     /// The latest `limit` lines of the audit log, newest first; only those about `user`, if one is given.
     async fn audit(&self, user: Option<UserId>, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Removes up to `limit` lines of the audit log that were written before `before`, the oldest first, and returns how
+    /// many.
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// Lets `follower` apply every entry of the revocation log that is written from now on, and returns the number of
     /// the last one before. The follower is called in the order of the numbers, after the commit, and before the step

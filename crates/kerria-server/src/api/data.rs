@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use kerria::CurrentSession;
@@ -12,11 +12,11 @@ use kerria_core::{
     DataKey, DataRefused, Device, SessionId, Token, TokenKind, Transport,
     store::{DataOwner, DataWrite, NewSession},
 };
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::Number;
 
 use crate::{
-    api::extract::{AnySession, Body, InPath},
+    api::extract::{AnyJson, AnySession, Body, InPath, no_session},
     app::App,
     client::From,
     login::deliver,
@@ -41,11 +41,12 @@ pub async fn put(
     State(app): State<Arc<App>>,
     current: CurrentSession,
     From(device): From,
+    headers: HeaderMap,
     InPath(key): InPath<String>,
-    Body(value): Body<Value>,
+    AnyJson(value): AnyJson,
 ) -> Result<Response, Problem> {
     let key = parse_key(&key)?;
-    let (owner, token) = owner(&app, &current, device)?;
+    let (owner, token) = owner(&app, &current, &headers, device)?;
     let written = app.store.put_data(owner, &key, value.to_string(), app.config.session.data).await?;
     answer(&app, &current, token.as_ref(), written)
 }
@@ -54,7 +55,22 @@ pub async fn put(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Increment {
+    #[serde(deserialize_with = "whole_number")]
     increment: i64,
+}
+
+/// Reads `1.0` as 1, as JSON Schema does (section 6.1.1) and as some languages write it.
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let number = Number::deserialize(deserializer)?;
+    let whole = number.as_i64().or_else(|| number.as_f64().and_then(exactly));
+    whole.ok_or_else(|| Error::custom(format!("{number} is not a whole number of 64 bits")))
+}
+
+/// Beyond 2^53 a number with a point has been rounded, and nobody knows what was meant.
+#[expect(clippy::cast_possible_truncation, reason = "whole and in range, so nothing is cut off")]
+fn exactly(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
 /// `POST /api/v1/session/data/{key}`: adds to a whole number and answers the sum.
@@ -62,11 +78,12 @@ pub async fn increment(
     State(app): State<Arc<App>>,
     current: CurrentSession,
     From(device): From,
+    headers: HeaderMap,
     InPath(key): InPath<String>,
     Body(Increment { increment }): Body<Increment>,
 ) -> Result<Response, Problem> {
     let key = parse_key(&key)?;
-    let (owner, token) = owner(&app, &current, device)?;
+    let (owner, token) = owner(&app, &current, &headers, device)?;
     let written = app.store.increment_data(owner, &key, increment, app.config.session.data).await?;
     answer(&app, &current, token.as_ref(), written)
 }
@@ -86,13 +103,22 @@ pub async fn remove(
 }
 
 /// Whose data it is: the session of the request, or a visitor's to be opened with this token. A token that was presented
-/// and is not good is never taken up.
-fn owner(app: &App, current: &CurrentSession, device: Device) -> Result<(DataOwner, Option<Token>), Problem> {
+/// and is not good is never taken up; and whoever sends credentials in a header keeps no cookies, so that a visitor's
+/// session would be lost on them.
+fn owner(
+    app: &App,
+    current: &CurrentSession,
+    headers: &HeaderMap,
+    device: Device,
+) -> Result<(DataOwner, Option<Token>), Problem> {
     if let kerria::SessionState::Unknown(error) = current.state() {
         return Err(error.into());
     }
     if let Some(checked) = current.checked() {
         return Ok((DataOwner::Session(checked.session.id), None));
+    }
+    if headers.contains_key(header::AUTHORIZATION) {
+        return Err(no_session(current));
     }
     let token = Token::random(TokenKind::Session, &*app.entropy);
     let now = app.clock.now();
@@ -140,12 +166,24 @@ fn raw_json(status: StatusCode, json: String) -> Response {
 impl std::convert::From<DataRefused> for Problem {
     fn from(refused: DataRefused) -> Self {
         let (status, kind) = match refused {
-            DataRefused::Key => (StatusCode::UNPROCESSABLE_ENTITY, "data-key"),
+            DataRefused::Key => return Self::bad_key(refused),
             DataRefused::ValueTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "data-value-too-large"),
             DataRefused::TooManyKeys { .. } => (StatusCode::CONFLICT, "data-too-many-keys"),
             DataRefused::Full { .. } => (StatusCode::CONFLICT, "data-full"),
             DataRefused::NotANumber => (StatusCode::CONFLICT, "data-not-a-number"),
         };
-        Self::new(status, kind, "The session data was not written", refused.to_string())
+        Self::new(status, kind, "The session data was not written", sentence(refused))
     }
+}
+
+impl Problem {
+    fn bad_key(refused: DataRefused) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "data-key", "This is not a key", sentence(refused))
+    }
+}
+
+fn sentence(refused: DataRefused) -> String {
+    let mut text = refused.to_string();
+    text[..1].make_ascii_uppercase();
+    text + "."
 }

@@ -1,6 +1,6 @@
 //! What API handlers ask for, and the problems that answer when it is not there.
 
-use std::sync::Arc;
+use std::{fmt, marker::PhantomData, str::FromStr, sync::Arc};
 
 use axum::{
     Json,
@@ -12,7 +12,11 @@ use axum::{
 };
 use kerria::{Checked, CurrentSession, SessionState};
 use kerria_core::{SessionId, UserId};
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::Value;
 
 use crate::{app::App, login::step_up::is_fresh, problem::Problem};
 
@@ -32,8 +36,17 @@ pub struct ApiUser {
 /// The signed-in user of a request, who has proved recently who they are.
 pub struct FreshUser(pub ApiUser);
 
-/// A JSON body.
+/// A body that is a JSON object.
 pub struct Body<T>(pub T);
+
+/// A body that is any JSON value.
+pub struct AnyJson(pub Value);
+
+/// A JSON object. What serde derives for a struct also takes an array of its members in their order, which nobody means.
+pub struct Object<T>(pub T);
+
+/// An identifier in the form in which it is written, and no other.
+pub struct Identifier<T>(pub T);
 
 /// A value in the path.
 pub struct InPath<T>(pub T);
@@ -55,7 +68,7 @@ impl<S: Sync> FromRequestParts<S> for AnySession {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let current = current(parts).await?;
-        current.checked().cloned().map(Self).ok_or_else(Problem::not_signed_in)
+        current.checked().cloned().map(Self).ok_or_else(|| no_session(&current))
     }
 }
 
@@ -64,9 +77,17 @@ impl<S: Sync> FromRequestParts<S> for ApiUser {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let current = current(parts).await?;
-        let checked = current.checked().cloned().ok_or_else(Problem::not_signed_in)?;
-        let user = checked.session.user.ok_or_else(Problem::not_signed_in)?;
+        let checked = current.checked().cloned().ok_or_else(|| no_session(&current))?;
+        let user = checked.session.user.ok_or_else(Problem::anonymous)?;
         Ok(Self { user, checked, current })
+    }
+}
+
+/// Why nobody is signed in: nothing was presented, or what was presented is not good.
+pub fn no_session(current: &CurrentSession) -> Problem {
+    match current.state() {
+        SessionState::Refused(_) => Problem::session_token_refused(),
+        _ => Problem::not_signed_in(),
     }
 }
 
@@ -87,22 +108,70 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Json::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(JsonRejection::MissingJsonContentType(_)) => Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "not-json",
-                "The body is not JSON",
-                "Send JSON, with the header Content-Type: application/json.",
-            )),
-            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "The body is too large",
-                "Send less in one request.",
-            )),
-            Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
+        let Object(body) = json(request, state).await?;
+        Ok(Self(body))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for AnyJson {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        json(request, state).await.map(Self)
+    }
+}
+
+async fn json<T: DeserializeOwned, S: Send + Sync>(request: Request, state: &S) -> Result<T, Problem> {
+    match Json::from_request(request, state).await {
+        Ok(Json(body)) => Ok(body),
+        Err(JsonRejection::MissingJsonContentType(_)) => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not-json",
+            "The body is not JSON",
+            "Send JSON, with the header Content-Type: application/json.",
+        )),
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The body is too large",
+            "Send less in one request.",
+        )),
+        Err(JsonRejection::JsonSyntaxError(error)) => {
+            Err(not_taken("The body is not JSON", &error.body_text()))
         }
+        Err(rejection) => Err(not_taken("The body is not what is taken here", &rejection.body_text())),
+    }
+}
+
+/// A bad request, with the reason alone of what the framework says before it ("Failed to deserialize …: reason").
+fn not_taken(what: &str, told: &str) -> Problem {
+    let reason = told.split_once(": ").map_or(told, |(_, reason)| reason);
+    Problem::bad_request(format!("{what}: {reason}."))
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Identifier<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
     }
 }
 
@@ -111,7 +180,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
-        path.map(|Path(value)| Self(value)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+        path.map(|Path(value)| Self(value))
+            .map_err(|rejection| not_taken("The path cannot be read", &rejection.body_text()))
     }
 }
 
@@ -120,7 +190,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
-        query.map(|Query(value)| Self(value)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+        query
+            .map(|Query(value)| Self(value))
+            .map_err(|rejection| not_taken("The query is not what is taken here", &rejection.body_text()))
     }
 }
 

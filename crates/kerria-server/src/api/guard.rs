@@ -51,7 +51,8 @@ pub async fn operators_only(
         (Some(expected), Some(presented)) if bool::from(presented.ct_eq(expected)) => {
             Ok(next.run(request).await)
         }
-        _ => Err(Problem::not_an_operator()),
+        (_, Some(_)) => Err(Problem::operator_token_refused()),
+        (_, None) => Err(Problem::not_an_operator()),
     }
 }
 

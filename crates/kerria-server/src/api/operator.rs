@@ -1,11 +1,15 @@
 //! The operator's part: users, sessions, ends, invitations, the audit log.
 
-use std::sync::Arc;
+use std::{fmt::Display, str::FromStr, sync::Arc};
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use kerria_core::{
     Cause, LoginName, Secret, Selector, SessionId, Status, User, UserId,
-    audit::{AuditEntry, AuditEvent},
     store::{NewUser, PasswordChange, PasswordChanged, Removal, UserCreation},
 };
 use serde::Deserialize;
@@ -13,10 +17,11 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
-        extract::{Body, InPath, InQuery},
+        extract::{Body, Identifier, InPath, InQuery, Object},
         shapes::{AuditShape, Ended, ListedSession, Rfc3339, UserShape},
     },
     app::App,
+    config::SignUp,
     login::{self, hash_password},
     problem::Problem,
     sign_up::{check_password, names},
@@ -27,19 +32,27 @@ const PAGE: u32 = 1_000;
 
 /// Which page of a list.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound = "T: FromStr<Err: Display>")]
 pub struct Page<T> {
-    after: Option<T>,
+    after: Option<Identifier<T>>,
     limit: Option<u32>,
 }
 
 impl<T> Page<T> {
+    fn after(self) -> Option<T> {
+        self.after.map(|Identifier(id)| id)
+    }
+
     fn limit(&self) -> Result<u32, Problem> {
-        match self.limit {
-            None => Ok(100),
-            Some(limit @ 1..=PAGE) => Ok(limit),
-            Some(_) => Err(Problem::bad_request(format!("limit is a number from 1 to {PAGE}"))),
-        }
+        at_most(self.limit)
+    }
+}
+
+fn at_most(limit: Option<u32>) -> Result<u32, Problem> {
+    match limit {
+        None => Ok(100),
+        Some(limit @ 1..=PAGE) => Ok(limit),
+        Some(_) => Err(Problem::bad_request(format!("limit is a number from 1 to {PAGE}."))),
     }
 }
 
@@ -55,10 +68,7 @@ pub struct Create {
 }
 
 /// `POST /api/v1/operator/users`: creates a user.
-pub async fn create_user(
-    State(app): State<Arc<App>>,
-    Body(body): Body<Create>,
-) -> Result<(StatusCode, Json<UserShape>), Problem> {
+pub async fn create_user(State(app): State<Arc<App>>, Body(body): Body<Create>) -> Result<Response, Problem> {
     let (name, email) =
         names(body.name.as_deref().unwrap_or_default(), body.email.as_deref().unwrap_or_default())
             .map_err(|(field, reason)| Problem::invalid(field, reason))?;
@@ -69,7 +79,11 @@ pub async fn create_user(
     let user = NewUser { id: UserId::new(now, &*app.entropy), name, email, password, device: None, now };
     let id = user.id;
     match app.store.create_user(user, None).await? {
-        UserCreation::Created(_) => Ok((StatusCode::CREATED, Json(user_by_id(&app, id).await?.into()))),
+        UserCreation::Created(_) => {
+            let location = [(header::LOCATION, format!("/api/v1/operator/users/{id}"))];
+            Ok((StatusCode::CREATED, location, Json(UserShape::from(user_by_id(&app, id).await?)))
+                .into_response())
+        }
         UserCreation::NameTaken => {
             Err(Problem::conflict("name-taken", "The name is taken", "Choose another name."))
         }
@@ -86,7 +100,7 @@ pub async fn users(
     InQuery(page): InQuery<Page<UserId>>,
 ) -> Result<Json<Value>, Problem> {
     let limit = page.limit()?;
-    let users = app.store.users(page.after, limit).await?;
+    let users = app.store.users(page.after(), limit).await?;
     let next = (users.len() == limit as usize).then(|| users.last().map(|user| user.id)).flatten();
     let users: Vec<UserShape> = users.into_iter().map(UserShape::from).collect();
     Ok(Json(json!({ "users": users, "next": next })))
@@ -118,9 +132,10 @@ pub async fn enable(
 
 async fn set_status(app: &App, user: &str, status: Status) -> Result<Json<UserShape>, Problem> {
     let user = find_user(app, user).await?;
-    if !app.store.set_status(user.id, status, app.clock.now()).await? {
+    let Some(ended) = app.store.set_status(user.id, status, app.clock.now()).await? else {
         return Err(no_such_user());
-    }
+    };
+    app.metrics.sessions_ended.of(Cause::UserDisabled).inc_by(ended);
     tracing::info!(user.id = %user.id, "user {} is {}", user.id, status.as_str());
     Ok(Json(user_by_id(app, user.id).await?.into()))
 }
@@ -194,7 +209,7 @@ pub async fn sessions(
     let limit = page.limit()?;
     let now = app.clock.now();
     app.checker.flush(now).await?;
-    let details = app.store.all_sessions(page.after, limit).await?;
+    let details = app.store.all_sessions(page.after(), limit).await?;
     let next =
         (details.len() == limit as usize).then(|| details.last().map(|details| details.session.id)).flatten();
     let policy = app.checker.policy();
@@ -221,15 +236,39 @@ pub async fn end_session(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
-    selector: Selector,
+    selector: Object<Which>,
+}
+
+/// A [`Selector`] that takes no member too many: `everyone` beside a forgotten `user` must not end everyone.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Which {
+    Session { session: Identifier<SessionId> },
+    User { user: Identifier<UserId> },
+    UserExcept { user: Identifier<UserId>, except: Identifier<SessionId> },
+    // With braces, because serde does not look at the members of a unit variant.
+    Everyone {},
+}
+
+impl From<Which> for Selector {
+    fn from(which: Which) -> Self {
+        match which {
+            Which::Session { session: Identifier(session) } => Self::Session { session },
+            Which::User { user: Identifier(user) } => Self::User { user },
+            Which::UserExcept { user: Identifier(user), except: Identifier(except) } => {
+                Self::UserExcept { user, except }
+            }
+            Which::Everyone {} => Self::Everyone,
+        }
+    }
 }
 
 /// `POST /api/v1/operator/revocations`: ends whatever a selector selects.
 pub async fn revoke(
     State(app): State<Arc<App>>,
-    Body(Revocation { selector }): Body<Revocation>,
+    Body(Revocation { selector: Object(which) }): Body<Revocation>,
 ) -> Result<Json<Ended>, Problem> {
-    let revoked = login::end(&app, selector, Cause::Operator, None).await?;
+    let revoked = login::end(&app, which.into(), Cause::Operator, None).await?;
     Ok(Json(Ended { ended: revoked.ended, number: Some(revoked.number) }))
 }
 
@@ -243,16 +282,11 @@ pub async fn invite(
     State(app): State<Arc<App>>,
     Body(Invite {}): Body<Invite>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
+    if app.config.sign_up == SignUp::Closed {
+        let detail = "With sign_up.mode = \"closed\" nobody can use an invitation. Create the user instead.";
+        return Err(Problem::conflict("sign-up-closed", "Nobody may sign up", detail));
+    }
     let (url, expires_at) = app.invite(app.config.invitation_lifetime, false).await?;
-    let entry = AuditEntry {
-        at: app.clock.now(),
-        event: AuditEvent::Invited,
-        user: None,
-        session: None,
-        address: None,
-        detail: format!("good until {}", Rfc3339(expires_at)),
-    };
-    app.store.record(&entry).await?;
     Ok((StatusCode::CREATED, Json(json!({ "url": url, "expires_at": Rfc3339(expires_at) }))))
 }
 
@@ -269,7 +303,7 @@ pub async fn audit(
     State(app): State<Arc<App>>,
     InQuery(wanted): InQuery<Audit>,
 ) -> Result<Json<Value>, Problem> {
-    let limit = Page::<UserId> { after: None, limit: wanted.limit }.limit()?;
+    let limit = at_most(wanted.limit)?;
     let user = match wanted.user {
         None => None,
         // A deleted user is known by identifier only.

@@ -81,11 +81,21 @@ pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> anyhow::Result<T> {
         .context("the server's answer is not understood: is it the same version as this command line?")
 }
 
-/// A number of sessions in words.
-pub(super) fn sessions_in_words(count: u64) -> String {
+/// So many of something: "no sessions", "1 session", "2 sessions".
+pub(super) fn count(count: u64, thing: &str) -> String {
     match count {
-        0 => "no sessions".to_owned(),
-        1 => "1 session".to_owned(),
-        count => format!("{count} sessions"),
+        0 => format!("no {thing}s"),
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|n| count(n, "session")), ["no sessions", "1 session", "2 sessions"]);
     }
 }

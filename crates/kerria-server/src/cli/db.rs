@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 use serde_json::json;
 
-use super::{args::DbCommand, failure::Failure, out::Out};
+use super::{answers::count, args::DbCommand, failure::Failure, out::Out};
 use crate::{app::database_path, config::Config};
 
 pub(super) fn run(command: &DbCommand, config: &Config, out: &mut Out) -> Result<(), Failure> {
@@ -21,7 +21,8 @@ fn backup(path: &Path, to: &Path, out: &mut Out) -> Result<(), Failure> {
     must_exist(path)?;
     kerria_store::backup(path, to, |done, of| out.progress("Copying", done, of))?;
     let sentence = format!(
-        "Backed up to {}. To restore it, stop the server and put it in the place of {}.",
+        "Backed up to {}. To restore it, stop the server, move {} and the files beside it that begin with its name away, \
+         and put the backup in its place.",
         to.display(),
         path.display()
     );
@@ -44,8 +45,11 @@ fn check(path: &Path, out: &mut Out) -> Result<(), Failure> {
     let kerria_store::Checked { problems, schema, users, sessions, .. } = kerria_store::check(path)?;
     let document = json!({ "ok": problems.is_empty(), "problems": problems, "schema": schema, "users": users, "sessions": sessions });
     if problems.is_empty() {
-        let sentence =
-            format!("The database is sound: schema version {schema}, {users} users, {sessions} sessions.");
+        let sentence = format!(
+            "The database is sound: schema version {schema}, {}, {}.",
+            count(users, "user"),
+            count(sessions, "session")
+        );
         return out.done(&sentence, &document);
     }
     if out.json {

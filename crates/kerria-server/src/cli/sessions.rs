@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    answers::{self, Ended, Session, Sessions, sessions_in_words},
+    answers::{self, Ended, Session, Sessions, count},
     args::{EndArgs, Page, SessionCommand},
     failure::Failure,
     operator::{Operator, segment},
@@ -73,7 +73,7 @@ fn rows(sessions: &[Session], now: Timestamp) -> Vec<[String; 7]> {
 async fn end_one(handle: &str, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
     let answer = operator.ask(Method::DELETE, &format!("sessions/{}", segment(handle)), None).await?;
     let Ended { ended } = answers::read(&answer)?;
-    out.done(&format!("Ended {}.", sessions_in_words(ended)), &answer)
+    out.done(&format!("Ended {}.", count(ended, "session")), &answer)
 }
 
 async fn end_all_of(user: &str, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
@@ -81,7 +81,7 @@ async fn end_all_of(user: &str, operator: &Operator, out: &mut Out) -> Result<()
     let selector = json!({ "selector": { "kind": "user", "user": user.id } });
     let answer = operator.ask(Method::POST, "revocations", Some(&selector)).await?;
     let Ended { ended } = answers::read(&answer)?;
-    out.done(&format!("Ended {} of {}.", sessions_in_words(ended), user.called()), &answer)
+    out.done(&format!("Ended {} of {}.", count(ended, "session"), user.called()), &answer)
 }
 
 async fn end_everyones(yes: bool, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
@@ -89,7 +89,7 @@ async fn end_everyones(yes: bool, operator: &Operator, out: &mut Out) -> Result<
     let selector = json!({ "selector": { "kind": "everyone" } });
     let answer = operator.ask(Method::POST, "revocations", Some(&selector)).await?;
     let Ended { ended } = answers::read(&answer)?;
-    out.done(&format!("Ended {}. Nobody is signed in.", sessions_in_words(ended)), &answer)
+    out.done(&format!("Ended {}. Nobody is signed in.", count(ended, "session")), &answer)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    answers::{self, Ended, Invitation, Sessions, User, Users, sessions_in_words},
+    answers::{self, Ended, Invitation, Sessions, User, Users, count},
     args::{AddArgs, Page, UserCommand, Who},
     failure::Failure,
     operator::{Missing, Operator, segment},
@@ -150,7 +150,7 @@ async fn delete(who: &Who, yes: bool, operator: &Operator, out: &mut Out) -> Res
     // By identifier: the name may have become somebody else's meanwhile.
     let answer = operator.ask(Method::DELETE, &format!("users/{}", user.id), None).await?;
     let Ended { ended } = answers::read(&answer)?;
-    out.done(&format!("Deleted {}, and ended {}.", user.called(), sessions_in_words(ended)), &answer)
+    out.done(&format!("Deleted {}, and ended {}.", user.called(), count(ended, "session")), &answer)
 }
 
 async fn set_password(
@@ -163,7 +163,7 @@ async fn set_password(
     let password = json!({ "password": prompt::new_password(from_stdin)?.expose() });
     let answer = operator.ask(Method::PUT, &format!("users/{}/password", user.id), Some(&password)).await?;
     let Ended { ended } = answers::read(&answer)?;
-    out.done(&format!("{} has a new password. Ended {}.", user.called(), sessions_in_words(ended)), &answer)
+    out.done(&format!("{} has a new password. Ended {}.", user.called(), count(ended, "session")), &answer)
 }
 
 /// The user with this name, e-mail address or identifier.

@@ -20,6 +20,7 @@ use crate::{
     app::App,
     login::doors::Doors,
     passwords::{Busy, Verified},
+    problem::log_store_error,
 };
 
 /// Somebody who says who they are and knows a password.
@@ -115,11 +116,12 @@ pub async fn sign_in(
         return Ok(SignInOutcome::Refused);
     };
     doors.succeed(app).await?;
-    let known = doors.is_known_device();
+    // A mark that no cookie carries away would never be seen again.
+    let marks_device = attempt.carry.transport == Transport::Cookie && !doors.is_known_device();
     match open(app, verified.user, verified.version, Method::Password, attempt.carry, current).await? {
         Opening::Opened(mut signed_in) => {
-            if !known {
-                signed_in.device_token = Some(know_device(app, verified.user, now).await?);
+            if marks_device {
+                signed_in.device_token = know_device(app, verified.user, now).await;
             }
             app.metrics.sign_ins.succeeded.inc();
             Ok(SignInOutcome::SignedIn(signed_in))
@@ -187,10 +189,16 @@ async fn record_failure(
     app.store.record(&entry).await
 }
 
-async fn know_device(app: &App, user: UserId, now: Timestamp) -> Result<Secret<String>, StoreError> {
+/// Marks a device. The session stands already, so a store that fails here takes nothing but the mark.
+pub async fn know_device(app: &App, user: UserId, now: Timestamp) -> Option<Secret<String>> {
     let token = Token::random(TokenKind::Device, &*app.entropy);
-    app.store.know_device(user, &token.hash(), now).await?;
-    Ok(token.write(app.checker.key()))
+    match app.store.know_device(user, &token.hash(), now).await {
+        Ok(()) => Some(token.write(app.checker.key())),
+        Err(error) => {
+            log_store_error(&error);
+            None
+        }
+    }
 }
 
 /// What came of opening a session for a verified user.

@@ -83,6 +83,7 @@ pub async fn prove(
         Ok(verified) => verified,
         Err(busy) => {
             doors.take_back(app).await?;
+            app.metrics.password_queue_busy.inc();
             return Err(busy.into());
         }
     };

@@ -28,9 +28,11 @@ use crate::{
     problem::seconds_until,
 };
 
-/// `GET /`: home.
+/// `GET /`: home. Nobody is sent to sign in whose session cannot be looked at right now.
 pub async fn home(current: CurrentSession) -> Response {
-    see_other(if signed_in(&current).is_some() { login::return_to::HOME } else { "/sign-in" })
+    let may_be_signed_in =
+        signed_in(&current).is_some() || matches!(current.state(), SessionState::Unknown(_));
+    see_other(if may_be_signed_in { login::return_to::HOME } else { "/sign-in" })
 }
 
 /// Where to go after signing in.

@@ -25,7 +25,7 @@ use crate::{
         views::{ErrorPage, FieldErrors, SignUpBy, SignUpPage},
         visitor::layout,
     },
-    sign_up::{NewAccount, SignUpOutcome, invitation_hash, sign_up},
+    sign_up::{NewAccount, SignUpOutcome, good_invitation, invitation_hash, sign_up},
 };
 
 /// `GET /sign-up`.
@@ -115,7 +115,7 @@ async fn by(
 ) -> Result<Option<SignUpBy>, kerria_core::StoreError> {
     let Some(text) = invitation else { return Ok(None) };
     let Some(hash) = invitation_hash(app, Some(&text)) else { return Ok(None) };
-    Ok(app.store.invitation(&hash, app.clock.now()).await?.map(|found| {
+    Ok(good_invitation(app, &hash, app.clock.now()).await?.map(|found| {
         let text = text.expose().trim().to_owned();
         if found.first_account { SignUpBy::FirstAccount(text) } else { SignUpBy::Invitation(text) }
     }))

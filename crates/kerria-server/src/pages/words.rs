@@ -20,13 +20,18 @@ pub fn past(at: Timestamp, now: Timestamp) -> Moment {
     Moment { words, datetime: Rfc3339(at).to_string() }
 }
 
-/// A moment after `now`: "in less than a minute", "in 2 hours", "in 29 days".
+/// A moment after `now`, rounded: "in less than a minute", "in 2 hours", "in 29 days".
 pub fn future(at: Timestamp, now: Timestamp) -> Moment {
-    let words = match at.since(now).as_secs() {
-        0..MINUTE => "in less than a minute".to_owned(),
-        seconds @ ..HOUR => format!("in {}", count(seconds / MINUTE, "minute")),
-        seconds @ ..DAY => format!("in {}", count(seconds / HOUR, "hour")),
-        seconds => format!("in {}", count(seconds / DAY, "day")),
+    let seconds = at.since(now).as_secs();
+    let rounded = |unit: u64| (seconds + unit / 2) / unit;
+    let words = if seconds < MINUTE {
+        "in less than a minute".to_owned()
+    } else if rounded(MINUTE) < 60 {
+        format!("in {}", count(rounded(MINUTE), "minute"))
+    } else if rounded(HOUR) < 48 {
+        format!("in {}", count(rounded(HOUR), "hour"))
+    } else {
+        format!("in {}", count(rounded(DAY), "day"))
     };
     Moment { words, datetime: Rfc3339(at).to_string() }
 }
@@ -79,6 +84,9 @@ mod tests {
         let in_ = |seconds| future(NOW + Duration::from_secs(seconds), NOW).words;
         assert_eq!(in_(5), "in less than a minute");
         assert_eq!(in_(2 * HOUR), "in 2 hours");
+        assert_eq!(in_(2 * HOUR - 1), "in 2 hours");
+        assert_eq!(in_(HOUR - 1), "in 1 hour");
+        assert_eq!(in_(2 * DAY - 1), "in 2 days");
         assert_eq!(in_(29 * DAY + 5), "in 29 days");
         assert_eq!(future(NOW, NOW).datetime, "2027-01-15T08:00:00.000Z");
     }

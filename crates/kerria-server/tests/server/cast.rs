@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Read, Write},
     net::SocketAddr,
     sync::{
         Arc,
@@ -11,18 +12,31 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, body::Bytes, header};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{self, HeaderValue},
+};
 use hyper_util::rt::TokioIo;
 use kerria::{ManualClock, SystemEntropy};
 use kerria_core::{Clock, Timestamp};
 use kerria_server::{
-    app::{App, Edge},
+    app::{App, Edge, control_socket_path, database_path},
     config::{self, Flag, Sources},
+    maintenance,
     serve::Server,
 };
+use kerria_store::SqliteStore;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixStream},
+    time::timeout,
+};
+
+use crate::faults::FaultyStore;
 
 /// A password that nobody would guess, for everyone.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -37,6 +51,9 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 pub const HOUR: Duration = Duration::from_secs(60 * 60);
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What opens the operator's API in the tests.
 pub const OPERATOR_TOKEN: &str = "the-operator-of-the-tests";
 
@@ -45,6 +62,8 @@ pub struct Kerria {
     pub app: Arc<App>,
     pub clock: Arc<ManualClock>,
     pub address: SocketAddr,
+    /// Between the server and its database: breaks when it is told to.
+    pub store: Arc<FaultyStore>,
     server: Option<Server>,
     folder: Arc<TempDir>,
     settings: Vec<(String, String)>,
@@ -54,6 +73,11 @@ impl Kerria {
     /// With the defaults, on an empty folder.
     pub async fn start() -> Self {
         Self::with(&[]).await
+    }
+
+    /// With the defaults and without a token for the operator.
+    pub async fn without_operator_token() -> Self {
+        Self::with(&[("operator.token", "")]).await
     }
 
     /// With these settings, on an empty folder.
@@ -68,19 +92,97 @@ impl Kerria {
     async fn open(folder: Arc<TempDir>, clock: Arc<ManualClock>, settings: Vec<(String, String)>) -> Self {
         let config = configuration(&folder, &settings);
         let edge = Edge { clock: Arc::clone(&clock) as Arc<dyn Clock>, entropy: Arc::new(SystemEntropy) };
-        let app = App::open_at(config, edge).await.unwrap();
+        std::fs::create_dir_all(&config.data_dir).unwrap();
+        let store = Arc::new(FaultyStore::new(SqliteStore::open(&database_path(&config.data_dir)).unwrap()));
+        let app = App::over(config, Arc::clone(&store) as _, edge).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start(Arc::clone(&app), listener).unwrap();
-        Self { app, clock, address: server.address, server: Some(server), folder, settings }
+        Self { app, clock, address: server.address, store, server: Some(server), folder, settings }
     }
 
     /// Stops in good order, and starts again on the same folder.
-    pub async fn restart(mut self) -> Self {
-        self.server.take().unwrap().stop().await;
-        let (folder, clock, settings) =
+    pub async fn restart(self) -> Self {
+        self.restart_with(&[]).await
+    }
+
+    /// The same, with more settings.
+    pub async fn restart_with(mut self, more: &[(&str, &str)]) -> Self {
+        self.stop().await;
+        let (folder, clock, mut settings) =
             (Arc::clone(&self.folder), Arc::clone(&self.clock), self.settings.clone());
+        settings.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         drop(self);
         Self::open(folder, clock, settings).await
+    }
+
+    /// Stops in good order.
+    pub async fn stop(&mut self) {
+        self.server.take().unwrap().stop().await;
+    }
+
+    /// The database, to look into. Sees what is committed and writes nothing.
+    pub fn database(&self) -> Connection {
+        let path = database_path(&self.app.config.data_dir);
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+    }
+
+    /// What a query of one number finds in the database.
+    pub fn count(&self, sql: &str) -> u64 {
+        self.database().query_row(sql, (), |row| row.get(0)).unwrap()
+    }
+
+    /// Does what is done in the background every minute.
+    pub async fn sweep(&self) {
+        maintenance::sweep_all(&self.app).await.unwrap();
+    }
+
+    /// The audit log, the oldest line first.
+    pub async fn audit(&self) -> Vec<Value> {
+        let answer = self.operator().get("/api/v1/operator/audit?limit=1000").await;
+        let mut entries = answer.json()["entries"].as_array().unwrap().clone();
+        entries.reverse();
+        entries
+    }
+
+    /// A value out of `/metrics`, as in `kerria_sign_ins_total{outcome="failed"}`.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.operator().get("/metrics").await.text;
+        let line = text.lines().find(|line| line.rsplit_once(' ').is_some_and(|(name, _)| name == series));
+        line.unwrap_or_else(|| panic!("{series} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Sends bytes as they are, and returns all that comes back until the server closes the connection.
+    pub async fn raw(&self, bytes: &[u8]) -> String {
+        let (address, bytes) = (self.address, bytes.to_vec());
+        let exchange = move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            // A server that has had enough may close before it has read all of it.
+            drop(stream.write_all(&bytes));
+            let mut answer = Vec::new();
+            if let Err(error) = stream.read_to_end(&mut answer) {
+                assert_ne!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock,
+                    "the server keeps the connection open"
+                );
+            }
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        tokio::task::spawn_blocking(exchange).await.unwrap()
+    }
+
+    /// A request on the control socket.
+    pub async fn control(&self, method: &str, path: &str, body: &str) -> Answer {
+        let stream = UnixStream::connect(control_socket_path(&self.app.config.data_dir)).await.unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .unwrap();
+        read(send(stream, request).await).await
     }
 
     /// A browser that has never been here.
@@ -92,6 +194,7 @@ impl Kerria {
     pub fn program(&self) -> Browser {
         let mut program = Browser::new(self.address);
         program.is_browser = false;
+        program.site = None;
         program.user_agent = "curl/8.5.0".to_owned();
         program
     }
@@ -136,20 +239,26 @@ fn configuration(folder: &TempDir, settings: &[(String, String)]) -> config::Con
         Flag::set("password.memory_kib", "8"),
         Flag::set("password.iterations", "1"),
     ];
-    flags.extend(settings.iter().map(|(key, value)| Flag::set(key, value)));
-    let variables = vec![("KERRIA_OPERATOR_TOKEN".into(), OPERATOR_TOKEN.into())];
+    let token = settings.iter().find(|(key, _)| key == "operator.token").map(|(_, token)| token.as_str());
+    let token = token.unwrap_or(OPERATOR_TOKEN);
+    let settings = settings.iter().filter(|(key, _)| key != "operator.token");
+    flags.extend(settings.map(|(key, value)| Flag::set(key, value)));
+    let variables =
+        if token.is_empty() { Vec::new() } else { vec![("KERRIA_OPERATOR_TOKEN".into(), token.into())] };
     config::load(&Sources { flags, variables, ..Sources::default() }).unwrap()
 }
 
 /// Somebody who sends requests: a browser that keeps cookies, or a program.
 #[derive(Clone)]
 pub struct Browser {
-    address: SocketAddr,
+    pub address: SocketAddr,
     pub cookies: BTreeMap<String, String>,
     pub user_agent: String,
     pub bearer: Option<String>,
-    /// A browser says where a request comes from; a program does not.
+    /// A browser keeps cookies; a program does not.
     pub is_browser: bool,
+    /// What a browser says of where a request comes from; programs and old browsers say nothing.
+    pub site: Option<&'static str>,
     /// More headers, for every request.
     pub headers: Vec<(String, String)>,
 }
@@ -190,6 +299,7 @@ impl Browser {
             user_agent: FIREFOX.to_owned(),
             bearer: None,
             is_browser: true,
+            site: Some("same-origin"),
             headers: Vec::new(),
         }
     }
@@ -270,8 +380,8 @@ impl Browser {
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
-        if self.is_browser {
-            request = request.header("sec-fetch-site", "same-origin");
+        if let Some(site) = self.site {
+            request = request.header("sec-fetch-site", site);
         }
         if !self.cookies.is_empty() {
             let pairs: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -281,11 +391,47 @@ impl Browser {
             request = request.header(header::AUTHORIZATION, format!("Bearer {bearer}"));
         }
         for (name, value) in &self.headers {
-            request = request.header(name, value);
+            request = request.header(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let answer = exchange(self.address, request.body(Full::new(Bytes::from(body))).unwrap()).await;
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let answer = read(send(stream, request).await).await;
         self.keep_cookies(&answer);
         answer
+    }
+
+    /// The same browser with one more header.
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut browser = self.clone();
+        browser.headers.push((name.to_owned(), value.to_owned()));
+        browser
+    }
+
+    /// The same browser, which says something else, or nothing, of where a request comes from.
+    pub fn from_site(&self, site: Option<&'static str>) -> Self {
+        Self { site, ..self.clone() }
+    }
+
+    /// What scripts present in `X-CSRF-Token`.
+    pub async fn csrf_token(&self) -> String {
+        let answer = self.clone().get("/api/v1/session/csrf-token").await;
+        answer.json()["csrf_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Opens `/session/events`.
+    pub async fn watch(&self) -> Watcher {
+        let pairs: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = Request::builder()
+            .uri("/session/events")
+            .header(header::HOST, "localhost:8080")
+            .header(header::USER_AGENT, &self.user_agent)
+            .header(header::COOKIE, pairs.join("; "))
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let response = send(TcpStream::connect(self.address).await.unwrap(), request).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let (parts, body) = response.into_parts();
+        Watcher { headers: parts.headers, body, text: String::new() }
     }
 
     fn keep_cookies(&mut self, answer: &Answer) {
@@ -303,14 +449,59 @@ impl Browser {
     }
 }
 
-async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-    let stream = TcpStream::connect(address).await.unwrap();
+async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Response<Incoming> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let response = sender.send_request(request).await.unwrap();
+    timeout(PATIENCE, sender.send_request(request)).await.expect("the server answers").unwrap()
+}
+
+async fn read(response: Response<Incoming>) -> Answer {
     let (parts, body) = response.into_parts();
     let text = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
     Answer { status: parts.status, headers: parts.headers, text }
+}
+
+/// An open tab that listens to `/session/events`.
+pub struct Watcher {
+    pub headers: header::HeaderMap,
+    body: Incoming,
+    text: String,
+}
+
+impl Watcher {
+    /// The name and the data of the next event; `None` when the stream is over.
+    pub async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field =
+                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let found = field("event:").map(str::to_owned).zip(field("data:").map(str::to_owned));
+                self.text = rest.to_owned();
+                if let Some((name, data)) = found {
+                    return Some((name, serde_json::from_str(&data).unwrap()));
+                }
+                continue;
+            }
+            let frame = timeout(PATIENCE, self.body.frame()).await.expect("something happens");
+            match frame {
+                Some(Ok(frame)) => {
+                    let bytes = frame.into_data().unwrap_or_default();
+                    self.text.push_str(&String::from_utf8_lossy(&bytes));
+                }
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
+    /// Why the session ended.
+    pub async fn reason(&mut self) -> String {
+        let (event, data) = self.next().await.expect("the stream says that the session has ended");
+        assert_eq!(event, "ended");
+        data["reason"].as_str().unwrap().to_owned()
+    }
 }
 
 /// A different number at every call, for what has to be unique.

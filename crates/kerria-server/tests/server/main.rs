@@ -1,4 +1,23 @@
 //! The server, as browsers and programs meet it: over real connections, on a real database, with a clock that moves.
+#![expect(unreachable_pub, reason = "what the cast can do is for every module of this one binary")]
+#![expect(clippy::unwrap_used, reason = "a play that cannot go on may panic")]
 
+mod accounts;
+mod api;
 mod cast;
+mod cookies;
+mod csrf;
+mod data;
+mod devices;
+mod documents;
+mod doors;
+mod durability;
+mod expiry;
+mod faults;
+mod headers;
+mod limits;
+mod openapi;
+mod operators;
+mod outage;
 mod sessions;
+mod throttling;

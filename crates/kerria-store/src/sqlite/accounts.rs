@@ -6,8 +6,8 @@ use kerria_core::{
     StoreError, Timestamp, TokenHash, User, UserId, UserName,
     audit::{AuditEntry, AuditEvent},
     store::{
-        Accounts, Credentials, Invitation, NewUser, PasswordChange, PasswordChanged, Removal, Renaming,
-        UserCreation,
+        Accounts, Credentials, Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal,
+        Renaming, UserCreation,
     },
 };
 use rusqlite::Connection;
@@ -129,7 +129,12 @@ impl Accounts for SqliteStore {
         self.write(move |step| rename(step, user, name.as_ref(), email.as_ref(), now)).await
     }
 
-    async fn set_status(&self, user: UserId, status: Status, now: Timestamp) -> Result<bool, StoreError> {
+    async fn set_status(
+        &self,
+        user: UserId,
+        status: Status,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
         self.write(move |step| set_status(step, user, status, now)).await
     }
 
@@ -165,6 +170,12 @@ impl Accounts for SqliteStore {
                  SELECT id, ?2, ?3 FROM account WHERE id = ?1 \
                  ON CONFLICT (user_id, device_hash) DO UPDATE SET known_at = excluded.known_at",
                 (user.as_bytes(), device.as_bytes(), now.as_millis()),
+            )?;
+            step.change(
+                "DELETE FROM known_device WHERE user_id = ?1 AND device_hash NOT IN ( \
+                     SELECT device_hash FROM known_device WHERE user_id = ?1 \
+                     ORDER BY known_at DESC, device_hash = ?2 DESC LIMIT ?3)",
+                (user.as_bytes(), device.as_bytes(), KNOWN_DEVICES),
             )?;
             Ok(())
         })
@@ -329,10 +340,15 @@ fn rename(
     Ok(Renaming::Renamed)
 }
 
-fn set_status(step: &mut Step<'_>, user: UserId, status: Status, now: Timestamp) -> rusqlite::Result<bool> {
-    let Some(held) = account(step, user)? else { return Ok(false) };
+fn set_status(
+    step: &mut Step<'_>,
+    user: UserId,
+    status: Status,
+    now: Timestamp,
+) -> rusqlite::Result<Option<u64>> {
+    let Some(held) = account(step, user)? else { return Ok(None) };
     if held.status == status {
-        return Ok(true);
+        return Ok(Some(0));
     }
     // Disabling is a change of credentials: a sign-in that verified the password just before must not get through.
     let (event, versions) = match status {
@@ -343,15 +359,15 @@ fn set_status(step: &mut Step<'_>, user: UserId, status: Status, now: Timestamp)
         "UPDATE account SET status = ?2, version = version + ?3 WHERE id = ?1",
         (user.as_bytes(), status.as_str(), versions),
     )?;
-    let detail = match status {
-        Status::Active => String::new(),
+    let (ended, detail) = match status {
+        Status::Active => (0, String::new()),
         Status::Disabled => {
             let ended = ending::end(step, Selector::User { user }, Cause::UserDisabled, now)?;
-            format!("{} ended", audit::sessions(ended))
+            (ended, format!("{} ended", audit::sessions(ended)))
         }
     };
     audit::record(step, &audit::about_user(event, user, None, detail, now))?;
-    Ok(true)
+    Ok(Some(ended))
 }
 
 fn delete(step: &mut Step<'_>, user: UserId, now: Timestamp) -> rusqlite::Result<Removal> {

@@ -1,30 +1,18 @@
 //! The audit log.
 
 use kerria_core::{
-    Device, SessionId, StoreError, Timestamp, UserId,
+    Device, SessionId, Timestamp, UserId,
     audit::{AuditEntry, AuditEvent},
 };
 use rusqlite::Connection;
 
-use super::{
-    SqliteStore,
-    rows::{self, Ask},
-};
+use super::rows::{self, Ask};
 
-impl SqliteStore {
-    /// Removes up to `limit` lines of the audit log from before `before`, the oldest first, and returns how many.
-    ///
-    /// # Errors
-    /// If the store is broken or does not answer.
-    pub async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.write(move |step| {
-            step.change(
-                "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?2) AND at < ?1",
-                (before.as_millis(), limit),
-            )
-        })
-        .await
-    }
+pub(super) fn trim(connection: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
+    connection.change(
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?2) AND at < ?1",
+        (before.as_millis(), limit),
+    )
 }
 
 pub(super) fn record(connection: &Connection, entry: &AuditEntry) -> rusqlite::Result<()> {

@@ -73,8 +73,9 @@ pub(super) fn after(connection: &Connection, number: LogNumber, limit: u32) -> r
 pub(super) fn trim(connection: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
     let removed = connection.the(
         "UPDATE log_counter SET removed = min( \
+             number, \
              removed + ?2, \
-             coalesce((SELECT min(number) FROM log WHERE at >= ?1) - 1, number)) \
+             coalesce((SELECT min(e.number) FROM log e WHERE e.number <= removed + ?2 AND e.at >= ?1) - 1, number)) \
          RETURNING removed",
         (before.as_millis(), limit),
         |row| rows::number(row, 0),

@@ -55,7 +55,7 @@ fn problems(connection: &Connection) -> rusqlite::Result<Vec<String>> {
             "values of sessions that were ended",
         ),
         (
-            "SELECT count(*) FROM session WHERE user_id NOT IN (SELECT id FROM account)",
+            "SELECT count(*) FROM session WHERE user_id IS NOT NULL AND user_id NOT IN (SELECT id FROM account)",
             "sessions of users that were deleted",
         ),
         (

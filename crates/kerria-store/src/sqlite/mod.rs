@@ -22,11 +22,15 @@ mod sessions;
 mod tests;
 mod writer;
 
-use std::{path::Path, sync::Weak, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use kerria_core::{
-    LogNumber, UserId,
+    LogNumber, Timestamp, UserId,
     audit::AuditEntry,
     store::{Follower, InstallationKeys, Store, StoreError, Trouble},
 };
@@ -38,6 +42,7 @@ pub use errors::OpenError;
 pub use maintenance::{Checked, check};
 pub use migrations::{Migrated, migrate, pending_migrations};
 
+use crate::observer::{Access, Began, Nobody, Observer};
 use opening::Lock;
 use readers::Readers;
 use rows::Ask;
@@ -53,6 +58,7 @@ pub struct SqliteStore {
     // In this order: the readers close before the writer, which then tidies up the file, and the lock goes last.
     readers: Option<Readers>,
     writer: Writer,
+    observer: Arc<dyn Observer>,
     _lock: Option<Lock>,
 }
 
@@ -62,13 +68,22 @@ impl SqliteStore {
     /// # Errors
     /// What is in the way, in words for the operator.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_observed(path, Arc::new(Nobody))
+    }
+
+    /// The same, with somebody who measures.
+    ///
+    /// # Errors
+    /// What is in the way, in words for the operator.
+    pub fn open_observed(path: &Path, observer: Arc<dyn Observer>) -> Result<Self, OpenError> {
         let path = opening::create(path)?;
         let lock = Lock::take(&path)?;
         let connection = opening::connect_for_writing(&path)?;
         migrations::run(&connection, &path)?;
-        let writer = Writer::start(connection).map_err(|source| OpenError::io(&path, source))?;
+        let writer = Writer::start(connection, Arc::clone(&observer))
+            .map_err(|source| OpenError::io(&path, source))?;
         let readers = Readers::start(&path)?;
-        Ok(Self { readers: Some(readers), writer, _lock: Some(lock) })
+        Ok(Self { readers: Some(readers), writer, observer, _lock: Some(lock) })
     }
 
     /// An empty store in memory. Everything in it is gone when it is dropped.
@@ -79,8 +94,10 @@ impl SqliteStore {
         let path = Path::new(":memory:");
         let connection = opening::connect_in_memory()?;
         migrations::run(&connection, path)?;
-        let writer = Writer::start(connection).map_err(|source| OpenError::io(path, source))?;
-        Ok(Self { readers: None, writer, _lock: None })
+        let observer: Arc<dyn Observer> = Arc::new(Nobody);
+        let writer =
+            Writer::start(connection, Arc::clone(&observer)).map_err(|source| OpenError::io(path, source))?;
+        Ok(Self { readers: None, writer, observer, _lock: None })
     }
 
     /// Runs a step in a transaction, and answers when it is committed.
@@ -88,7 +105,10 @@ impl SqliteStore {
         &self,
         step: impl FnOnce(&mut Step<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        in_time(self.writer.send(step)?).await
+        let began = Began::now();
+        let answer = in_time(self.writer.send(step)?).await;
+        self.observer.answered(Access::Write, began.elapsed());
+        answer
     }
 
     /// Asks one question. A query of several statements would see several states; use one.
@@ -97,7 +117,12 @@ impl SqliteStore {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         match &self.readers {
-            Some(readers) => in_time(readers.send(query)?).await,
+            Some(readers) => {
+                let began = Began::now();
+                let answer = in_time(readers.send(query)?).await;
+                self.observer.answered(Access::Read, began.elapsed());
+                answer
+            }
             // What is in memory has one connection. Between the steps of a batch the answer is as good: it is given
             // after the commit.
             None => self.write(move |step| query(step)).await,
@@ -136,6 +161,10 @@ impl Store for SqliteStore {
 
     async fn audit(&self, user: Option<UserId>, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         self.read(move |connection| audit::latest(connection, user, limit)).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.write(move |step| audit::trim(step, before, limit)).await
     }
 
     async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError> {

@@ -20,6 +20,8 @@ use kerria_core::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::{debug, error};
 
+use crate::observer::{Began, Observer};
+
 use super::{
     errors::trouble,
     log,
@@ -70,11 +72,11 @@ where
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, observer: Arc<dyn Observer>) -> std::io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("kerria-writer".to_owned())
-            .spawn(move || write(connection, &waiting))?;
+            .spawn(move || write(connection, &waiting, &*observer))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -110,7 +112,7 @@ impl Drop for Writer {
 
 /// A follower that panicked has not applied what was committed, so nothing may be answered any more: the panic ends
 /// the thread, and every caller is told that the store does not answer.
-fn write(mut connection: Connection, waiting: &Receiver<Task>) {
+fn write(mut connection: Connection, waiting: &Receiver<Task>, observer: &dyn Observer) {
     let mut followers: Vec<Weak<dyn Follower>> = Vec::new();
     while let Ok(first) = waiting.recv() {
         let (mut steps, mut follow) = (Vec::new(), Vec::new());
@@ -120,7 +122,7 @@ fn write(mut connection: Connection, waiting: &Receiver<Task>) {
                 Task::Follow(asked) => follow.push(asked),
             }
         }
-        commit_together(&mut connection, steps, &followers);
+        commit_together(&mut connection, steps, &followers, observer);
         for mut asked in follow {
             let started = asked.run(|follower| {
                 let number = log::last_number(&connection)?;
@@ -137,6 +139,7 @@ fn commit_together(
     connection: &mut Connection,
     mut steps: Vec<Box<dyn Job>>,
     followers: &[Weak<dyn Follower>],
+    observer: &dyn Observer,
 ) {
     if steps.is_empty() {
         return;
@@ -144,7 +147,9 @@ fn commit_together(
     match commit(connection, &mut steps) {
         Ok(entries) => {
             if !entries.is_empty() {
+                let committed = Began::now();
                 followers.iter().filter_map(Weak::upgrade).for_each(|follower| follower.apply(&entries));
+                observer.announced(committed.elapsed());
             }
             steps.into_iter().for_each(Job::answer);
         }

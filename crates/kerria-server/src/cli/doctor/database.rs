@@ -5,6 +5,7 @@ use std::path::Path;
 use kerria_store::Checked;
 
 use super::Finding;
+use crate::cli::answers::count;
 
 pub(super) fn look(path: &Path) -> Finding {
     if !path.exists() {
@@ -23,7 +24,11 @@ pub(super) fn look(path: &Path) -> Finding {
     match kerria_store::check(path) {
         Ok(Checked { problems, schema, users, sessions, .. }) if problems.is_empty() => Finding::ok(
             "database",
-            format!("sound: schema version {schema}, {users} users, {sessions} sessions"),
+            format!(
+                "sound: schema version {schema}, {}, {}",
+                count(users, "user"),
+                count(sessions, "session")
+            ),
         ),
         Ok(Checked { problems, .. }) => Finding::fail(
             "database",

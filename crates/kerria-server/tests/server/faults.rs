@@ -1,0 +1,339 @@
+//! A store that breaks when it is told to, and counts what it is asked.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, Weak},
+};
+
+use async_trait::async_trait;
+use kerria_core::{
+    Cause, DataKey, DataLimits, Device, EmailAddress, LogNumber, LoginName, PasswordHash, Selector,
+    SessionId, SessionPolicy, Status, Store, StoreError, Timestamp, TokenHash, User, UserId, UserName,
+    audit::AuditEntry,
+    store::{
+        Accounts, Credentials, DataOwner, DataWrite, Doors, Follower, Found, InstallationKeys, Invitation,
+        LogPage, NewUser, Opened, PasswordChange, PasswordChanged, Removal, Renaming, Renewal, Revoked,
+        SessionData, SessionDetails, Sessions, SignIn, Trouble, UserCreation,
+    },
+    throttle::{Admission, Door},
+};
+use kerria_store::SqliteStore;
+
+/// What is wrong with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It answers nothing.
+    All,
+    /// This step fails.
+    Of(&'static str),
+    /// This step panics.
+    Panic(&'static str),
+}
+
+/// The real store, with faults.
+pub struct FaultyStore {
+    inner: SqliteStore,
+    fault: Mutex<Fault>,
+    asked: Mutex<HashMap<&'static str, u64>>,
+}
+
+impl FaultyStore {
+    pub fn new(inner: SqliteStore) -> Self {
+        Self { inner, fault: Mutex::new(Fault::None), asked: Mutex::default() }
+    }
+
+    /// Breaks it, or mends it.
+    pub fn suffers(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    /// How often it was asked for this step.
+    pub fn asked(&self, step: &str) -> u64 {
+        self.asked.lock().unwrap().get(step).copied().unwrap_or_default()
+    }
+
+    fn pass(&self, step: &'static str) -> Result<(), StoreError> {
+        *self.asked.lock().unwrap().entry(step).or_default() += 1;
+        let fault = *self.fault.lock().unwrap();
+        match fault {
+            Fault::All => Err(Trouble::Unavailable.into()),
+            Fault::Of(broken) if broken == step => Err(Trouble::Unavailable.into()),
+            Fault::Panic(broken) if broken == step => panic!("{step} was told to panic"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Sessions for FaultyStore {
+    async fn open(&self, sign_in: SignIn) -> Result<Opened, StoreError> {
+        self.pass("open")?;
+        self.inner.open(sign_in).await
+    }
+
+    async fn find(&self, token: &TokenHash) -> Result<Option<Found>, StoreError> {
+        self.pass("find")?;
+        self.inner.find(token).await
+    }
+
+    async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {
+        self.pass("touch")?;
+        self.inner.touch(seen).await
+    }
+
+    async fn revoke(
+        &self,
+        selector: Selector,
+        cause: Cause,
+        device: Option<Device>,
+        now: Timestamp,
+    ) -> Result<Revoked, StoreError> {
+        self.pass("revoke")?;
+        self.inner.revoke(selector, cause, device, now).await
+    }
+
+    async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError> {
+        self.pass("renew")?;
+        self.inner.renew(old, new, now).await
+    }
+
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {
+        self.pass("sessions_of")?;
+        self.inner.sessions_of(user).await
+    }
+
+    async fn all_sessions(
+        &self,
+        after: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<SessionDetails>, StoreError> {
+        self.pass("all_sessions")?;
+        self.inner.all_sessions(after, limit).await
+    }
+
+    async fn sweep_sessions(
+        &self,
+        policy: SessionPolicy,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.pass("sweep_sessions")?;
+        self.inner.sweep_sessions(policy, now, limit).await
+    }
+
+    async fn log_after(&self, number: LogNumber, limit: u32) -> Result<LogPage, StoreError> {
+        self.pass("log_after")?;
+        self.inner.log_after(number, limit).await
+    }
+
+    async fn trim_log(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.pass("trim_log")?;
+        self.inner.trim_log(before, limit).await
+    }
+}
+
+#[async_trait]
+impl SessionData for FaultyStore {
+    async fn put_data(
+        &self,
+        owner: DataOwner,
+        key: &DataKey,
+        json: String,
+        limits: DataLimits,
+    ) -> Result<DataWrite, StoreError> {
+        self.pass("put_data")?;
+        self.inner.put_data(owner, key, json, limits).await
+    }
+
+    async fn increment_data(
+        &self,
+        owner: DataOwner,
+        key: &DataKey,
+        by: i64,
+        limits: DataLimits,
+    ) -> Result<DataWrite, StoreError> {
+        self.pass("increment_data")?;
+        self.inner.increment_data(owner, key, by, limits).await
+    }
+
+    async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
+        self.pass("data")?;
+        self.inner.data(session, key).await
+    }
+
+    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<bool, StoreError> {
+        self.pass("remove_data")?;
+        self.inner.remove_data(session, key).await
+    }
+}
+
+#[async_trait]
+impl Accounts for FaultyStore {
+    async fn create_user(
+        &self,
+        user: NewUser,
+        invitation: Option<&TokenHash>,
+    ) -> Result<UserCreation, StoreError> {
+        self.pass("create_user")?;
+        self.inner.create_user(user, invitation).await
+    }
+
+    async fn user(&self, user: UserId) -> Result<Option<User>, StoreError> {
+        self.pass("user")?;
+        self.inner.user(user).await
+    }
+
+    async fn user_called(&self, name: &LoginName) -> Result<Option<User>, StoreError> {
+        self.pass("user_called")?;
+        self.inner.user_called(name).await
+    }
+
+    async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.pass("users")?;
+        self.inner.users(after, limit).await
+    }
+
+    async fn has_users(&self) -> Result<bool, StoreError> {
+        self.pass("has_users")?;
+        self.inner.has_users().await
+    }
+
+    async fn credentials(&self, name: &LoginName) -> Result<Option<Credentials>, StoreError> {
+        self.pass("credentials")?;
+        self.inner.credentials(name).await
+    }
+
+    async fn credentials_of(&self, user: UserId) -> Result<Option<Credentials>, StoreError> {
+        self.pass("credentials_of")?;
+        self.inner.credentials_of(user).await
+    }
+
+    async fn change_password(&self, change: PasswordChange) -> Result<PasswordChanged, StoreError> {
+        self.pass("change_password")?;
+        self.inner.change_password(change).await
+    }
+
+    async fn rehash_password(
+        &self,
+        user: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Result<(), StoreError> {
+        self.pass("rehash_password")?;
+        self.inner.rehash_password(user, old, new).await
+    }
+
+    async fn rename(
+        &self,
+        user: UserId,
+        name: Option<UserName>,
+        email: Option<EmailAddress>,
+        now: Timestamp,
+    ) -> Result<Renaming, StoreError> {
+        self.pass("rename")?;
+        self.inner.rename(user, name, email, now).await
+    }
+
+    async fn set_status(
+        &self,
+        user: UserId,
+        status: Status,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        self.pass("set_status")?;
+        self.inner.set_status(user, status, now).await
+    }
+
+    async fn delete_user(&self, user: UserId, now: Timestamp) -> Result<Removal, StoreError> {
+        self.pass("delete_user")?;
+        self.inner.delete_user(user, now).await
+    }
+
+    async fn invite(
+        &self,
+        token: &TokenHash,
+        invitation: Invitation,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.pass("invite")?;
+        self.inner.invite(token, invitation, now).await
+    }
+
+    async fn invitation(&self, token: &TokenHash, now: Timestamp) -> Result<Option<Invitation>, StoreError> {
+        self.pass("invitation")?;
+        self.inner.invitation(token, now).await
+    }
+
+    async fn withdraw_first_account_invitations(&self) -> Result<(), StoreError> {
+        self.pass("withdraw_first_account_invitations")?;
+        self.inner.withdraw_first_account_invitations().await
+    }
+
+    async fn know_device(&self, user: UserId, device: &TokenHash, now: Timestamp) -> Result<(), StoreError> {
+        self.pass("know_device")?;
+        self.inner.know_device(user, device, now).await
+    }
+
+    async fn knows_device(&self, user: UserId, device: &TokenHash) -> Result<bool, StoreError> {
+        self.pass("knows_device")?;
+        self.inner.knows_device(user, device).await
+    }
+}
+
+#[async_trait]
+impl Doors for FaultyStore {
+    async fn knock(&self, doors: Vec<Door>, now: Timestamp) -> Result<Admission, StoreError> {
+        self.pass("knock")?;
+        self.inner.knock(doors, now).await
+    }
+
+    async fn take_back(&self, doors: Vec<Door>) -> Result<(), StoreError> {
+        self.pass("take_back")?;
+        self.inner.take_back(doors).await
+    }
+
+    async fn reset(&self, doors: Vec<Door>) -> Result<(), StoreError> {
+        self.pass("reset")?;
+        self.inner.reset(doors).await
+    }
+
+    async fn sweep_doors(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.pass("sweep_doors")?;
+        self.inner.sweep_doors(now, limit).await
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn installation_keys(&self, fresh: InstallationKeys) -> Result<InstallationKeys, StoreError> {
+        self.pass("installation_keys")?;
+        self.inner.installation_keys(fresh).await
+    }
+
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.pass("record")?;
+        self.inner.record(entry).await
+    }
+
+    async fn audit(&self, user: Option<UserId>, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.pass("audit")?;
+        self.inner.audit(user, limit).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.pass("trim_audit")?;
+        self.inner.trim_audit(before, limit).await
+    }
+
+    async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError> {
+        self.pass("follow")?;
+        self.inner.follow(follower).await
+    }
+
+    async fn check_health(&self) -> Result<(), StoreError> {
+        self.pass("check_health")?;
+        self.inner.check_health().await
+    }
+}

@@ -1,0 +1,463 @@
+//! What a store holds, in plain collections, and what each step makes of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use kerria_core::{
+    Cause, CredentialVersion, DataKey, DataLimits, DataRefused, Device, EmailAddress, LogEntry, LogEvent,
+    LogNumber, LoginName, PasswordHash, Selector, Session, SessionId, SessionPolicy, Standing, Status,
+    Timestamp, TokenHash, User, UserId, UserName,
+    audit::AuditEvent,
+    store::{
+        AtLimit, Credentials, DataOwner, DataWrite, Found, Invitation, LogPage, NewSession, NewUser, Opened,
+        PasswordChange, PasswordChanged, Removal, Renaming, Renewal, Revoked, SessionDetails, SignIn,
+        UserCreation,
+    },
+    throttle::{Admission, Door, DoorState, admit},
+};
+
+/// What is compared of a line of the audit log: its words are the store's own.
+pub(super) type Line = (Timestamp, AuditEvent, Option<UserId>, Option<SessionId>);
+
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) users: BTreeMap<UserId, Account>,
+    pub(super) sessions: BTreeMap<SessionId, Held>,
+    pub(super) log: Vec<LogEntry>,
+    pub(super) removed: usize,
+    pub(super) invitations: BTreeMap<[u8; 32], Invitation>,
+    pub(super) doors: BTreeMap<String, (DoorState, Timestamp)>,
+    pub(super) audit: Vec<Line>,
+}
+
+pub(super) struct Account {
+    pub(super) user: User,
+    pub(super) credentials: Credentials,
+    pub(super) devices: BTreeSet<[u8; 32]>,
+}
+
+pub(super) struct Held {
+    token: TokenHash,
+    pub(super) details: SessionDetails,
+    pub(super) data: BTreeMap<DataKey, String>,
+}
+
+impl Model {
+    fn head(&self) -> LogNumber {
+        LogNumber(self.log.len() as u64)
+    }
+
+    fn write_log(&mut self, selector: Selector, event: LogEvent, at: Timestamp) {
+        let number = LogNumber(self.head().0 + 1);
+        self.log.push(LogEntry { number, at, selector, event });
+    }
+
+    fn note(&mut self, at: Timestamp, event: AuditEvent, user: Option<UserId>, session: Option<SessionId>) {
+        self.audit.push((at, event, user, session));
+    }
+
+    /// As it is read: with the present name of its user.
+    pub(super) fn details(&self, session: SessionId) -> SessionDetails {
+        let mut details = self.sessions[&session].details.clone();
+        let user = details.session.user.map(|user| &self.users[&user].user);
+        details.user_name = user.map(|user| user.display_name().into());
+        details
+    }
+
+    fn found(&self, session: SessionId) -> Found {
+        let SessionDetails { session, user_name, .. } = self.details(session);
+        Found { session, user_name, as_of: self.head() }
+    }
+
+    pub(super) fn find(&self, token: &TokenHash) -> Option<Found> {
+        let (session, _) = self.sessions.iter().find(|(_, held)| held.token == *token)?;
+        Some(self.found(*session))
+    }
+
+    pub(super) fn sessions_of(&self, user: UserId) -> Vec<SessionDetails> {
+        let mut sessions: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, held)| held.details.session.user == Some(user))
+            .map(|(session, _)| self.details(*session))
+            .collect();
+        sessions.sort_by_key(|details| std::cmp::Reverse((details.session.last_seen_at, details.session.id)));
+        sessions
+    }
+
+    pub(super) fn log_after(&self, number: LogNumber, limit: usize) -> LogPage {
+        if number.0 < self.removed as u64 || number > self.head() {
+            return LogPage::StartOver { head: self.head() };
+        }
+        LogPage::Entries(self.log[number.0 as usize..].iter().take(limit).copied().collect())
+    }
+
+    pub(super) fn called(&self, name: &LoginName) -> Option<&Account> {
+        let key = name.key();
+        self.users.values().find(|account| {
+            let User { name, email, .. } = &account.user;
+            name.as_ref().is_some_and(|name| name.key() == key)
+                || email.as_ref().is_some_and(|email| email.key() == key)
+        })
+    }
+
+    pub(super) fn invitation(&self, token: &TokenHash, now: Timestamp) -> Option<Invitation> {
+        let invitation = *self.invitations.get(token.as_bytes())?;
+        let in_time = invitation.expires_at > now;
+        let good = in_time && (!invitation.first_account || self.users.is_empty());
+        good.then_some(invitation)
+    }
+
+    fn insert(&mut self, new: &NewSession, user: Option<&SignIn>) {
+        let NewSession { id, token, transport, remembered, ref device, now } = *new;
+        let session = Session {
+            id,
+            user: user.map(|sign_in| sign_in.user),
+            transport,
+            remembered,
+            opened_at: now,
+            last_seen_at: now,
+            authenticated_at: now,
+            place: device.place(),
+        };
+        let method = user.map(|sign_in| sign_in.method);
+        let details = SessionDetails { session, user_name: None, method, device: device.clone() };
+        self.sessions.insert(id, Held { token, details, data: BTreeMap::new() });
+    }
+
+    fn end(&mut self, selector: Selector, cause: Cause, now: Timestamp) -> u64 {
+        let before = self.sessions.len();
+        self.sessions.retain(|id, held| {
+            let owner = held.details.session.user;
+            match selector {
+                Selector::Session { session } => *id != session,
+                Selector::User { user } => owner != Some(user),
+                Selector::UserExcept { user, except } => owner != Some(user) || *id == except,
+                Selector::Everyone => false,
+            }
+        });
+        let ended = (before - self.sessions.len()) as u64;
+        if ended > 0 || selector == Selector::Everyone {
+            self.write_log(selector, LogEvent::Ended { cause }, now);
+        }
+        ended
+    }
+
+    pub(super) fn open(&mut self, sign_in: &SignIn) -> Opened {
+        let SignIn { user, version, replaces, ref session, .. } = *sign_in;
+        let now = session.now;
+        let current = self.users.get(&user).is_some_and(|account| {
+            account.credentials.version == version && account.credentials.status == Status::Active
+        });
+        if !current {
+            return Opened::CredentialsChanged;
+        }
+        let mut counting: Vec<_> = self
+            .sessions_of(user)
+            .into_iter()
+            .map(|details| details.session)
+            .filter(|held| {
+                Some(held.id) != replaces
+                    && matches!(sign_in.policy.standing(held, now), Standing::Active { .. })
+            })
+            .collect();
+        counting.sort_by_key(|held| (held.opened_at, held.id));
+        let mut over_limit = 0;
+        if let Some(limit) = sign_in.limit {
+            over_limit = (counting.len() + 1).saturating_sub(limit.per_user.get() as usize);
+            if over_limit > 0 && limit.at_limit == AtLimit::Refuse {
+                return Opened::LimitReached;
+            }
+        }
+        self.insert(session, Some(sign_in));
+        if let Some(replaced) = replaces {
+            let carried = match self.sessions.get(&replaced) {
+                Some(held) if held.details.session.user.is_none_or(|owner| owner == user) => {
+                    held.data.clone()
+                }
+                _ => BTreeMap::new(),
+            };
+            let kept = carried.into_iter().filter(|(key, _)| sign_in.carry_over.contains(key)).collect();
+            self.sessions.get_mut(&session.id).unwrap().data = kept;
+            self.end(Selector::Session { session: replaced }, Cause::Replaced, now);
+        }
+        for oldest in &counting[..over_limit] {
+            self.end(Selector::Session { session: oldest.id }, Cause::Limit, now);
+        }
+        self.users.get_mut(&user).unwrap().user.last_sign_in_at = Some(now);
+        self.note(now, AuditEvent::SignedIn, Some(user), Some(session.id));
+        Opened::Opened(self.found(session.id))
+    }
+
+    pub(super) fn touch(&mut self, seen: &[(SessionId, Timestamp)]) {
+        for (session, at) in seen {
+            if let Some(held) = self.sessions.get_mut(session) {
+                held.details.session.last_seen_at = held.details.session.last_seen_at.max(*at);
+            }
+        }
+    }
+
+    pub(super) fn revoke(&mut self, selector: Selector, cause: Cause, now: Timestamp) -> Revoked {
+        let (user, session) = match selector {
+            Selector::Session { session } => {
+                (self.sessions.get(&session).and_then(|held| held.details.session.user), Some(session))
+            }
+            Selector::User { user } | Selector::UserExcept { user, .. } => (Some(user), None),
+            Selector::Everyone => (None, None),
+        };
+        let before = self.head();
+        let ended = self.end(selector, cause, now);
+        if self.head() > before {
+            self.note(now, AuditEvent::SessionsEnded, user, session);
+        }
+        Revoked { ended, number: self.head() }
+    }
+
+    pub(super) fn renew(&mut self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Renewal {
+        let Some(found) = self.find(old) else { return Renewal::Gone };
+        self.give_new_token(found.session.id, new, now);
+        self.note(now, AuditEvent::SteppedUp, found.session.user, Some(found.session.id));
+        Renewal::Renewed(self.found(found.session.id))
+    }
+
+    fn give_new_token(&mut self, session: SessionId, token: &TokenHash, now: Timestamp) {
+        let held = self.sessions.get_mut(&session).unwrap();
+        held.token = *token;
+        held.details.session.authenticated_at = now;
+        held.details.session.last_seen_at = held.details.session.last_seen_at.max(now);
+        self.write_log(Selector::Session { session }, LogEvent::Changed, now);
+    }
+
+    /// Which sessions are over. Which of them a bounded sweep removes is the store's own choice.
+    pub(super) fn over(&self, policy: &SessionPolicy, now: Timestamp) -> Vec<SessionId> {
+        let over =
+            |held: &Held| !matches!(policy.standing(&held.details.session, now), Standing::Active { .. });
+        self.sessions.iter().filter(|(_, held)| over(held)).map(|(session, _)| *session).collect()
+    }
+
+    pub(super) fn trim_log(&mut self, before: Timestamp, limit: usize) -> u64 {
+        let old = self.log[self.removed..].iter().take_while(|entry| entry.at < before).count().min(limit);
+        self.removed += old;
+        old as u64
+    }
+
+    pub(super) fn write_data(
+        &mut self,
+        owner: &DataOwner,
+        key: &DataKey,
+        limits: DataLimits,
+        value: impl FnOnce(Option<&str>) -> Result<String, DataRefused>,
+    ) -> DataWrite {
+        let (session, mut data) = match owner {
+            DataOwner::Session(session) => match self.sessions.get(session) {
+                Some(held) => (*session, held.data.clone()),
+                None => return DataWrite::Gone,
+            },
+            DataOwner::Visitor(new) => (new.id, BTreeMap::new()),
+        };
+        let held = data.remove(key);
+        let bytes = data.iter().map(|(key, json)| (key.as_str().len() + json.len()) as u64).sum();
+        let others = (data.len() as u64, bytes);
+        let admitted = value(held.as_deref())
+            .and_then(|json| limits.admit(others, key, json.len() as u64).map(|()| json));
+        let json = match admitted {
+            Ok(json) => json,
+            Err(refused) => return DataWrite::Refused(refused),
+        };
+        if let DataOwner::Visitor(new) = owner {
+            self.insert(new, None);
+        }
+        data.insert(key.clone(), json.clone());
+        self.sessions.get_mut(&session).unwrap().data = data;
+        let opened = matches!(owner, DataOwner::Visitor(_)).then(|| self.found(session));
+        DataWrite::Written { json, opened }
+    }
+
+    pub(super) fn remove_data(&mut self, session: SessionId, key: &DataKey) -> bool {
+        self.sessions.get_mut(&session).is_some_and(|held| held.data.remove(key).is_some())
+    }
+
+    fn name_taken(&self, user: UserId, name: Option<&UserName>) -> bool {
+        let mut others = self.users.values().filter(|account| account.user.id != user);
+        name.is_some_and(|name| {
+            others.any(|other| other.user.name.as_ref().map(UserName::key) == Some(name.key()))
+        })
+    }
+
+    fn email_taken(&self, user: UserId, email: Option<&EmailAddress>) -> bool {
+        let mut others = self.users.values().filter(|account| account.user.id != user);
+        email.is_some_and(|email| {
+            others.any(|other| other.user.email.as_ref().map(EmailAddress::key) == Some(email.key()))
+        })
+    }
+
+    pub(super) fn create(&mut self, new: &NewUser, invitation: Option<&TokenHash>) -> UserCreation {
+        if invitation.is_some_and(|token| self.invitation(token, new.now).is_none()) {
+            return UserCreation::InvitationSpent;
+        }
+        if self.name_taken(new.id, new.name.as_ref()) {
+            return UserCreation::NameTaken;
+        }
+        if self.email_taken(new.id, new.email.as_ref()) {
+            return UserCreation::EmailTaken;
+        }
+        if let Some(token) = invitation {
+            self.invitations.remove(token.as_bytes());
+        }
+        let (user, status, version) = (new.id, Status::Active, CredentialVersion(1));
+        let account = Account {
+            user: User {
+                id: user,
+                name: new.name.clone(),
+                email: new.email.clone(),
+                status,
+                created_at: new.now,
+                last_sign_in_at: None,
+            },
+            credentials: Credentials { user, status, password: new.password.clone(), version },
+            devices: BTreeSet::new(),
+        };
+        self.users.insert(user, account);
+        self.note(new.now, AuditEvent::UserCreated, Some(user), None);
+        UserCreation::Created(version)
+    }
+
+    pub(super) fn change_password(&mut self, change: &PasswordChange) -> PasswordChanged {
+        let PasswordChange { user, version, keep, now, .. } = *change;
+        let owner = |session| self.sessions.get(session).and_then(|held| held.details.session.user);
+        if keep.as_ref().is_some_and(|(session, _)| owner(session) != Some(user)) {
+            return PasswordChanged::Stale;
+        }
+        let Some(account) = self.users.get_mut(&user) else { return PasswordChanged::Stale };
+        if version.is_some_and(|version| version != account.credentials.version) {
+            return PasswordChanged::Stale;
+        }
+        account.credentials.password = change.password.clone();
+        account.credentials.version.0 += 1;
+        account.devices.clear();
+        let others = match keep {
+            Some((except, _)) => Selector::UserExcept { user, except },
+            None => Selector::User { user },
+        };
+        let ended = self.end(others, Cause::PasswordChanged, now);
+        if let Some((session, token)) = &keep {
+            self.give_new_token(*session, token, now);
+        }
+        self.note(now, AuditEvent::PasswordChanged, Some(user), keep.map(|(session, _)| session));
+        PasswordChanged::Changed { ended, kept: keep.map(|(session, _)| self.found(session)) }
+    }
+
+    pub(super) fn rehash(&mut self, user: UserId, old: &PasswordHash, new: &PasswordHash) {
+        if let Some(account) = self.users.get_mut(&user)
+            && account.credentials.password == *old
+        {
+            account.credentials.password = new.clone();
+        }
+    }
+
+    pub(super) fn rename(
+        &mut self,
+        user: UserId,
+        name: Option<UserName>,
+        email: Option<EmailAddress>,
+        now: Timestamp,
+    ) -> Renaming {
+        if !self.users.contains_key(&user) {
+            return Renaming::Gone;
+        }
+        if self.name_taken(user, name.as_ref()) {
+            return Renaming::NameTaken;
+        }
+        if self.email_taken(user, email.as_ref()) {
+            return Renaming::EmailTaken;
+        }
+        let account = self.users.get_mut(&user).unwrap();
+        (account.user.name, account.user.email) = (name, email);
+        self.write_log(Selector::User { user }, LogEvent::Changed, now);
+        self.note(now, AuditEvent::UserRenamed, Some(user), None);
+        Renaming::Renamed
+    }
+
+    pub(super) fn set_status(&mut self, user: UserId, status: Status, now: Timestamp) -> Option<u64> {
+        let account = self.users.get_mut(&user)?;
+        if account.user.status == status {
+            return Some(0);
+        }
+        (account.user.status, account.credentials.status) = (status, status);
+        match status {
+            Status::Active => {
+                self.note(now, AuditEvent::UserEnabled, Some(user), None);
+                Some(0)
+            }
+            Status::Disabled => {
+                account.credentials.version.0 += 1;
+                let ended = self.end(Selector::User { user }, Cause::UserDisabled, now);
+                self.note(now, AuditEvent::UserDisabled, Some(user), None);
+                Some(ended)
+            }
+        }
+    }
+
+    pub(super) fn delete(&mut self, user: UserId, now: Timestamp) -> Removal {
+        if self.users.remove(&user).is_none() {
+            return Removal::Unknown;
+        }
+        let ended = self.end(Selector::User { user }, Cause::UserDeleted, now);
+        self.note(now, AuditEvent::UserDeleted, Some(user), None);
+        Removal::Removed { ended }
+    }
+
+    pub(super) fn invite(&mut self, token: &TokenHash, invitation: Invitation, now: Timestamp) {
+        self.invitations.insert(*token.as_bytes(), invitation);
+        self.note(now, AuditEvent::Invited, None, None);
+    }
+
+    pub(super) fn know_device(&mut self, user: UserId, device: &TokenHash) {
+        if let Some(account) = self.users.get_mut(&user) {
+            account.devices.insert(*device.as_bytes());
+        }
+    }
+
+    fn door(&self, door: &Door) -> DoorState {
+        self.doors.get(&door.name).map_or_else(DoorState::default, |(state, _)| *state)
+    }
+
+    pub(super) fn knock(&mut self, doors: &[Door], now: Timestamp) -> Admission {
+        let admission = admit(doors.iter().map(|door| (&door.rule, self.door(door))), now);
+        if admission == Admission::Admitted {
+            for door in doors {
+                let state = self.door(door).at(&door.rule, now).with_attempt(now);
+                self.doors.insert(door.name.clone(), (state, now + door.rule.forget_after));
+            }
+        }
+        admission
+    }
+
+    pub(super) fn take_back(&mut self, doors: &[Door]) {
+        for door in doors {
+            if let Some((state, _)) = self.doors.get_mut(&door.name) {
+                *state = state.with_attempt_taken_back();
+            }
+        }
+    }
+
+    /// Removes what is over, and says how much a sweep without a limit removes.
+    pub(super) fn sweep_doors(&mut self, now: Timestamp) -> u64 {
+        let before = self.doors.len() + self.invitations.len();
+        self.doors.retain(|_, (_, forget_at)| *forget_at > now);
+        self.invitations.retain(|_, invitation| invitation.expires_at > now);
+        (before - self.doors.len() - self.invitations.len()) as u64
+    }
+}
+
+/// So many minutes.
+pub(super) const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+/// A device that nobody confuses with another.
+pub(super) fn device(serial: u64) -> Device {
+    Device::new(&format!("curl/8.{serial}"), super::super::play::ADDRESS)
+}

@@ -1,0 +1,184 @@
+//! Ending sessions, and the log.
+
+use std::sync::Arc;
+
+use kerria_core::{
+    Cause, LogNumber, Selector, Store,
+    audit::AuditEvent,
+    store::{LogPage, Revoked},
+};
+
+use super::play::{ADDRESS, Play, START, at, device, ended, one};
+
+pub async fn ending_a_session_ends_it_alone_and_its_data_with_it(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    let [(phone, phone_token), (laptop, laptop_token)] =
+        [play.signed_in(alice).await, play.signed_in(alice).await];
+    play.put(phone, "cart", "[1]").await;
+    play.put(laptop, "cart", "[2]").await;
+    let revoked = play.store.revoke(one(phone), Cause::EndedByUser, Some(device()), at(5)).await.unwrap();
+    assert_eq!(revoked, Revoked { ended: 1, number: LogNumber(1) });
+    assert!(!play.lives(&phone_token).await);
+    assert!(play.lives(&laptop_token).await);
+    assert_eq!(play.data(phone, "cart").await, None);
+    assert_eq!(play.data(laptop, "cart").await.as_deref(), Some("[2]"));
+    assert_eq!(play.sessions_of(alice).await, [laptop]);
+    let entry = play.log().await[0];
+    assert_eq!((entry.number, entry.at), (LogNumber(1), at(5)));
+    assert_eq!((entry.selector, entry.event), ended(one(phone), Cause::EndedByUser));
+    let line = play.store.audit(Some(alice), 1).await.unwrap().pop().unwrap();
+    assert_eq!(
+        (line.event, line.session, line.address),
+        (AuditEvent::SessionsEnded, Some(phone), Some(ADDRESS))
+    );
+    assert_eq!((line.at, line.detail.as_str()), (at(5), "ended_by_user, 1 session"));
+}
+
+pub async fn each_selector_ends_what_it_selects(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let [alice, bob] = [play.user("Alice").await, play.user("Bob").await];
+    let (kept, _) = play.signed_in(alice).await;
+    for _ in 0..3 {
+        let (session, _) = play.signed_in(alice).await;
+        play.put(session, "cart", "[1]").await;
+    }
+    let (visitor, visitor_token) = play.visitor("cart", "[1]").await;
+    let (_, bobs_token) = play.signed_in(bob).await;
+    let except = Selector::UserExcept { user: alice, except: kept };
+    assert_eq!(play.end(except).await, 3);
+    assert_eq!(play.sessions_of(alice).await, [kept]);
+    play.signed_in(alice).await;
+    assert_eq!(play.end(Selector::User { user: alice }).await, 2);
+    assert_eq!(play.sessions_of(alice).await, []);
+    assert!(play.lives(&bobs_token).await && play.lives(&visitor_token).await);
+    assert_eq!(play.end(Selector::Everyone).await, 2);
+    assert!(!play.lives(&bobs_token).await && !play.lives(&visitor_token).await);
+    assert_eq!(play.data(visitor, "cart").await, None);
+    let selectors = [except, Selector::User { user: alice }, Selector::Everyone];
+    assert_eq!(play.events().await, selectors.map(|selector| ended(selector, Cause::SignedOut)));
+}
+
+pub async fn ending_nothing_writes_nothing_except_about_everyone(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    let (kept, token) = play.signed_in(alice).await;
+    play.end(one(kept)).await;
+    assert!(!play.lives(&token).await);
+    let lines = play.store.audit(None, 100).await.unwrap().len();
+    for nothing in [
+        one(kept),
+        one(play.session_id()),
+        Selector::User { user: alice },
+        Selector::UserExcept { user: alice, except: kept },
+        Selector::User { user: play.user_id() },
+    ] {
+        let revoked = play.store.revoke(nothing, Cause::SignedOut, None, at(1)).await.unwrap();
+        assert_eq!(revoked, Revoked { ended: 0, number: LogNumber(1) }, "{nothing:?}");
+    }
+    assert_eq!(play.store.audit(None, 100).await.unwrap().len(), lines);
+    let revoked = play.store.revoke(Selector::Everyone, Cause::Operator, None, at(1)).await.unwrap();
+    assert_eq!(revoked, Revoked { ended: 0, number: LogNumber(2) });
+    assert_eq!(play.log().await.len(), 2);
+}
+
+pub async fn what_is_opened_after_an_end_of_everything_stands(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    play.signed_in(alice).await;
+    for selector in [Selector::User { user: alice }, Selector::Everyone] {
+        play.end(selector).await;
+        // At the same instant: it is not the clock that decides.
+        let (_, token) = play.signed_in(alice).await;
+        assert!(play.lives(&token).await);
+    }
+}
+
+pub async fn the_log_is_read_page_by_page(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    assert_eq!(play.store.log_after(LogNumber(0), 10).await.unwrap(), LogPage::Entries(Vec::new()));
+    let mut expected = Vec::new();
+    for _ in 0..5 {
+        let (session, _) = play.signed_in(alice).await;
+        play.end(one(session)).await;
+        expected.push(ended(one(session), Cause::SignedOut));
+    }
+    assert_eq!(play.events().await, expected);
+    let (mut read, mut number) = (Vec::new(), LogNumber(0));
+    loop {
+        let LogPage::Entries(page) = play.store.log_after(number, 2).await.unwrap() else { panic!() };
+        let Some(last) = page.last() else { break };
+        number = last.number;
+        read.extend(page);
+    }
+    assert_eq!(read, play.log().await);
+    assert_eq!(read.iter().map(|entry| entry.number.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+}
+
+pub async fn who_asks_for_what_was_removed_is_told_to_start_over(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    for second in 1..=6 {
+        play.store.revoke(Selector::Everyone, Cause::Operator, None, at(second)).await.unwrap();
+    }
+    let start_over = LogPage::StartOver { head: LogNumber(6) };
+    assert_eq!(play.store.trim_log(at(4), 2).await.unwrap(), 2, "a trim is bounded, the oldest first");
+    assert_eq!(play.store.log_after(LogNumber(1), 10).await.unwrap(), start_over);
+    let LogPage::Entries(entries) = play.store.log_after(LogNumber(2), 10).await.unwrap() else { panic!() };
+    assert_eq!(entries.iter().map(|entry| entry.number.0).collect::<Vec<_>>(), [3, 4, 5, 6]);
+    assert_eq!(play.store.trim_log(at(4), 100).await.unwrap(), 1, "what is written at the limit stays");
+    assert_eq!(play.store.trim_log(at(4), 100).await.unwrap(), 0);
+    assert_eq!(play.store.log_after(LogNumber(2), 10).await.unwrap(), start_over);
+    assert_eq!(play.store.trim_log(at(100), 100).await.unwrap(), 3);
+    assert_eq!(play.store.log_after(LogNumber(5), 10).await.unwrap(), start_over);
+    assert_eq!(play.store.log_after(LogNumber(6), 10).await.unwrap(), LogPage::Entries(Vec::new()));
+    let next = play.store.revoke(Selector::Everyone, Cause::Operator, None, at(200)).await.unwrap();
+    assert_eq!(next.number, LogNumber(7), "a number is never given twice");
+}
+
+pub async fn who_knows_more_than_was_ever_written_is_told_to_start_over(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    play.end(Selector::Everyone).await;
+    let start_over = LogPage::StartOver { head: LogNumber(1) };
+    for number in [2, 1_000, u64::MAX] {
+        assert_eq!(play.store.log_after(LogNumber(number), 10).await.unwrap(), start_over);
+    }
+}
+
+pub async fn an_entry_of_a_clock_that_went_back_leaves_no_hole(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    for second in [1, 9, 2, 3] {
+        play.store.revoke(Selector::Everyone, Cause::Operator, None, at(second)).await.unwrap();
+    }
+    assert_eq!(play.store.trim_log(at(5), 100).await.unwrap(), 1);
+    let LogPage::Entries(entries) = play.store.log_after(LogNumber(1), 10).await.unwrap() else { panic!() };
+    assert_eq!(entries.len(), 3);
+}
+
+pub async fn a_follower_has_applied_what_is_answered_and_nothing_from_before(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    play.end(Selector::Everyone).await;
+    let first = play.checker().await;
+    let (session, _) = play.signed_in(alice).await;
+    play.end(one(session)).await;
+    assert_eq!(first.head(), LogNumber(2));
+    let second = play.checker().await;
+    let refused = play.end(one(session)).await;
+    assert_eq!((refused, first.head()), (0, LogNumber(2)));
+    play.end(Selector::Everyone).await;
+    let log = play.log().await;
+    assert_eq!(first.heard(), log[1..]);
+    assert_eq!(second.heard(), log[2..]);
+}
+
+pub async fn what_was_found_is_as_of_the_last_entry(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    let (_, token) = play.signed_in(alice).await;
+    for number in 0..3 {
+        assert_eq!(play.store.find(&token).await.unwrap().unwrap().as_of, LogNumber(number));
+        let (other, _) = play.signed_in_at(alice, START).await;
+        play.end(one(other)).await;
+    }
+}

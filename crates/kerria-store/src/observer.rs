@@ -1,0 +1,46 @@
+//! For those who measure how long the store takes.
+
+use std::time::{Duration, Instant};
+
+/// Is told how long the work of a store took. Must be quick: it is called on the way to the answer.
+pub trait Observer: Send + Sync {
+    /// A question was answered, from when it was asked until its answer was there.
+    fn answered(&self, access: Access, took: Duration);
+
+    /// Entries of the revocation log were announced: from their commit until all followers had applied them.
+    fn announced(&self, took: Duration);
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To read.
+    Read,
+    /// To change something, durably.
+    Write,
+}
+
+/// Nobody measures.
+pub(crate) struct Nobody;
+
+impl Observer for Nobody {
+    fn answered(&self, _: Access, _: Duration) {}
+    fn announced(&self, _: Duration) {}
+}
+
+/// When something began.
+pub(crate) struct Began(Instant);
+
+impl Began {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "measures how long something took; no decision depends on it"
+    )]
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

@@ -1,0 +1,114 @@
+// A real Kerria and real browsers for the tests.
+
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { once } from "node:events";
+import { chromium } from "playwright-core";
+
+export const PASSWORD = "correct horse battery staple";
+export const OTHER_PASSWORD = "several unrelated words here";
+
+const binary = process.env.KERRIA ?? new URL("../../target/debug/kerria", import.meta.url).pathname;
+
+const freePort = () => new Promise((resolve) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const { port } = server.address();
+    server.close(() => resolve(port));
+  });
+});
+
+// A Kerria on an empty folder. Settings as `session.fresh_for: "2s"`.
+export class Kerria {
+  static async start(settings = {}) {
+    const kerria = new Kerria();
+    kerria.folder = await mkdtemp(join(tmpdir(), "kerria-"));
+    kerria.port = await freePort();
+    kerria.origin = `http://localhost:${kerria.port}`;
+    kerria.settings = { "password.memory_kib": "64", "password.iterations": "1", ...settings };
+    await kerria.serve();
+    return kerria;
+  }
+
+  async serve() {
+    const set = Object.entries(this.settings).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
+    const args = ["serve", "--data-dir", join(this.folder, "data"), "--listen", `127.0.0.1:${this.port}`, ...set];
+    this.process = spawn(binary, args, { cwd: this.folder, stdio: ["ignore", "inherit", "pipe"] });
+    this.log = "";
+    this.process.stderr.setEncoding("utf8");
+    const started = new Promise((resolve, reject) => {
+      this.process.stderr.on("data", (text) => {
+        this.log += text;
+        if (this.log.includes("listening on")) resolve();
+      });
+      this.process.once("exit", () => reject(new Error(`kerria did not start:\n${this.log}`)));
+    });
+    await started;
+    await this.answers();
+  }
+
+  // The link is printed after the line that says where it listens.
+  async answers() {
+    const ready = await fetch(`${this.origin}/health/ready`);
+    if (!ready.ok) throw new Error(`not ready: ${await ready.text()}`);
+  }
+
+  async firstAccountLink() {
+    const find = () => this.log.match(/http:\S+\/join\?invitation=\S+/)?.[0];
+    while (!find()) await once(this.process.stderr, "data");
+    return find();
+  }
+
+  async stop() {
+    const gone = once(this.process, "exit");
+    this.process.kill("SIGTERM");
+    const [code] = await gone;
+    return code;
+  }
+
+  async restart() {
+    await this.stop();
+    await this.serve();
+  }
+
+  async end() {
+    const code = await this.stop();
+    await rm(this.folder, { recursive: true });
+    return code;
+  }
+
+  // The first account, created through its link, in `page`.
+  async createFirstAccount(page, name = "alice") {
+    await page.goto(await this.firstAccountLink());
+    await page.getByLabel("Name", { exact: true }).fill(name);
+    await page.locator("#password").fill(PASSWORD);
+    await page.locator("main form button").click();
+    await page.waitForURL("**/sessions");
+  }
+
+  async signIn(page, { name = "alice", password = PASSWORD, remember = false, path = "/sign-in" } = {}) {
+    await page.goto(`${this.origin}${path}`);
+    await page.locator("#login").fill(name);
+    await page.locator("#password").fill(password);
+    if (remember) await page.getByLabel(/stay signed in/i).check();
+    await page.locator("main form button").click();
+  }
+}
+
+let shared;
+
+// A browser with nothing in it: a context of its own. `javaScriptEnabled`, `colorScheme`, `viewport` as Playwright has them.
+export const browser = async (options = {}) => {
+  shared ??= await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync",
+    ],
+  });
+  return shared.newContext(options);
+};
+
+export const closeBrowsers = async () => shared?.close();
