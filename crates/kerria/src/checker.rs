@@ -408,7 +408,7 @@ impl Checker {
         let checked = Checked {
             token: asked.hash,
             session: *session,
-            user_name: cached.user_name.clone(),
+            user_name: cached.user_name().map(Into::into),
             as_of: cached.as_of,
             expires_at,
             moved: elsewhere.is_some(),
