@@ -173,7 +173,6 @@ pub fn public(app: Arc<App>) -> Router {
     in_session
         .merge(for_operators)
         .merge(router(plain(), &app).method_not_allowed_fallback(no_such_method))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(app)
 }
 
@@ -205,7 +204,9 @@ fn guard(handler: Handler, app: &Arc<App>) -> Handler {
 }
 
 fn bounded(handler: Handler, app: &Arc<App>) -> Handler {
-    handler.layer(middleware::from_fn_with_state(Arc::clone(app), in_time))
+    handler
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), in_time))
 }
 
 /// Gives up on a request that takes too long, because its body does not come.

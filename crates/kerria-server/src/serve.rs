@@ -142,23 +142,23 @@ enum Listener {
 }
 
 /// What every connection of a listener needs.
-#[derive(Clone)]
 struct Front {
     app: Arc<App>,
     router: Router,
     permits: Arc<Semaphore>,
-    strict_transport: bool,
+    /// The headers that every response carries.
+    protection: HeaderMap,
 }
 
 impl Front {
-    fn new(app: &Arc<App>, router: Router) -> Self {
+    fn new(app: &Arc<App>, router: Router) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(app.config.max_connections as usize));
-        let strict_transport = app.config.public_url.scheme() == "https";
-        Self { app: Arc::clone(app), router, permits, strict_transport }
+        let protection = protection(app.config.public_url.scheme() == "https");
+        Arc::new(Self { app: Arc::clone(app), router, permits, protection })
     }
 }
 
-async fn accept(listener: Listener, front: Front, mut stop: watch::Receiver<bool>) {
+async fn accept(listener: Listener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -177,17 +177,21 @@ async fn accept(listener: Listener, front: Front, mut stop: watch::Receiver<bool
 }
 
 /// Accepts one connection, as soon as one more may be served.
-async fn accept_one(listener: &Listener, front: &Front, graceful: &GracefulShutdown) -> std::io::Result<()> {
+async fn accept_one(
+    listener: &Listener,
+    front: &Arc<Front>,
+    graceful: &GracefulShutdown,
+) -> std::io::Result<()> {
     let permit = Arc::clone(&front.permits).acquire_owned().await.expect("the semaphore is never closed");
     match listener {
         Listener::Tcp(listener) => {
             let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            serve_connection(stream, peer.ip(), front.clone(), permit, graceful);
+            serve_connection(stream, peer.ip(), Arc::clone(front), permit, graceful);
         }
         Listener::Control(listener) => {
             let (stream, _) = listener.accept().await?;
-            serve_connection(stream, IpAddr::V4(Ipv4Addr::LOCALHOST), front.clone(), permit, graceful);
+            serve_connection(stream, IpAddr::V4(Ipv4Addr::LOCALHOST), Arc::clone(front), permit, graceful);
         }
     }
     Ok(())
@@ -196,14 +200,14 @@ async fn accept_one(listener: &Listener, front: &Front, graceful: &GracefulShutd
 fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: IpAddr,
-    front: Front,
+    front: Arc<Front>,
     permit: tokio::sync::OwnedSemaphorePermit,
     graceful: &GracefulShutdown,
 ) {
     let header_timeout = front.app.config.header_timeout;
     let service = service_fn(move |request| {
-        let front = front.clone();
-        async move { Ok::<_, Infallible>(answer(front, peer, request).await) }
+        let front = Arc::clone(&front);
+        async move { Ok::<_, Infallible>(answer(&front, peer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -220,11 +224,11 @@ fn serve_connection(
 }
 
 /// Answers one request. A handler that panics answers 500 and harms nobody else.
-async fn answer(mut front: Front, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+async fn answer(front: &Front, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
     let mut request = request.map(Body::new);
     let client = client_address(peer, request.headers(), &front.app.config.trusted_proxies);
     request.extensions_mut().insert(ClientAddress(client));
-    let response = AssertUnwindSafe(front.router.call(request)).catch_unwind().await;
+    let response = AssertUnwindSafe(front.router.clone().call(request)).catch_unwind().await;
     let mut response = match response {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
@@ -237,23 +241,32 @@ async fn answer(mut front: Front, peer: IpAddr, request: Request<Incoming>) -> R
         .into_response(),
     };
     front.app.metrics.http_requests.of(response.status().as_u16()).inc();
-    protect(response.headers_mut(), front.strict_transport);
+    protect(response.headers_mut(), &front.protection);
     response
 }
 
 /// The headers that every response carries: not to be kept, not to be guessed at, not to be framed, and no word to others
 /// about where a link came from.
-fn protect(headers: &mut HeaderMap, strict_transport: bool) {
-    let mut default = |name, value| {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    };
-    default(header::CACHE_CONTROL, "no-store");
-    default(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    default(header::REFERRER_POLICY, "no-referrer");
-    default(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
-    default(header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
-    default(header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
-    if strict_transport {
-        default(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
+fn protection(strict_transport: bool) -> HeaderMap {
+    let headers = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    let strict = (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
+    // With room for those of the answer itself.
+    let mut protection = HeaderMap::with_capacity(12);
+    for (name, value) in headers.into_iter().chain(strict_transport.then_some(strict)) {
+        protection.insert(name, HeaderValue::from_static(value));
     }
+    protection
+}
+
+/// What a handler has set itself stands.
+fn protect(headers: &mut HeaderMap, protection: &HeaderMap) {
+    let own = std::mem::replace(headers, protection.clone());
+    headers.extend(own);
 }

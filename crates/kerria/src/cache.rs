@@ -24,8 +24,7 @@ pub struct Cached {
     token: TokenHash,
     /// The session. Its `last_seen_at` is exact here, and behind by the flush interval in the store.
     pub session: Session,
-    /// What to call its user.
-    pub user_name: Option<Box<str>>,
+    user_name: Name,
     /// It is known to be good as of this number of the revocation log.
     pub as_of: LogNumber,
     used: bool,
@@ -38,8 +37,8 @@ struct Shard {
     sessions: Vec<Cached>,
     capacity: usize,
     hand: usize,
-    /// Tokens of sessions that were used since the last flush.
-    touched: Vec<TokenHash>,
+    /// Where sessions are that were used since the last flush. What a session itself says of that counts.
+    touched: Vec<u32>,
     /// When sessions were used that gave way before the flush.
     departed: HashMap<SessionId, Timestamp>,
 }
@@ -66,7 +65,7 @@ impl SessionCache {
             Keep::Touched if cached.touched => {}
             Keep::Touched => {
                 cached.touched = true;
-                shard.touched.push(*token);
+                shard.touched.push(position as u32);
             }
             Keep::Remove => shard.remove(position),
         }
@@ -84,7 +83,7 @@ impl SessionCache {
         let cached = Cached {
             token,
             session,
-            user_name: found.user_name.clone(),
+            user_name: Name::of(found.user_name.as_deref()),
             as_of: found.as_of,
             used: false,
             touched: false,
@@ -98,9 +97,8 @@ impl SessionCache {
         for shard in &self.shards {
             let mut guard = lock(shard);
             let shard = &mut *guard;
-            for token in std::mem::take(&mut shard.touched) {
-                let Some(position) = shard.position(&token) else { continue };
-                let cached = &mut shard.sessions[position];
+            for position in std::mem::take(&mut shard.touched) {
+                let Some(cached) = shard.sessions.get_mut(position as usize) else { continue };
                 if std::mem::take(&mut cached.touched) {
                     seen.push((cached.session.id, cached.session.last_seen_at));
                 }
@@ -137,6 +135,44 @@ impl SessionCache {
 
     fn shard(&self, token: &TokenHash) -> MutexGuard<'_, Shard> {
         lock(&self.shards[usize::from(token.as_bytes()[31]) % SHARDS])
+    }
+}
+
+impl Cached {
+    /// What to call its user.
+    #[must_use]
+    pub fn user_name(&self) -> Option<&str> {
+        self.user_name.get()
+    }
+}
+
+/// The longest name that is kept beside its session, in bytes.
+const SHORT: usize = 22;
+
+/// A name, beside its session if it is short: an allocation of its own takes more memory, and more time to look at.
+enum Name {
+    Nobody,
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Box<str>),
+}
+
+impl Name {
+    fn of(name: Option<&str>) -> Self {
+        let Some(name) = name else { return Self::Nobody };
+        let mut bytes = [0; SHORT];
+        match bytes.get_mut(..name.len()) {
+            Some(start) => start.copy_from_slice(name.as_bytes()),
+            None => return Self::Long(name.into()),
+        }
+        Self::Short { length: name.len() as u8, bytes }
+    }
+
+    fn get(&self) -> Option<&str> {
+        match self {
+            Self::Nobody => None,
+            Self::Short { length, bytes } => std::str::from_utf8(&bytes[..usize::from(*length)]).ok(),
+            Self::Long(name) => Some(name),
+        }
     }
 }
 
@@ -215,6 +251,9 @@ impl Shard {
             *moved.expect("every session has its position in the table") = position as u32;
         }
         self.sessions.swap_remove(position);
+        if self.sessions.get(position).is_some_and(|moved| moved.touched) {
+            self.touched.push(position as u32);
+        }
     }
 
     fn unlink(&mut self, position: usize) {
@@ -293,6 +332,35 @@ mod tests {
             cache.insert(token(n), &found(n, 1));
         }
         assert_eq!(cache.len(), 640);
+    }
+
+    #[test]
+    fn a_session_takes_little_memory() {
+        assert!(size_of::<Cached>() <= 144, "{}", size_of::<Cached>());
+    }
+
+    #[test]
+    fn names_are_kept_whether_short_or_long() {
+        for name in ["", "alice", "Zoë", "exactly-22-bytes-long.", "one-byte-more-than-that", &"ä".repeat(64)]
+        {
+            assert_eq!(Name::of(Some(name)).get(), Some(name));
+        }
+        assert_eq!(Name::of(None).get(), None);
+    }
+
+    #[test]
+    fn a_use_is_told_of_a_session_that_took_the_place_of_another() {
+        let cache = SessionCache::new(1_000);
+        for n in [0, 64, 128] {
+            cache.insert(token(n), &found(n, 1)); // all in the same shard
+        }
+        cache.look_up(&token(128), |_| (Keep::Touched, ()));
+        cache.look_up(&token(0), |_| (Keep::Remove, ()));
+        cache.look_up(&token(64), |_| (Keep::Touched, ()));
+        let mut seen: Vec<_> = cache.take_touched().into_iter().map(|(session, _)| session).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [found(64, 1).session.id, found(128, 1).session.id]);
+        assert_eq!(cache.take_touched(), []);
     }
 
     #[test]

@@ -134,14 +134,6 @@ struct Watched {
     ended: watch::Sender<Option<Cause>>,
 }
 
-/// What the cache says about a token.
-enum Remembered {
-    /// The answer.
-    Answer(Check),
-    /// Nothing that can be relied on.
-    Nothing,
-}
-
 impl Refusal {
     /// All of them, in the order of [`CheckCounters::refused`].
     pub const ALL: [Self; 7] = [
@@ -211,18 +203,35 @@ impl Checker {
         device: Option<&Device>,
         now: Timestamp,
     ) -> Result<Check, StoreError> {
+        match self.recall(text, transport, device.cloned(), now) {
+            Ok(check) => Ok(check),
+            Err(question) => self.read(&question).await,
+        }
+    }
+
+    /// The answer from memory, or the question to [read](Self::read).
+    pub(crate) fn recall(
+        &self,
+        text: &[u8],
+        transport: Transport,
+        device: Option<Device>,
+        now: Timestamp,
+    ) -> Result<Check, Question> {
         let Some(token) = Token::parse(TokenKind::Session, text, &self.key) else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
         let from = device.map(|device| (device.place(), device));
         let asked = Question { hash: token.hash(), transport, from, now };
         self.start_over_if_time_went_back(now);
-        if let Remembered::Answer(check) = self.recall(&asked) {
-            self.counters.hits.fetch_add(1, Relaxed);
-            return Ok(self.count(check));
-        }
+        let check = self.look_up(&asked).ok_or(asked)?;
+        self.counters.hits.fetch_add(1, Relaxed);
+        Ok(self.count(check))
+    }
+
+    /// The answer from the store.
+    pub(crate) async fn read(&self, asked: &Question) -> Result<Check, StoreError> {
         self.counters.misses.fetch_add(1, Relaxed);
-        self.read(&asked).await.map(|check| self.count(check))
+        self.ask_store(asked).await.map(|check| self.count(check))
     }
 
     fn count(&self, check: Check) -> Check {
@@ -354,7 +363,8 @@ impl Checker {
         }
     }
 
-    fn recall(&self, asked: &Question<'_>) -> Remembered {
+    /// What the cache says. `None` if it says nothing that can be relied on.
+    fn look_up(&self, asked: &Question) -> Option<Check> {
         let answer = self.cache.look_up(&asked.hash, |cached| {
             let head = LogNumber(self.head.load(SeqCst));
             if cached.as_of < head {
@@ -367,11 +377,11 @@ impl Checker {
             let (keep, check) = self.judge(cached, asked);
             (keep, Some(check))
         });
-        answer.flatten().map_or(Remembered::Nothing, Remembered::Answer)
+        answer.flatten()
     }
 
     /// What time, transport and place say about a session that was not ended.
-    fn judge(&self, cached: &mut Cached, asked: &Question<'_>) -> (Keep, Check) {
+    fn judge(&self, cached: &mut Cached, asked: &Question) -> (Keep, Check) {
         let session = &mut cached.session;
         let refused = |refusal| (Keep::Untouched, Check::Refused(refusal));
         match self.settings.policy.standing(session, asked.now) {
@@ -383,10 +393,10 @@ impl Checker {
         if session.transport != asked.transport {
             return refused(Refusal::OtherTransport);
         }
-        let elsewhere = asked.from.filter(|(place, _)| *place != session.place);
+        let elsewhere = asked.from.as_ref().filter(|(place, _)| *place != session.place);
         if let Some((place, device)) = elsewhere {
             let refuse = self.settings.binding == Binding::Refuse;
-            self.note_move(session, place, device, asked.now, refuse);
+            self.note_move(session, *place, device, asked.now, refuse);
             if refuse {
                 return refused(Refusal::Moved);
             }
@@ -398,7 +408,7 @@ impl Checker {
         let checked = Checked {
             token: asked.hash,
             session: *session,
-            user_name: cached.user_name.clone(),
+            user_name: cached.user_name().map(Into::into),
             as_of: cached.as_of,
             expires_at,
             moved: elsewhere.is_some(),
@@ -414,7 +424,7 @@ impl Checker {
     }
 
     /// Asks the store. A reading that a revocation has overtaken loses: the revocations are asked after it.
-    async fn read(&self, asked: &Question<'_>) -> Result<Check, StoreError> {
+    async fn ask_store(&self, asked: &Question) -> Result<Check, StoreError> {
         for _ in 0..READ_ATTEMPTS {
             let Some(found) = self.store.find(&asked.hash).await? else {
                 return Ok(Check::Refused(Refusal::Unknown));
@@ -424,7 +434,7 @@ impl Checker {
                 Verdict::Reread => continue,
                 Verdict::Stands => self.cache.insert(asked.hash, &found),
             }
-            if let Remembered::Answer(check) = self.recall(asked) {
+            if let Some(check) = self.look_up(asked) {
                 return Ok(check);
             }
         }
@@ -482,11 +492,11 @@ impl Follower for Checker {
 }
 
 /// What a check is about.
-struct Question<'a> {
+pub(crate) struct Question {
     hash: TokenHash,
     transport: Transport,
-    from: Option<(Place, &'a Device)>,
-    now: Timestamp,
+    from: Option<(Place, Device)>,
+    pub(crate) now: Timestamp,
 }
 
 /// When sessions were last used, on the way to the store. What does not arrive there, because the store failed or nobody

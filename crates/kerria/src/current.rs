@@ -11,7 +11,7 @@ use http::{HeaderValue, request::Parts};
 use kerria_core::{Secret, StoreError, Timestamp, Transport};
 
 use crate::{
-    checker::{Checked, Refusal},
+    checker::{Check, Checked, Refusal},
     cookie::SecretCookie,
 };
 
@@ -39,6 +39,15 @@ pub enum SessionState {
     Good(Checked),
     /// It could not be found out, because the store failed.
     Unknown(StoreError),
+}
+
+impl From<Check> for SessionState {
+    fn from(check: Check) -> Self {
+        match check {
+            Check::Good(checked) => Self::Good(checked),
+            Check::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
 }
 
 /// What becomes of the session cookie.

@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    checker::{Check, Checker, Refusal},
+    checker::{Checker, Question, Refusal},
     cookie::SecretCookie,
     current::{CurrentSession, SessionState},
 };
@@ -27,20 +27,25 @@ pub struct ClientAddress(pub IpAddr);
 ///
 /// The layer itself refuses nothing. A request that passes through two of these layers is checked once.
 #[derive(Clone)]
-pub struct SessionLayer {
+pub struct SessionLayer(Arc<Inner>);
+
+struct Inner {
     checker: Arc<Checker>,
     clock: Arc<dyn Clock>,
-    cookie: Arc<SecretCookie>,
+    cookie: SecretCookie,
 }
 
 impl SessionLayer {
     /// A layer that asks `checker`.
     #[must_use]
     pub fn new(checker: Arc<Checker>, clock: Arc<dyn Clock>, cookie: SecretCookie) -> Self {
-        Self { checker, clock, cookie: Arc::new(cookie) }
+        Self(Arc::new(Inner { checker, clock, cookie }))
     }
+}
 
-    async fn current(&self, headers: &HeaderMap, client: Option<ClientAddress>) -> CurrentSession {
+impl Inner {
+    /// What memory says about the session of a request, or the question to the store.
+    fn recall(&self, headers: &HeaderMap, client: Option<ClientAddress>) -> Result<CurrentSession, Question> {
         let now = self.clock.now();
         let state = match self.presented(headers) {
             Presented::Nothing => SessionState::None,
@@ -48,14 +53,22 @@ impl SessionLayer {
             Presented::Token(text, transport) => {
                 let device =
                     client.filter(|_| self.checker.wants_place()).map(|client| device(headers, client));
-                match self.checker.check(text, transport, device.as_ref(), now).await {
-                    Ok(Check::Good(checked)) => SessionState::Good(checked),
-                    Ok(Check::Refused(refusal)) => SessionState::Refused(refusal),
-                    Err(error) => SessionState::Unknown(error),
-                }
+                self.checker.recall(text, transport, device, now)?.into()
             }
         };
-        CurrentSession::new(state, now)
+        Ok(CurrentSession::new(state, now))
+    }
+
+    async fn read(&self, question: &Question) -> CurrentSession {
+        let state = self.checker.read(question).await.map_or_else(SessionState::Unknown, SessionState::from);
+        CurrentSession::new(state, question.now)
+    }
+
+    fn finish<R>(&self, current: &CurrentSession, mut response: Response<R>) -> Response<R> {
+        if let Some(value) = current.take_header(&self.cookie) {
+            response.headers_mut().append(header::SET_COOKIE, value);
+        }
+        response
     }
 
     /// The one token of a request. A bearer token, if there is one, speaks for the request alone. Of several cookies of
@@ -128,22 +141,28 @@ where
     }
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
-        // The clone takes over the readiness that was polled; the original stays to be polled again.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
         if request.extensions().get::<CurrentSession>().is_some() {
-            return Box::pin(inner.call(request));
+            return Box::pin(self.inner.call(request));
         }
-        let layer = self.layer.clone();
-        Box::pin(async move {
-            let client = request.extensions().get::<ClientAddress>().copied();
-            let current = layer.current(request.headers(), client).await;
-            request.extensions_mut().insert(current.clone());
-            let mut response = inner.call(request).await?;
-            if let Some(value) = current.take_header(&layer.cookie) {
-                response.headers_mut().append(header::SET_COOKIE, value);
+        let layer = Arc::clone(&self.layer.0);
+        let client = request.extensions().get::<ClientAddress>().copied();
+        match layer.recall(request.headers(), client) {
+            // The usual case: nothing to wait for, and so no copy of the service and little to keep until the answer.
+            Ok(current) => {
+                request.extensions_mut().insert(current.clone());
+                let response = self.inner.call(request);
+                Box::pin(async move { Ok(layer.finish(&current, response.await?)) })
             }
-            Ok(response)
-        })
+            Err(question) => {
+                // The clone takes over the readiness that was polled; the original stays to be polled again.
+                let clone = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, clone);
+                Box::pin(async move {
+                    let current = layer.read(&question).await;
+                    request.extensions_mut().insert(current.clone());
+                    Ok(layer.finish(&current, inner.call(request).await?))
+                })
+            }
+        }
     }
 }

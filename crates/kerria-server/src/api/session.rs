@@ -32,7 +32,7 @@ use crate::{
 /// `GET /api/v1/session`: who am I?
 pub async fn show(AnySession(checked): AnySession) -> Response {
     let shape = SessionShape::new(&checked.session, checked.user_name.as_deref(), checked.expires_at);
-    Json(shape).into_response()
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], shape.to_json()).into_response()
 }
 
 /// `GET /api/v1/session/csrf-token`: what to send in `X-CSRF-Token`.

@@ -1,5 +1,7 @@
 //! The JSON shapes that several endpoints share.
 
+use std::io::Write;
+
 use kerria_core::{
     LogNumber, Method, Session, SessionPolicy, Standing, Status, Timestamp, Transport, User, UserId,
     audit::{AuditEntry, AuditEvent},
@@ -11,18 +13,41 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug)]
 pub struct Rfc3339(pub Timestamp);
 
-impl std::fmt::Display for Rfc3339 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Rfc3339 {
+    /// Digit by digit: there are three instants in the answer to every check.
+    fn write<'t>(self, text: &'t mut [u8; 24]) -> &'t str {
         let clamped = self.0.as_millis().clamp(-62_000_000_000_000, 253_000_000_000_000);
         let instant =
             jiff::Timestamp::from_millisecond(clamped).expect("clamped to the years that RFC 3339 can write");
-        write!(f, "{instant:.3}")
+        let utc = jiff::tz::Offset::UTC.to_datetime(instant);
+        *text = *b"0000-00-00T00:00:00.000Z";
+        write_digits(&mut text[..4], utc.year().unsigned_abs());
+        write_digits(&mut text[5..7], utc.month().unsigned_abs().into());
+        write_digits(&mut text[8..10], utc.day().unsigned_abs().into());
+        write_digits(&mut text[11..13], utc.hour().unsigned_abs().into());
+        write_digits(&mut text[14..16], utc.minute().unsigned_abs().into());
+        write_digits(&mut text[17..19], utc.second().unsigned_abs().into());
+        write_digits(&mut text[20..23], utc.millisecond().unsigned_abs());
+        std::str::from_utf8(text).expect("these are digits")
+    }
+}
+
+fn write_digits(places: &mut [u8], mut number: u16) {
+    for place in places.iter_mut().rev() {
+        *place = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+impl std::fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.write(&mut [0; 24]))
     }
 }
 
 impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.write(&mut [0; 24]))
     }
 }
 
@@ -57,6 +82,23 @@ impl<'a> SessionShape<'a> {
             authenticated_at: Rfc3339(session.authenticated_at),
             expires_at: Rfc3339(expires_at),
         }
+    }
+
+    /// The same JSON that serde writes, in a fraction of the time: it is the answer to every check.
+    pub fn to_json(&self) -> Vec<u8> {
+        const SOUND: &str = "a vector takes everything";
+        // More than it is long, but for the longest names.
+        let mut json = Vec::with_capacity(512);
+        write!(json, r#"{{"handle":"{}","user":"#, self.handle).expect(SOUND);
+        serde_json::to_writer(&mut json, &self.user).expect(SOUND);
+        let Self { remembered, opened_at, authenticated_at, expires_at, .. } = self;
+        write!(
+            json,
+            r#","transport":"{}","remembered":{remembered},"opened_at":"{opened_at}","authenticated_at":"{authenticated_at}","expires_at":"{expires_at}"}}"#,
+            self.transport.as_str()
+        )
+        .expect(SOUND);
+        json
     }
 }
 
@@ -172,4 +214,45 @@ pub struct Ended {
     /// The number of the entry in the revocation log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<LogNumber>,
+}
+
+#[cfg(test)]
+mod tests {
+    use kerria_core::{Place, SessionId};
+
+    use super::*;
+
+    #[test]
+    fn the_quick_json_is_that_of_serde() {
+        let [user, nobody] = [Some(UserId::from_bytes([7; 16])), None];
+        for (user, transport) in
+            [(user, Transport::Cookie), (user, Transport::Bearer), (nobody, Transport::Cookie)]
+        {
+            let session = Session {
+                id: SessionId::from_bytes([1; 16]),
+                user,
+                transport,
+                remembered: transport == Transport::Bearer,
+                opened_at: Timestamp::EPOCH,
+                last_seen_at: Timestamp::from_millis(1),
+                authenticated_at: Timestamp::from_millis(2),
+                place: Place::default(),
+            };
+            for name in ["alice", "\"quoted\\\"@example.org", "Zoë O'Neil", "\u{1}\u{2028}"] {
+                let shape = SessionShape::new(&session, user.map(|_| name), Timestamp::from_millis(3));
+                assert_eq!(shape.to_json(), serde_json::to_vec(&shape).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn instants_are_written_as_jiff_writes_them() {
+        let edges = [-62_000_000_000_000, -1, 0, 1, 951_782_399_999, 951_782_400_000, 253_000_000_000_000];
+        let steps = (0..100_000).map(|step| step * 40_000_003);
+        for millis in edges.into_iter().chain(steps) {
+            let jiff = jiff::Timestamp::from_millisecond(millis).unwrap();
+            assert_eq!(Rfc3339(Timestamp::from_millis(millis)).to_string(), format!("{jiff:.3}"));
+        }
+        assert_eq!(Rfc3339(Timestamp::from_millis(i64::MIN)).to_string().len(), 24);
+    }
 }

@@ -1,0 +1,63 @@
+//! As much of an HTTP client as the lab needs: one connection, one request after the other.
+
+use anyhow::{Context, bail};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream},
+    net::TcpStream,
+};
+
+/// A connection to a server on this machine.
+pub(crate) struct Client(BufStream<TcpStream>);
+
+/// An answer.
+pub(crate) struct Answer {
+    /// Its status code.
+    pub(crate) status: u16,
+    /// Its body.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) async fn connect(port: u16) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self(BufStream::new(stream)))
+    }
+
+    /// `header` is one line without its end, or nothing.
+    pub(crate) async fn get(&mut self, path: &str, header: &str) -> anyhow::Result<Answer> {
+        let end = if header.is_empty() { "" } else { "\r\n" };
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{header}{end}\r\n")).await
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, json: &str) -> anyhow::Result<Answer> {
+        let (head, length) = ("host: localhost\r\ncontent-type: application/json", json.len());
+        self.ask(&format!("POST {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{json}")).await
+    }
+
+    async fn ask(&mut self, request: &str) -> anyhow::Result<Answer> {
+        self.0.write_all(request.as_bytes()).await?;
+        self.0.flush().await?;
+        let status = self.line().await?.get(9..12).context("no status")?.parse()?;
+        let mut length = 0;
+        loop {
+            let line = self.line().await?.to_ascii_lowercase();
+            match line.split_once(':') {
+                Some(("content-length", value)) => length = value.trim().parse()?,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).await?;
+        Ok(Answer { status, body })
+    }
+
+    async fn line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        if self.0.read_line(&mut line).await? == 0 {
+            bail!("the server has closed the connection");
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}

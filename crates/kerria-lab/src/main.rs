@@ -1,0 +1,105 @@
+//! What Kerria claims, measured: `scripts/bench` runs all of it.
+//!
+//! Machines differ, and one machine differs from minute to minute. So everything here is measured next to something that
+//! is known (an axum "hello", a JWT check), in turns, and the median of the rounds is compared.
+
+mod checks;
+mod client;
+mod footprint;
+mod hello;
+mod http;
+mod numbers;
+mod operation;
+mod process;
+mod report;
+mod sign_ins;
+mod world;
+mod wrk;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use report::Report;
+
+/// Measures what Kerria claims.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures, prints a table, and writes it to a file.
+    Measure(Measure),
+    /// Serves a greeting, with axum alone.
+    Hello {
+        /// The port.
+        port: u16,
+    },
+    /// Prints how many bytes of memory a cached session takes.
+    Footprint {
+        /// How many sessions to cache.
+        sessions: u32,
+    },
+}
+
+/// What to measure, and how long.
+#[derive(clap::Args)]
+struct Measure {
+    /// The parts: checks, http, sign-ins, operation. All, if none is named.
+    parts: Vec<String>,
+    /// Rounds of each comparison; the median counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Seconds of load in a round.
+    #[arg(long, default_value_t = 4)]
+    seconds: u32,
+    /// Sessions in the large measurements.
+    #[arg(long, default_value_t = 1_000_000)]
+    sessions: u32,
+    /// Where databases are prepared. They are used again by the next run.
+    #[arg(long, default_value = "target/lab")]
+    folder: PathBuf,
+    /// Where the table is written to.
+    #[arg(long, default_value = "target/bench.md")]
+    output: PathBuf,
+}
+
+impl Measure {
+    fn wants(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part)
+    }
+
+    fn round(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let runtime = Runtime::new()?;
+    match Cli::parse().command {
+        Command::Measure(measure) => runtime.block_on(run(&measure)),
+        Command::Hello { port } => runtime.block_on(hello::serve(port)),
+        Command::Footprint { sessions } => runtime.block_on(footprint::print(sessions)),
+    }
+}
+
+async fn run(measure: &Measure) -> anyhow::Result<()> {
+    let mut report = Report::default();
+    if measure.wants("checks") {
+        checks::measure(measure, &mut report).await?;
+    }
+    if measure.wants("http") {
+        http::measure(measure, &mut report).await?;
+    }
+    if measure.wants("sign-ins") {
+        sign_ins::measure(measure, &mut report).await?;
+    }
+    if measure.wants("operation") {
+        operation::measure(measure, &mut report).await?;
+    }
+    report.publish(&measure.output)
+}

@@ -1,0 +1,151 @@
+//! The people and sessions that are measured with.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::bail;
+use futures_util::future::try_join_all;
+use kerria::{SystemClock, SystemEntropy};
+use kerria_core::{
+    Clock, CredentialVersion, Device, LogNumber, Method, PasswordHash, Session, SessionId, SessionPolicy,
+    Store, Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
+    entropy::random_bytes,
+    store::{Found, InstallationKeys, NewSession, NewUser, Opened, SignIn, UserCreation},
+};
+use kerria_store::SqliteStore;
+
+const USERS: u32 = 1_000;
+/// Steps that are sent to the store together.
+const AT_ONCE: u32 = 1_000;
+/// Within this time no remembered session of a prepared folder has expired.
+const USABLE: Duration = Duration::from_secs(5 * 24 * 60 * 60);
+
+/// A data folder with live sessions, and their tokens beside it.
+pub(crate) struct World {
+    /// The data folder.
+    pub(crate) data: PathBuf,
+    /// The tokens, one a line.
+    pub(crate) tokens: PathBuf,
+}
+
+impl World {
+    /// A folder with this many live sessions of a thousand users. One that an earlier run has left is taken.
+    pub(crate) async fn prepare(folder: &Path, sessions: u32) -> anyhow::Result<Self> {
+        let data = folder.join(format!("{sessions}-sessions"));
+        let world = Self { tokens: data.join("tokens"), data };
+        let made = fs::metadata(&world.tokens).and_then(|file| file.modified());
+        let age = made.ok().and_then(|made| made.elapsed().ok());
+        if age.is_none_or(|age| age > USABLE) {
+            drop(fs::remove_dir_all(&world.data));
+            fs::create_dir_all(&world.data)?;
+            let tokens = open_sessions(&world.data.join("kerria.db"), sessions).await?;
+            fs::write(&world.tokens, tokens)?;
+        }
+        Ok(world)
+    }
+
+    /// The tokens.
+    pub(crate) fn tokens(&self) -> anyhow::Result<Vec<String>> {
+        Ok(fs::read_to_string(&self.tokens)?.lines().map(str::to_owned).collect())
+    }
+}
+
+async fn open_sessions(database: &Path, sessions: u32) -> anyhow::Result<String> {
+    let (store, now) = (SqliteStore::open(database)?, SystemClock.now());
+    let fresh = InstallationKeys { token: random_bytes(&SystemEntropy), form: random_bytes(&SystemEntropy) };
+    let key = TokenKey::from_bytes(store.installation_keys(fresh).await?.token);
+    let users = try_join_all((0..USERS).map(|number| create_user(&store, number, now))).await?;
+    let mut tokens = String::new();
+    for first in (0..sessions).step_by(AT_ONCE as usize) {
+        let batch = first..sessions.min(first + AT_ONCE);
+        let opened = batch.map(|number| open_session(&store, &key, users[(number % USERS) as usize], now));
+        for token in try_join_all(opened).await? {
+            tokens.push_str(&token);
+            tokens.push('\n');
+        }
+    }
+    Ok(tokens)
+}
+
+async fn create_user(
+    store: &impl Store,
+    number: u32,
+    now: Timestamp,
+) -> anyhow::Result<(UserId, CredentialVersion)> {
+    let id = UserId::new(now, &SystemEntropy);
+    let user = NewUser {
+        id,
+        name: UserName::parse(&user_name(number)).ok(),
+        email: None,
+        password: PasswordHash::new("nobody signs in with a password here".to_owned()),
+        device: None,
+        now,
+    };
+    match store.create_user(user, None).await? {
+        UserCreation::Created(version) => Ok((id, version)),
+        refused => bail!("a user cannot be created: {refused:?}"),
+    }
+}
+
+async fn open_session(
+    store: &impl Store,
+    key: &TokenKey,
+    (user, version): (UserId, CredentialVersion),
+    now: Timestamp,
+) -> anyhow::Result<String> {
+    let token = Token::random(TokenKind::Session, &SystemEntropy);
+    let session = NewSession {
+        id: SessionId::new(now, &SystemEntropy),
+        token: token.hash(),
+        transport: Transport::Cookie,
+        remembered: true,
+        device: Device::new(
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            [127, 0, 0, 1].into(),
+        ),
+        now,
+    };
+    let sign_in = SignIn {
+        session,
+        user,
+        version,
+        method: Method::Password,
+        replaces: None,
+        carry_over: Vec::new(),
+        limit: None,
+        policy: SessionPolicy::default(),
+    };
+    match store.open(sign_in).await? {
+        Opened::Opened(_) => Ok(token.write(key).expose().clone()),
+        refused => bail!("a session cannot be opened: {refused:?}"),
+    }
+}
+
+/// A session that was read just now, as a store would give it, with its token.
+pub(crate) fn found(number: u32, now: Timestamp) -> (Token, Found) {
+    let session = Session {
+        id: SessionId::new(now, &SystemEntropy),
+        user: Some(UserId::new(now, &SystemEntropy)),
+        transport: Transport::Cookie,
+        remembered: false,
+        opened_at: now,
+        last_seen_at: now,
+        authenticated_at: now,
+        place: Device::new("Firefox", [127, 0, 0, 1].into()).place(),
+    };
+    let found = Found { session, user_name: Some(user_name(number).into()), as_of: LogNumber(0) };
+    (Token::random(TokenKind::Session, &SystemEntropy), found)
+}
+
+/// Eleven characters.
+fn user_name(number: u32) -> String {
+    format!("user{number:07}")
+}
+
+/// A token like that of a session, with a tag that was not made with the installation's key.
+pub(crate) fn garbage() -> String {
+    Token::random(TokenKind::Session, &SystemEntropy).write(&TokenKey::from_bytes([0; 16])).expose().clone()
+}

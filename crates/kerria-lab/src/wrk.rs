@@ -1,0 +1,76 @@
+//! Load from wrk, on a core that the server does not use.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use tokio::process::Command;
+
+use crate::process::Server;
+
+const CORE: &str = "1";
+const CONNECTIONS: &str = "64";
+const SCRIPT: &str = include_str!("wrk.lua");
+
+/// What to ask for.
+#[derive(Clone, Copy)]
+pub(crate) enum Ask<'a> {
+    /// The same again and again, with this header.
+    Same(Option<&'a str>),
+    /// With the tokens of a file, at random.
+    AtRandom(&'a Path),
+    /// With the tokens of a file in their order, from this one on.
+    InOrder(&'a Path, u64),
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) requests: u64,
+    pub(crate) per_second: f64,
+    /// Milliseconds.
+    pub(crate) p50: f64,
+    /// Milliseconds.
+    pub(crate) p99: f64,
+    /// Answers with a status of 400 and above.
+    pub(crate) refused: u64,
+    /// The server's processor time for one request, in microseconds.
+    pub(crate) cpu: f64,
+}
+
+/// Asks `GET /api/v1/session` for some seconds.
+pub(crate) async fn drive(server: &Server, ask: Ask<'_>, seconds: u32) -> anyhow::Result<Outcome> {
+    let script = std::env::temp_dir().join("kerria-lab-wrk.lua");
+    std::fs::write(&script, SCRIPT)?;
+    let mut wrk = Command::new("taskset");
+    wrk.args(["--cpu-list", CORE, "wrk", "--threads", "1", "--connections", CONNECTIONS, "--script"])
+        .arg(script);
+    wrk.args(["--duration", &seconds.to_string()]);
+    if let Ask::Same(Some(header)) = ask {
+        wrk.args(["--header", header]);
+    }
+    wrk.arg(format!("http://127.0.0.1:{}/api/v1/session", server.port)).arg("--");
+    match ask {
+        Ask::Same(_) => {}
+        Ask::AtRandom(tokens) => drop(wrk.arg(tokens).args(["random", "0"])),
+        Ask::InOrder(tokens, first) => drop(wrk.arg(tokens).arg("in-order").arg(first.to_string())),
+    }
+    let before = server.cpu()?;
+    let output = wrk.output().await.context("wrk cannot be run: is it installed?")?;
+    let cpu = server.cpu()? - before;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("lab "));
+    let line =
+        line.with_context(|| format!("wrk says: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    let figures: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+    let [requests, micros, p50, p99, refused, broken] = figures[..] else {
+        anyhow::bail!("wrk says: {line}")
+    };
+    ensure!(broken == 0.0, "{broken} requests failed");
+    Ok(Outcome {
+        requests: requests as u64,
+        per_second: requests / micros * 1e6,
+        p50: p50 / 1e3,
+        p99: p99 / 1e3,
+        refused: refused as u64,
+        cpu: cpu.as_micros() as f64 / requests,
+    })
+}
