@@ -117,6 +117,12 @@ impl UserName {
         if !name.chars().all(allowed) || name.contains("  ") {
             return Err(BadName("A name is made of letters, digits, single spaces and . - _ '"));
         }
+        if name.chars().any(is_unseen) {
+            return Err(BadName("There is a character in this name that cannot be seen. Type it anew."));
+        }
+        if name.parse::<UserId>().is_ok() {
+            return Err(BadName("This name looks like an identifier. Choose another one."));
+        }
         if !name.chars().any(char::is_alphanumeric) {
             return Err(BadName("A name has at least one letter or digit."));
         }
@@ -151,7 +157,8 @@ impl EmailAddress {
         if address.len().max(fold(&address).len()) > NAME_BYTES {
             return Err(BadName("An e-mail address has at most 254 characters."));
         }
-        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[],;:\\\"".contains(c);
+        let plain =
+            |c: char| !c.is_whitespace() && !c.is_control() && !is_unseen(c) && !"<>()[],;:\\\"".contains(c);
         match address.split_once('@') {
             Some((local, domain))
                 if !local.is_empty()
@@ -211,6 +218,16 @@ impl LoginName {
     }
 }
 
+/// Characters that leave no mark, or turn the direction of the others: two names that differ by one of them look alike
+/// (`Default_Ignorable_Code_Point` and `Bidi_Control` of the Unicode Character Database, without what is unassigned).
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// The form in which names are compared: compatibility characters unified, case and its leftovers removed.
 fn fold(text: &str) -> String {
     text.nfkc().collect::<String>().to_lowercase().nfkc().collect()
@@ -237,6 +254,11 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_names_are_refused_with_a_reason() {
+        for unseen in ["victim\u{3164}", "\u{115f}\u{1160}", "al\u{200b}ice", "a\u{202e}b"] {
+            assert!(UserName::parse(unseen).is_err(), "{unseen:?}");
+            assert!(EmailAddress::parse(&format!("{unseen}@example.com")).is_err(), "{unseen:?}");
+        }
+        assert!(UserName::parse("01a2091e-b291-7c8e-8fe0-2f2c41a8826d").is_err());
         for bad in ["", "   ", "a@b", "a  b", "a\nb", "<script>", "...", &"x".repeat(65), "a\0b"] {
             assert!(UserName::parse(bad).is_err(), "{bad:?}");
         }

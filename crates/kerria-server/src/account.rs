@@ -49,7 +49,7 @@ pub async fn change_password(
     if let Err(reason) = check_password(app, new, account.name.as_ref(), account.email.as_ref()) {
         return Ok(PasswordOutcome::Unacceptable(reason));
     }
-    let credentials = match prove(app, &user.checked, user.user, current).await? {
+    let credentials = match prove(app, &user.checked, user.user, current, &device).await? {
         Proof::Given(credentials) => credentials,
         Proof::Refused => return Ok(PasswordOutcome::WrongPassword),
         Proof::Throttled { retry_at } => return Ok(PasswordOutcome::Throttled { retry_at }),

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::header,
+    http::{StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -16,16 +16,24 @@ use kerria_core::{Cause, Session, Standing, StoreError, Timestamp};
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::json;
 
-use crate::{api::extract::AnySession, app::App};
+use crate::{api::extract::AnySession, app::App, problem::Problem};
 
 /// How often a comment is sent, so that proxies do not take the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// How many streams one session may hold open, so that nobody takes all connections.
+const STREAMS: usize = 16;
 
 /// How long to wait for a store that could not say whether a session is over.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// `GET /session/events`: `hello` at once, `ended` when the session ends; then the stream is over.
 pub async fn stream(State(app): State<Arc<App>>, AnySession(checked): AnySession) -> Response {
+    if app.checker.watchers(checked.session.id) >= STREAMS {
+        let detail = "Close one of this session's streams first; one is enough for all tabs of a browser.";
+        return Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-streams", "Too many streams", detail)
+            .into_response();
+    }
     let events = Sse::new(events(app, checked)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     ([(header::CACHE_CONTROL, "no-store")], events).into_response()
 }

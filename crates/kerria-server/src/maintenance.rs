@@ -27,12 +27,18 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut flush = tokio::time::interval(app.config.session.last_seen_precision);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
+        let work = async {
+            tokio::select! {
+                _ = flush.tick() => app.checker.flush(app.clock.now()).await.map(|sessions| {
+                    debug!(sessions, "wrote when {sessions} sessions were last seen");
+                }),
+                _ = sweep.tick() => sweep_all(&app).await,
+                moves = app.checker.moves() => tell(&app, moves).await,
+            }
+        };
+        // Every step is whole by itself, so a stop waits for none but the one under way.
         let done = tokio::select! {
-            _ = flush.tick() => app.checker.flush(app.clock.now()).await.map(|sessions| {
-                debug!(sessions, "wrote when {sessions} sessions were last seen");
-            }),
-            _ = sweep.tick() => sweep_all(&app).await,
-            moves = app.checker.moves() => tell(&app, moves).await,
+            done = work => done,
             () = stopped(&mut stop) => return,
         };
         if let Err(error) = done {

@@ -132,8 +132,7 @@ impl Problem {
 
     /// It cannot be decided or done right now. Says nothing about whether a session is good.
     pub fn unavailable() -> Self {
-        let detail =
-            "Nothing was changed as far as we know, and nobody was signed out. Try again in a moment.";
+        let detail = "Nobody was signed out by this. Try again in a moment; if you changed something, look first whether it was done.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This is not possible right now", detail)
             .retry_after(1)
     }

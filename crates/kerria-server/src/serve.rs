@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -109,8 +110,16 @@ impl Server {
 /// The control socket. Whoever holds the folder's lock, as we do, may replace one that a killed server left behind.
 fn bind_control_socket(config: &Config) -> anyhow::Result<UnixListener> {
     let path = control_socket_path(&config.data_dir);
-    drop(std::fs::remove_file(&path));
-    UnixListener::bind(&path).with_context(|| {
+    // Nobody but the owner may connect, whatever the folder allows: it gets its name when its mode is right.
+    let unnamed = path.with_extension("new");
+    drop(std::fs::remove_file(&unnamed));
+    let bind = || {
+        let listener = UnixListener::bind(&unnamed)?;
+        std::fs::set_permissions(&unnamed, PermissionsExt::from_mode(0o600))?;
+        std::fs::rename(&unnamed, &path)?;
+        Ok::<_, std::io::Error>(listener)
+    };
+    bind().with_context(|| {
         format!("cannot make the control socket {}: choose a data_dir with a shorter path", path.display())
     })
 }
@@ -246,12 +255,13 @@ async fn answer(front: &Front, peer: IpAddr, request: Request<Incoming>) -> Resp
 }
 
 /// The headers that every response carries: not to be kept, not to be guessed at, not to be framed, and no word to others
-/// about where a link came from.
+/// about where a link came from. (`no-referrer` would say more than that: browsers then send our own forms with the
+/// `Origin` of nobody, by which they are told from foreign ones.)
 fn protection(strict_transport: bool) -> HeaderMap {
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        (header::REFERRER_POLICY, "same-origin"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),

@@ -93,7 +93,7 @@ pub async fn sign_up(
     match open(app, id, version, method, carry, current).await? {
         Opening::Opened(mut signed_in) => {
             if signed_in.found.session.transport == Transport::Cookie {
-                signed_in.device_token = know_device(app, id, now).await;
+                signed_in.device_token = know_device(app, id, None, now).await;
             }
             Ok(SignUpOutcome::SignedUp(signed_in))
         }

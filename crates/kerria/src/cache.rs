@@ -91,6 +91,12 @@ impl SessionCache {
         shard.insert(cached);
     }
 
+    /// When a session was last used that has given way since the last call of [`SessionCache::take_touched`].
+    #[must_use]
+    pub fn departed(&self, token: &TokenHash, session: SessionId) -> Option<Timestamp> {
+        self.shard(token).departed.get(&session).copied()
+    }
+
     /// When sessions were last used, for all that were used since the last call.
     pub fn take_touched(&self) -> Vec<(SessionId, Timestamp)> {
         let mut seen = Vec::new();
@@ -116,7 +122,7 @@ impl SessionCache {
             shard.positions.clear();
             shard.touched.clear();
             for cached in shard.sessions.drain(..).filter(|cached| cached.touched) {
-                shard.departed.insert(cached.session.id, cached.session.last_seen_at);
+                note(&mut shard.departed, cached.session.id, cached.session.last_seen_at);
             }
         }
     }
@@ -187,6 +193,11 @@ pub enum Keep {
     Remove,
 }
 
+/// Notes a use. An earlier one never replaces a later one.
+pub(crate) fn note(seen: &mut HashMap<SessionId, Timestamp>, session: SessionId, at: Timestamp) {
+    seen.entry(session).and_modify(|known| *known = at.max(*known)).or_insert(at);
+}
+
 /// A panic while a shard was locked cannot leave it half changed in a way that makes a dead session good.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
@@ -233,7 +244,7 @@ impl Shard {
             let cached = &mut self.sessions[self.hand];
             if !std::mem::take(&mut cached.used) {
                 if cached.touched {
-                    self.departed.insert(cached.session.id, cached.session.last_seen_at);
+                    note(&mut self.departed, cached.session.id, cached.session.last_seen_at);
                 }
                 return self.remove(self.hand);
             }

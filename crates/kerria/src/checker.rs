@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     binding::Binding,
-    cache::{Cached, Keep, SessionCache},
+    cache::{Cached, Keep, SessionCache, note},
     moves::{Move, Moves},
 };
 
@@ -63,6 +63,7 @@ pub struct Checker {
     moves: Moves,
     /// When sessions were last used, as far as the store could not be told yet.
     untold: Mutex<HashMap<SessionId, Timestamp>>,
+    flushing: tokio::sync::Mutex<()>,
     /// What was over at this instant may be gone from the store.
     swept_until: AtomicI64,
     counters: CheckCounters,
@@ -181,6 +182,7 @@ impl Checker {
             watched: Mutex::default(),
             moves: Moves::default(),
             untold: Mutex::default(),
+            flushing: tokio::sync::Mutex::default(),
             swept_until: AtomicI64::new(i64::MIN),
             counters: CheckCounters::default(),
         });
@@ -248,6 +250,22 @@ impl Checker {
         self.cache.insert(*token, found);
     }
 
+    /// Whether a session that was good when it was checked has neither ended nor run out since. Says nothing about its
+    /// token.
+    #[must_use]
+    pub fn still_stands(&self, checked: &Checked, now: Timestamp) -> bool {
+        let Session { id, user, .. } = checked.session;
+        self.verdict(id, user, checked.as_of) != Verdict::Ended
+            && matches!(self.settings.policy.standing(&checked.session, now), Standing::Active { .. })
+    }
+
+    /// How many wait for the end of this session.
+    #[must_use]
+    pub fn watchers(&self, session: SessionId) -> usize {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.get(&session).map_or(0, |watched| watched.ended.receiver_count())
+    }
+
     /// Completes when the session is ended, with the cause, if it is known. (An expiry is no end in this sense: nothing
     /// happens then.)
     pub async fn ended(&self, checked: &Checked) -> Option<Cause> {
@@ -278,14 +296,14 @@ impl Checker {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .drop_old(now - SET_RETENTION, SET_CAPACITY);
-        let mut untold = Untold { checker: self, seen: self.take_seen() };
-        let sessions = untold.seen.len();
-        while !untold.seen.is_empty() {
-            let batch = untold.seen.len().min(TOUCH_BATCH);
-            self.store.touch(untold.seen[..batch].to_vec()).await?;
-            untold.seen.drain(..batch);
+        // One at a time: who sweeps next has to know that everything before has been written.
+        let _alone = self.flushing.lock().await;
+        let seen = self.take_seen();
+        for batch in seen.chunks(TOUCH_BATCH) {
+            self.store.touch(batch.to_vec()).await?;
+            self.told(batch);
         }
-        Ok(sessions)
+        Ok(seen.len())
     }
 
     /// What was over at `until` may be removed from the store from now on, without an entry in its log. Should the clock
@@ -346,11 +364,27 @@ impl Checker {
         self.cache.look_up(token, |cached| (Keep::Untouched, cached.session.last_seen_at))
     }
 
+    /// All that the store has to be told, what came up since the last time included.
     fn take_seen(&self) -> Vec<(SessionId, Timestamp)> {
-        let untold = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut seen: Vec<_> = untold.into_iter().collect();
-        seen.extend(self.cache.take_touched());
-        seen
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        for (session, at) in self.cache.take_touched() {
+            note(&mut untold, session, at);
+        }
+        untold.iter().map(|(session, at)| (*session, *at)).collect()
+    }
+
+    fn told(&self, batch: &[(SessionId, Timestamp)]) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        for (session, told) in batch {
+            if untold.get(session).is_some_and(|at| at <= told) {
+                untold.remove(session);
+            }
+        }
+    }
+
+    /// When the session was last used, if the store may not know it yet.
+    fn untold(&self, session: SessionId) -> Option<Timestamp> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner).get(&session).copied()
     }
 
     /// A session that was over, and so removed, would look good again to a clock that went back.
@@ -426,9 +460,14 @@ impl Checker {
     /// Asks the store. A reading that a revocation has overtaken loses: the revocations are asked after it.
     async fn ask_store(&self, asked: &Question) -> Result<Check, StoreError> {
         for _ in 0..READ_ATTEMPTS {
-            let Some(found) = self.store.find(&asked.hash).await? else {
+            let Some(mut found) = self.store.find(&asked.hash).await? else {
                 return Ok(Check::Refused(Refusal::Unknown));
             };
+            // In this order: what has departed from the cache is on its way to the untold.
+            let departed = self.cache.departed(&asked.hash, found.session.id);
+            let seen = departed.max(self.untold(found.session.id));
+            found.session.last_seen_at =
+                seen.map_or(found.session.last_seen_at, |seen| seen.max(found.session.last_seen_at));
             match self.verdict(found.session.id, found.session.user, found.as_of) {
                 Verdict::Ended => return Ok(Check::Refused(Refusal::Revoked)),
                 Verdict::Reread => continue,
@@ -497,25 +536,6 @@ pub(crate) struct Question {
     transport: Transport,
     from: Option<(Place, Device)>,
     pub(crate) now: Timestamp,
-}
-
-/// When sessions were last used, on the way to the store. What does not arrive there, because the store failed or nobody
-/// waits any more, goes back.
-struct Untold<'a> {
-    checker: &'a Checker,
-    seen: Vec<(SessionId, Timestamp)>,
-}
-
-impl Drop for Untold<'_> {
-    fn drop(&mut self) {
-        if self.seen.is_empty() {
-            return;
-        }
-        let mut untold = self.checker.untold.lock().unwrap_or_else(PoisonError::into_inner);
-        for (session, at) in self.seen.drain(..) {
-            untold.entry(session).and_modify(|known| *known = at.max(*known)).or_insert(at);
-        }
-    }
 }
 
 /// One who watches a session. When the last one goes away, the session is forgotten.

@@ -52,12 +52,14 @@ pub trait Accounts: Send + Sync {
         new: &PasswordHash,
     ) -> Result<(), StoreError>;
 
-    /// Gives a user this name and this e-mail address.
+    /// Gives a user this name and this e-mail address. With `by`, only if that token still carries a session of the user:
+    /// what was asked for in a session that has ended meanwhile is not done.
     async fn rename(
         &self,
         user: UserId,
         name: Option<UserName>,
         email: Option<EmailAddress>,
+        by: Option<TokenHash>,
         now: Timestamp,
     ) -> Result<Renaming, StoreError>;
 
@@ -69,8 +71,13 @@ pub trait Accounts: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError>;
 
-    /// Deletes a user and ends all their sessions.
-    async fn delete_user(&self, user: UserId, now: Timestamp) -> Result<Removal, StoreError>;
+    /// Deletes a user and ends all their sessions. With `by`, only if that token still carries a session of the user.
+    async fn delete_user(
+        &self,
+        user: UserId,
+        by: Option<TokenHash>,
+        now: Timestamp,
+    ) -> Result<Removal, StoreError>;
 
     /// Keeps an invitation, good for one account.
     async fn invite(
@@ -178,7 +185,7 @@ pub enum Renaming {
     NameTaken,
     /// Somebody else has that e-mail address.
     EmailTaken,
-    /// There is no such user.
+    /// There is no such user, or the session that asked has ended.
     Gone,
 }
 
@@ -190,7 +197,7 @@ pub enum Removal {
         /// How many sessions ended.
         ended: u64,
     },
-    /// There was no such user.
+    /// There was no such user, or the session that asked has ended.
     Unknown,
 }
 

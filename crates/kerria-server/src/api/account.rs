@@ -49,7 +49,8 @@ pub async fn rename(
     let (name, email) =
         names(wanted.name.as_deref().unwrap_or_default(), wanted.email.as_deref().unwrap_or_default())
             .map_err(|(field, reason)| Problem::invalid(field, reason))?;
-    match app.store.rename(user.user, name, email, app.clock.now()).await? {
+    user.still_fresh(&app)?;
+    match app.store.rename(user.user, name, email, Some(user.checked.token), app.clock.now()).await? {
         Renaming::Renamed => {}
         Renaming::NameTaken => {
             return Err(Problem::conflict("name-taken", "The name is taken", "Choose another name."));
@@ -68,7 +69,9 @@ pub async fn rename(
 
 /// `DELETE /api/v1/user`: deletes the account and ends all its sessions.
 pub async fn delete(State(app): State<Arc<App>>, FreshUser(user): FreshUser) -> Result<Json<Ended>, Problem> {
-    let Removal::Removed { ended } = app.store.delete_user(user.user, app.clock.now()).await? else {
+    user.still_fresh(&app)?;
+    let by = Some(user.checked.token);
+    let Removal::Removed { ended } = app.store.delete_user(user.user, by, app.clock.now()).await? else {
         return Err(Problem::not_signed_in());
     };
     app.metrics.sessions_ended.of(Cause::UserDeleted).inc_by(ended);

@@ -11,15 +11,19 @@ use kerria::CurrentSession;
 use kerria_core::{
     DataKey, DataRefused, Device, SessionId, Token, TokenKind, Transport,
     store::{DataOwner, DataWrite, NewSession},
+    throttle::Admission,
 };
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Number;
 
 use crate::{
-    api::extract::{AnyJson, AnySession, Body, InPath, no_session},
+    api::{
+        extract::{AnyJson, AnySession, Body, InPath, no_session},
+        throttled,
+    },
     app::App,
     client::From,
-    login::deliver,
+    login::{deliver, doors::Doors},
     problem::Problem,
 };
 
@@ -46,7 +50,7 @@ pub async fn put(
     AnyJson(value): AnyJson,
 ) -> Result<Response, Problem> {
     let key = parse_key(&key)?;
-    let (owner, token) = owner(&app, &current, &headers, device)?;
+    let (owner, token) = owner(&app, &current, &headers, device).await?;
     let written = app.store.put_data(owner, &key, value.to_string(), app.config.session.data).await?;
     answer(&app, &current, token.as_ref(), written)
 }
@@ -83,7 +87,7 @@ pub async fn increment(
     Body(Increment { increment }): Body<Increment>,
 ) -> Result<Response, Problem> {
     let key = parse_key(&key)?;
-    let (owner, token) = owner(&app, &current, &headers, device)?;
+    let (owner, token) = owner(&app, &current, &headers, device).await?;
     let written = app.store.increment_data(owner, &key, increment, app.config.session.data).await?;
     answer(&app, &current, token.as_ref(), written)
 }
@@ -105,7 +109,7 @@ pub async fn remove(
 /// Whose data it is: the session of the request, or a visitor's to be opened with this token. A token that was presented
 /// and is not good is never taken up; and whoever sends credentials in a header keeps no cookies, so that a visitor's
 /// session would be lost on them.
-fn owner(
+async fn owner(
     app: &App,
     current: &CurrentSession,
     headers: &HeaderMap,
@@ -120,8 +124,11 @@ fn owner(
     if headers.contains_key(header::AUTHORIZATION) {
         return Err(no_session(current));
     }
-    let token = Token::random(TokenKind::Session, &*app.entropy);
     let now = app.clock.now();
+    if let Admission::Throttled { retry_at } = Doors::of_visitor(app, &device).knock(app, now).await? {
+        return Err(throttled(app, retry_at));
+    }
+    let token = Token::random(TokenKind::Session, &*app.entropy);
     let session = NewSession {
         id: SessionId::new(now, &*app.entropy),
         token: token.hash(),

@@ -91,6 +91,27 @@ pub fn no_session(current: &CurrentSession) -> Problem {
     }
 }
 
+impl ApiUser {
+    /// Whether the session has not ended since it was checked. To be asked once the whole request has arrived: a client
+    /// may take its time over the body.
+    ///
+    /// # Errors
+    /// The problem that answers if it has ended.
+    pub fn still_there(&self, app: &App) -> Result<(), Problem> {
+        let stands = app.checker.still_stands(&self.checked, app.clock.now());
+        if stands { Ok(()) } else { Err(no_session(&self.current)) }
+    }
+
+    /// The same, and whether the last proof of identity is still recent enough.
+    ///
+    /// # Errors
+    /// The problem that answers if not.
+    pub fn still_fresh(&self, app: &App) -> Result<(), Problem> {
+        self.still_there(app)?;
+        if is_fresh(app, &self.checked, app.clock.now()) { Ok(()) } else { Err(Problem::not_fresh()) }
+    }
+}
+
 impl FromRequestParts<Arc<App>> for FreshUser {
     type Rejection = Problem;
 

@@ -8,8 +8,9 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use kerria::{CurrentSession, OriginVerdict};
+use kerria::{ClientAddress, CurrentSession, OriginVerdict};
 use subtle::ConstantTimeEq;
+use tracing::warn;
 
 use crate::{app::App, problem::Problem};
 
@@ -51,7 +52,11 @@ pub async fn operators_only(
         (Some(expected), Some(presented)) if bool::from(presented.ct_eq(expected)) => {
             Ok(next.run(request).await)
         }
-        (_, Some(_)) => Err(Problem::operator_token_refused()),
+        (_, Some(_)) => {
+            let client = request.extensions().get::<ClientAddress>().map(|client| client.0);
+            warn!(address = ?client, "a wrong operator token was presented");
+            Err(Problem::operator_token_refused())
+        }
         (_, None) => Err(Problem::not_an_operator()),
     }
 }

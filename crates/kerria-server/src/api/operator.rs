@@ -146,7 +146,7 @@ pub async fn delete_user(
     InPath(user): InPath<String>,
 ) -> Result<Json<Ended>, Problem> {
     let user = find_user(&app, &user).await?;
-    let Removal::Removed { ended } = app.store.delete_user(user.id, app.clock.now()).await? else {
+    let Removal::Removed { ended } = app.store.delete_user(user.id, None, app.clock.now()).await? else {
         return Err(no_such_user());
     };
     app.metrics.sessions_ended.of(Cause::UserDeleted).inc_by(ended);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use kerria::{CurrentSession, SessionState};
@@ -46,15 +46,12 @@ pub async fn logout(
     State(app): State<Arc<App>>,
     current: CurrentSession,
     From(device): From,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let SessionState::Unknown(error) = current.state() {
         return Err(error.into());
     }
-    if let Some(checked) = current.checked() {
-        let selector = Selector::Session { session: checked.session.id };
-        login::end(&app, selector, Cause::SignedOut, Some(device)).await?;
-    }
-    current.remove_cookie();
+    login::sign_out(&app, &current, &headers, &device).await?;
     let forget =
         [(header::HeaderName::from_static("clear-site-data"), HeaderValue::from_static("\"cache\""))];
     Ok((StatusCode::NO_CONTENT, forget).into_response())
@@ -141,9 +138,10 @@ pub struct Confirm {
 pub async fn confirm(
     State(app): State<Arc<App>>,
     user: ApiUser,
+    From(device): From,
     Body(Confirm { password }): Body<Confirm>,
 ) -> Result<Response, Problem> {
-    match step_up(&app, &user.checked, user.user, &password, &user.current).await? {
+    match step_up(&app, &user.checked, user.user, &password, &device, &user.current).await? {
         StepUp::Renewed(signed_in) => Ok(signed_in_answer(&app, StatusCode::OK, &signed_in)),
         StepUp::Refused => Err(wrong_password()),
         StepUp::Throttled { retry_at } => Err(throttled(&app, retry_at)),

@@ -49,7 +49,7 @@ pub(super) fn config() -> Config {
             workers: 0,
             queue: 0,
         },
-        throttle: ThrottleSettings { account: NO_RULE, network: NO_RULE, device: NO_RULE },
+        throttle: ThrottleSettings { account: NO_RULE, network: NO_RULE, device: NO_RULE, visitors_free: 0 },
         log: LogSettings { format: LogFormat::Text, filter: String::new() },
         operator_token: None,
         request_timeout: Duration::ZERO,

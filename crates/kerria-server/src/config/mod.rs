@@ -43,8 +43,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where to listen for HTTP.
     pub listen: SocketAddr,
-    /// What people type to get here: scheme, host and port. Links, cookies and origin checks come from it, never from
-    /// a `Host` header.
+    /// What people type to get here: scheme, host and port. Links, cookies and and cookies come from it, never from a `Host`
+    /// header.
     pub public_url: Url,
     /// Serves a public address without TLS.
     pub allow_insecure_http: bool,
@@ -138,6 +138,8 @@ pub struct ThrottleSettings {
     pub network: ThrottleRule,
     /// Of one account on a device that it is known from.
     pub device: ThrottleRule,
+    /// How many visitors of one network may put data into a session within an hour before they are slowed down.
+    pub visitors_free: u32,
 }
 
 /// What is set for logs.

@@ -1,8 +1,10 @@
 //! Which doors an attempt has to go through.
 
+use std::time::Duration;
+
 use kerria_core::{
     Device, LoginName, Network, StoreError, Timestamp, Token, UserId,
-    throttle::{Admission, Door},
+    throttle::{Admission, Door, ThrottleRule},
 };
 use sha2::{Digest, Sha256};
 
@@ -26,12 +28,14 @@ impl Doors {
         device: &Device,
         token: Option<&Token>,
     ) -> Result<Self, StoreError> {
-        if let (Some(user), Some(token)) = (user, token)
-            && app.store.knows_device(user, &token.hash()).await?
-        {
-            let name = format!("device:{}", hex(&token.hash().as_bytes()[..16]));
-            let doors = vec![Door { name, rule: app.config.throttle.device }];
-            return Ok(Self { doors, known_device: true });
+        if let Some(token) = token {
+            // Asked for a name that is nobody's too, so that the answer takes the same time.
+            let asked = user.unwrap_or(UserId::from_bytes([0; 16]));
+            if app.store.knows_device(asked, &token.hash()).await? {
+                let name = format!("device:{asked}:{}", hex(&token.hash().as_bytes()[..16]));
+                let doors = vec![Door { name, rule: app.config.throttle.device }];
+                return Ok(Self { doors, known_device: true });
+            }
         }
         let account = match user {
             Some(user) => format!("account:{user}"),
@@ -57,6 +61,20 @@ impl Doors {
     pub fn of_sign_up(app: &App, device: &Device) -> Self {
         let name = format!("sign-up:{}", Network::of(device.address));
         Self { doors: vec![Door { name, rule: app.config.throttle.network }], known_device: false }
+    }
+
+    /// The door of visitors who put data into a session: the network's. It bounds how many sessions with nobody signed in
+    /// one network can open.
+    pub fn of_visitor(app: &App, device: &Device) -> Self {
+        let name = format!("visitor:{}", Network::of(device.address));
+        let rule = ThrottleRule {
+            free: app.config.throttle.visitors_free,
+            delay: Duration::from_secs(1),
+            longest: Duration::from_secs(60),
+            closes_after: u32::MAX,
+            forget_after: Duration::from_secs(60 * 60),
+        };
+        Self { doors: vec![Door { name, rule }], known_device: false }
     }
 
     /// Asks to go through, and is counted.

@@ -4,12 +4,11 @@ pub mod doors;
 pub mod return_to;
 pub mod step_up;
 
-use std::sync::Arc;
-
-use kerria::CurrentSession;
+use axum::http::HeaderMap;
+use kerria::{Check, CurrentSession};
 use kerria_core::{
-    Cause, CredentialVersion, Device, LoginName, Method, PasswordHash, Secret, SessionId, Status, StoreError,
-    Timestamp, Token, TokenKind, Transport, UserId,
+    Cause, CredentialVersion, Device, LoginName, Method, PasswordHash, Secret, Selector, SessionId, Status,
+    StoreError, Timestamp, Token, TokenKind, Transport, UserId,
     audit::{AuditEntry, AuditEvent},
     store::{Credentials, Found, NewSession, Opened, SignIn},
     throttle::Admission,
@@ -111,8 +110,7 @@ pub async fn sign_in(
         return Ok(SignInOutcome::Throttled { retry_at });
     }
     let Some(verified) = verify(app, credentials, &attempt.password, &doors).await? else {
-        app.metrics.sign_ins.failed.inc();
-        record_failure(app, user, &attempt.carry.device, now).await?;
+        record_failure(app, user, None, &attempt.carry.device).await?;
         return Ok(SignInOutcome::Refused);
     };
     doors.succeed(app).await?;
@@ -121,7 +119,8 @@ pub async fn sign_in(
     match open(app, verified.user, verified.version, Method::Password, attempt.carry, current).await? {
         Opening::Opened(mut signed_in) => {
             if marks_device {
-                signed_in.device_token = know_device(app, verified.user, now).await;
+                let presented = attempt.known_device;
+                signed_in.device_token = know_device(app, verified.user, presented, now).await;
             }
             app.metrics.sign_ins.succeeded.inc();
             Ok(SignInOutcome::SignedIn(signed_in))
@@ -171,18 +170,20 @@ async fn verify(
     Ok(Some(VerifiedUser { user: credentials.user, version: credentials.version }))
 }
 
-async fn record_failure(
+/// Notes that somebody did not prove who they are: at sign-in, or within a session.
+pub async fn record_failure(
     app: &App,
     user: Option<UserId>,
+    session: Option<SessionId>,
     device: &Device,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    app.metrics.sign_ins.failed.inc();
     info!(address = %device.address, "sign-in failed");
     let entry = AuditEntry {
-        at: now,
+        at: app.clock.now(),
         event: AuditEvent::SignInFailed,
         user,
-        session: None,
+        session,
         address: Some(device.address),
         detail: device.in_words(),
     };
@@ -190,8 +191,15 @@ async fn record_failure(
 }
 
 /// Marks a device. The session stands already, so a store that fails here takes nothing but the mark.
-pub async fn know_device(app: &App, user: UserId, now: Timestamp) -> Option<Secret<String>> {
-    let token = Token::random(TokenKind::Device, &*app.entropy);
+///
+/// A browser that is marked already keeps its mark: several people may sign in from it, and it is known to each.
+pub async fn know_device(
+    app: &App,
+    user: UserId,
+    presented: Option<Token>,
+    now: Timestamp,
+) -> Option<Secret<String>> {
+    let token = presented.unwrap_or_else(|| Token::random(TokenKind::Device, &*app.entropy));
     match app.store.know_device(user, &token.hash(), now).await {
         Ok(()) => Some(token.write(app.checker.key())),
         Err(error) => {
@@ -281,10 +289,41 @@ pub async fn hash_password(app: &App, password: &Secret<String>) -> Result<Passw
     })
 }
 
+/// Signs out: ends the session of the request. If that was refused here, because it is bound to another place or came in
+/// company, whatever good sessions the request carries are ended all the same: ending is safe from anywhere.
+pub async fn sign_out(
+    app: &App,
+    current: &CurrentSession,
+    headers: &HeaderMap,
+    device: &Device,
+) -> Result<(), StoreError> {
+    let carried = match current.checked() {
+        Some(checked) => vec![checked.session.id],
+        None => carried(app, headers).await?,
+    };
+    for session in carried {
+        end(app, Selector::Session { session }, Cause::SignedOut, Some(device.clone())).await?;
+    }
+    current.remove_cookie();
+    Ok(())
+}
+
+/// The good sessions whose tokens the cookies of a request hold, wherever it comes from.
+async fn carried(app: &App, headers: &HeaderMap) -> Result<Vec<SessionId>, StoreError> {
+    let mut sessions = Vec::new();
+    for text in app.session_cookie.values(headers) {
+        let check = app.checker.check(text, Transport::Cookie, None, app.clock.now()).await?;
+        if let Check::Good(checked) = check {
+            sessions.push(checked.session.id);
+        }
+    }
+    Ok(sessions)
+}
+
 /// Ends what `selector` selects and says how many sessions that were.
 pub async fn end(
-    app: &Arc<App>,
-    selector: kerria_core::Selector,
+    app: &App,
+    selector: Selector,
     cause: Cause,
     device: Option<Device>,
 ) -> Result<kerria_core::store::Revoked, StoreError> {

@@ -2,14 +2,14 @@
 
 use kerria::{Checked, CurrentSession};
 use kerria_core::{
-    Secret, Status, Timestamp, Token, TokenKind, UserId,
+    Device, Secret, Status, Timestamp, Token, TokenKind, UserId,
     store::{Credentials, Renewal},
     throttle::Admission,
 };
 
 use crate::{
     app::App,
-    login::{Failure, SignedIn, deliver, doors::Doors},
+    login::{Failure, SignedIn, deliver, doors::Doors, record_failure},
     passwords::Verified,
 };
 
@@ -39,9 +39,10 @@ pub async fn step_up(
     checked: &Checked,
     user: UserId,
     password: &Secret<String>,
+    device: &Device,
     current: &CurrentSession,
 ) -> Result<StepUp, Failure> {
-    match prove(app, checked, user, password).await? {
+    match prove(app, checked, user, password, device).await? {
         Proof::Given(_) => {}
         Proof::Refused => return Ok(StepUp::Refused),
         Proof::Throttled { retry_at } => return Ok(StepUp::Throttled { retry_at }),
@@ -72,6 +73,7 @@ pub async fn prove(
     checked: &Checked,
     user: UserId,
     password: &Secret<String>,
+    device: &Device,
 ) -> Result<Proof, Failure> {
     let doors = Doors::of_step_up(app, checked.session.id);
     if let Admission::Throttled { retry_at } = doors.knock(app, app.clock.now()).await? {
@@ -92,6 +94,9 @@ pub async fn prove(
             doors.succeed(app).await?;
             Ok(Proof::Given(credentials))
         }
-        _ => Ok(Proof::Refused),
+        _ => {
+            record_failure(app, Some(user), Some(checked.session.id), device).await?;
+            Ok(Proof::Refused)
+        }
     }
 }

@@ -61,6 +61,7 @@ pub async fn rename(
     user: FreshPageUser,
     ProtectedForm(form): ProtectedForm<NamesForm>,
 ) -> Page {
+    user.still_fresh(&app, "/account")?;
     let account = account(&app, &user).await?;
     let again = |status, errors| {
         let filled = AccountPage {
@@ -88,7 +89,7 @@ pub async fn rename(
     };
     let renaming = app
         .store
-        .rename(user.user, name, email, app.clock.now())
+        .rename(user.user, name, email, Some(user.checked.token), app.clock.now())
         .await
         .map_err(|error| failed(&app, error))?;
     Ok(match renaming {
@@ -164,13 +165,17 @@ pub async fn submit_delete(
     user: FreshPageUser,
     ProtectedForm(form): ProtectedForm<DeleteForm>,
 ) -> Page {
+    user.still_fresh(&app, "/account/delete")?;
     if form.confirm.as_deref() != Some("delete") {
         let error = Some("Tick the box to say that you mean it.".to_owned());
         let view = DeleteAccountPage { layout: user.layout(&app), error };
         return Ok(page(&app, StatusCode::UNPROCESSABLE_ENTITY, &view));
     }
-    let removal =
-        app.store.delete_user(user.user, app.clock.now()).await.map_err(|error| failed(&app, error))?;
+    let removal = app
+        .store
+        .delete_user(user.user, Some(user.checked.token), app.clock.now())
+        .await
+        .map_err(|error| failed(&app, error))?;
     if let Removal::Removed { ended } = removal {
         app.metrics.sessions_ended.of(Cause::UserDeleted).inc_by(ended);
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::{
     app::App,
+    client::From,
     login::step_up::{StepUp, step_up},
     pages::{
         form::ProtectedForm,
@@ -39,9 +40,10 @@ pub struct ConfirmForm {
 pub async fn submit(
     State(app): State<Arc<App>>,
     user: PageUser,
+    From(device): From,
     ProtectedForm(form): ProtectedForm<ConfirmForm>,
 ) -> Page {
-    let outcome = step_up(&app, &user.checked, user.user, &form.password, &user.current)
+    let outcome = step_up(&app, &user.checked, user.user, &form.password, &device, &user.current)
         .await
         .map_err(|failure| failed(&app, failure))?;
     let wanted = form.return_to.as_deref();

@@ -70,6 +70,7 @@ pub async fn end_one(
     Path(handle): Path<String>,
     ProtectedForm(Nothing {}): ProtectedForm<Nothing>,
 ) -> Page {
+    user.still_there(&app)?;
     let theirs = app.store.sessions_of(user.user).await.map_err(|error| failed(&app, error))?;
     let chosen = theirs.iter().map(|details| details.session.id).find(|id| id.to_string() == handle);
     let Some(session) = chosen else { return Ok(done(0)) };
@@ -92,6 +93,7 @@ pub async fn end_others(
     From(device): From,
     ProtectedForm(Nothing {}): ProtectedForm<Nothing>,
 ) -> Page {
+    user.still_there(&app)?;
     let selector = Selector::UserExcept { user: user.user, except: user.checked.session.id };
     let revoked = login::end(&app, selector, Cause::EndedByUser, Some(device))
         .await
@@ -106,6 +108,7 @@ pub async fn end_all(
     From(device): From,
     ProtectedForm(Nothing {}): ProtectedForm<Nothing>,
 ) -> Page {
+    user.still_fresh(&app, "/sessions")?;
     let selector = Selector::User { user: user.user };
     login::end(&app, selector, Cause::EndedByUser, Some(device))
         .await

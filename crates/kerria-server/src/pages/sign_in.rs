@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kerria::{CurrentSession, SessionState};
-use kerria_core::{Cause, LoginName, Secret, Selector, Timestamp, Transport};
+use kerria_core::{LoginName, Secret, Timestamp, Transport};
 use serde::Deserialize;
 
 use crate::{
@@ -138,18 +138,13 @@ pub async fn sign_out(
     State(app): State<Arc<App>>,
     current: CurrentSession,
     From(device): From,
+    headers: HeaderMap,
     ProtectedForm(Nothing {}): ProtectedForm<Nothing>,
 ) -> Page {
     if let SessionState::Unknown(_) = current.state() {
         return Err(crate::pages::reply::unavailable(&app));
     }
-    if let Some(checked) = current.checked() {
-        let selector = Selector::Session { session: checked.session.id };
-        login::end(&app, selector, Cause::SignedOut, Some(device))
-            .await
-            .map_err(|error| failed(&app, error))?;
-    }
-    current.remove_cookie();
+    login::sign_out(&app, &current, &headers, &device).await.map_err(|error| failed(&app, error))?;
     Ok(signed_out_redirect())
 }
 

@@ -34,6 +34,22 @@ impl PageUser {
     }
 }
 
+impl PageUser {
+    /// Whether the session has not ended since it was checked; otherwise where to go. To be asked once the whole form has
+    /// arrived: a client may take its time over it.
+    #[expect(clippy::result_large_err, reason = "it is answered at once, like every page")]
+    pub fn still_there(&self, app: &App) -> Result<(), Response> {
+        self.0.still_there(app).map_err(|_| see_other("/sign-in"))
+    }
+
+    /// The same, and whether the last proof of identity is still recent enough.
+    #[expect(clippy::result_large_err, reason = "it is answered at once, like every page")]
+    pub fn still_fresh(&self, app: &App, path: &str) -> Result<(), Response> {
+        self.still_there(app)?;
+        self.0.still_fresh(app).map_err(|_| see_other(&and_back("/confirm", path)))
+    }
+}
+
 impl Deref for PageUser {
     type Target = ApiUser;
 
@@ -123,6 +139,11 @@ fn with_return_to(path: &str, parts: &Parts) -> String {
     } else {
         page_of_form(parts.uri.path())
     };
+    and_back(path, target)
+}
+
+/// `path`, with a note to come back to `target`.
+fn and_back(path: &str, target: &str) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("return_to", target);
     format!("{path}?{}", query.finish())

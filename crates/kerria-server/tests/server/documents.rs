@@ -14,9 +14,6 @@ const ENDINGS: [&str; 4] = [".rs", ".md", ".toml", ".sql"];
 /// Files that users have and the repository has not, and a name that stands for others.
 const ELSEWHERE: [&str; 2] = ["kerria.toml", "crates/kerria-store/migrations/NNNN_name.sql"];
 
-/// What is being written. To be taken out when it is there.
-const COMING: [&str; 2] = ["scripts/bench", "scripts/schemathesis"];
-
 struct Document {
     path: PathBuf,
     text: String,
@@ -135,10 +132,7 @@ fn path_in(span: &str) -> Option<&str> {
     let path = span.split(' ').next()?.trim_end_matches(['.', ',']);
     let is_path = FOLDERS.iter().any(|folder| path.starts_with(folder))
         || ENDINGS.iter().any(|ending| path.ends_with(ending) && path.len() > ending.len());
-    let is_ours = !path.starts_with('/')
-        && !path.contains(['*', '{', ':'])
-        && !ELSEWHERE.contains(&path)
-        && !COMING.contains(&path);
+    let is_ours = !path.starts_with('/') && !path.contains(['*', '{', ':']) && !ELSEWHERE.contains(&path);
     (is_path && is_ours).then_some(path)
 }
 

@@ -230,10 +230,11 @@ impl Accounts for FaultyStore {
         user: UserId,
         name: Option<UserName>,
         email: Option<EmailAddress>,
+        by: Option<TokenHash>,
         now: Timestamp,
     ) -> Result<Renaming, StoreError> {
         self.pass("rename")?;
-        self.inner.rename(user, name, email, now).await
+        self.inner.rename(user, name, email, by, now).await
     }
 
     async fn set_status(
@@ -246,9 +247,14 @@ impl Accounts for FaultyStore {
         self.inner.set_status(user, status, now).await
     }
 
-    async fn delete_user(&self, user: UserId, now: Timestamp) -> Result<Removal, StoreError> {
+    async fn delete_user(
+        &self,
+        user: UserId,
+        by: Option<TokenHash>,
+        now: Timestamp,
+    ) -> Result<Removal, StoreError> {
         self.pass("delete_user")?;
-        self.inner.delete_user(user, now).await
+        self.inner.delete_user(user, by, now).await
     }
 
     async fn invite(

@@ -11,7 +11,7 @@ use crate::cast::{Answer, Kerria, OTHER_PASSWORD, PASSWORD, PATIENCE};
 fn is_protected(answer: &Answer, what: &str) {
     let says = |name: &str| answer.header(name).unwrap_or_else(|| panic!("{what} says nothing of {name}"));
     assert_eq!(says("x-content-type-options"), "nosniff", "{what}");
-    assert_eq!(says("referrer-policy"), "no-referrer", "{what}");
+    assert_eq!(says("referrer-policy"), "same-origin", "{what}");
     assert_eq!(says("cross-origin-opener-policy"), "same-origin", "{what}");
     let policy = says("content-security-policy");
     assert!(

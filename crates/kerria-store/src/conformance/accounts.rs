@@ -142,7 +142,7 @@ pub async fn the_link_for_the_first_account_works_only_while_there_is_none(store
     assert_eq!(play.store.invitation(&other, START).await.unwrap(), None);
     let second = play.store.create_user(play.new_user("Bob"), Some(&other)).await.unwrap();
     assert_eq!(second, UserCreation::InvitationSpent);
-    assert_eq!(play.store.delete_user(id, START).await.unwrap(), Removal::Removed { ended: 0 });
+    assert_eq!(play.store.delete_user(id, None, START).await.unwrap(), Removal::Removed { ended: 0 });
     assert!(play.store.invitation(&other, START).await.unwrap().is_some());
 }
 
@@ -182,6 +182,22 @@ pub async fn a_new_password_ends_all_sessions_and_makes_devices_unknown(store: A
     assert_eq!(play.events().await, [ended(Selector::User { user: alice }, Cause::PasswordChanged)]);
     let line = play.store.audit(Some(alice), 1).await.unwrap().pop().unwrap();
     assert_eq!((line.event, line.at, line.address), (AuditEvent::PasswordChanged, at(5), Some(ADDRESS)));
+}
+
+pub async fn what_an_ended_session_asked_for_is_not_done(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (alice, bob) = (play.user("Alice").await, play.user("Bob").await);
+    let (session, token) = play.signed_in(alice).await;
+    let (_, bobs) = play.signed_in(bob).await;
+    let rename =
+        async |by| play.store.rename(alice, Some(name("Alina")), None, Some(by), at(1)).await.unwrap();
+    let delete = async |by| play.store.delete_user(alice, Some(by), at(1)).await.unwrap();
+    assert_eq!((rename(bobs).await, delete(bobs).await), (Renaming::Gone, Removal::Unknown));
+    assert_eq!(rename(token).await, Renaming::Renamed);
+    play.end(Selector::Session { session }).await;
+    assert_eq!((rename(token).await, delete(token).await), (Renaming::Gone, Removal::Unknown));
+    let (_, again) = play.signed_in(alice).await;
+    assert_eq!(delete(again).await, Removal::Removed { ended: 1 });
 }
 
 pub async fn of_many_devices_of_a_user_the_latest_are_known(store: Arc<dyn Store>) {
@@ -280,7 +296,8 @@ pub async fn a_renamed_user_is_called_so_at_once_and_checkers_hear_of_it(store: 
     let play = Play::new(store);
     let alice = play.user("Alice").await;
     let (_, token) = play.signed_in(alice).await;
-    let renamed = play.store.rename(alice, Some(name("Alina")), email("a@example.com"), at(1)).await.unwrap();
+    let renamed =
+        play.store.rename(alice, Some(name("Alina")), email("a@example.com"), None, at(1)).await.unwrap();
     assert_eq!(renamed, Renaming::Renamed);
     let found = play.store.find(&token).await.unwrap().unwrap();
     assert_eq!(found.user_name.as_deref(), Some("Alina"));
@@ -300,7 +317,7 @@ pub async fn a_user_keeps_or_respells_the_own_name_and_takes_nobody_elses(store:
     let alice = play.user("Alice").await;
     let bob = NewUser { email: email("bob@example.com"), ..play.new_user("Bob") };
     play.store.create_user(bob, None).await.unwrap();
-    let rename = async |user, name, email| play.store.rename(user, name, email, at(1)).await.unwrap();
+    let rename = async |user, name, email| play.store.rename(user, name, email, None, at(1)).await.unwrap();
     assert_eq!(rename(alice, Some(name("ALICE")), None).await, Renaming::Renamed);
     assert_eq!(rename(alice, Some(name("bob")), None).await, Renaming::NameTaken);
     assert_eq!(rename(alice, None, email("BOB@example.com")).await, Renaming::EmailTaken);
@@ -338,8 +355,8 @@ pub async fn a_deleted_user_leaves_the_audit_log_and_nothing_else(store: Arc<dyn
     play.put(session, "cart", "[1]").await;
     let phone = play.token();
     play.store.know_device(alice, &phone, START).await.unwrap();
-    assert_eq!(play.store.delete_user(alice, at(1)).await.unwrap(), Removal::Removed { ended: 1 });
-    assert_eq!(play.store.delete_user(alice, at(1)).await.unwrap(), Removal::Unknown);
+    assert_eq!(play.store.delete_user(alice, None, at(1)).await.unwrap(), Removal::Removed { ended: 1 });
+    assert_eq!(play.store.delete_user(alice, None, at(1)).await.unwrap(), Removal::Unknown);
     assert!(!play.lives(&token).await);
     assert_eq!(play.data(session, "cart").await, None);
     assert_eq!(play.store.user(alice).await.unwrap(), None);

@@ -49,6 +49,7 @@ macro_rules! conformance {
                 withdrawn_links_for_the_first_account_do_not_work_and_other_invitations_do
                 a_new_password_ends_all_sessions_and_makes_devices_unknown
                 of_many_devices_of_a_user_the_latest_are_known
+                what_an_ended_session_asked_for_is_not_done
                 the_session_that_is_kept_gets_a_new_token
                 a_stale_change_of_password_changes_nothing
                 an_operator_sets_a_password_whatever_the_version

@@ -171,7 +171,7 @@ pub async fn of_many_links_for_the_first_account_one_works(store: Arc<dyn Store>
         .await;
         let users = play.store.users(None, 100).await.unwrap();
         assert_eq!(users.len(), 1);
-        play.store.delete_user(users[0].id, START).await.unwrap();
+        play.store.delete_user(users[0].id, None, START).await.unwrap();
     }
 }
 

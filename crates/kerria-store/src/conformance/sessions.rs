@@ -66,7 +66,7 @@ pub async fn a_sign_in_with_outdated_credentials_opens_nothing(store: Arc<dyn St
     let [alice, bob, carol] = [play.user("Alice").await, play.user("Bob").await, play.user("Carol").await];
     let (before, _) = play.signed_in(alice).await;
     play.store.set_status(bob, Status::Disabled, START).await.unwrap();
-    play.store.delete_user(carol, START).await.unwrap();
+    play.store.delete_user(carol, None, START).await.unwrap();
     let head = play.head().await;
     let newer = CredentialVersion(FIRST.0 + 1);
     for (user, version) in
@@ -367,7 +367,7 @@ pub async fn a_session_of_a_deleted_user_is_not_found_under_any_name(store: Arc<
     let play = Play::new(store);
     let alice = play.user("Alice").await;
     let (_, token) = play.signed_in(alice).await;
-    play.store.delete_user(alice, at(1)).await.unwrap();
+    play.store.delete_user(alice, None, at(1)).await.unwrap();
     assert!(!play.lives(&token).await);
     assert_eq!(play.store.user_called(&login("alice")).await.unwrap(), None);
 }

@@ -124,9 +124,16 @@ impl Accounts for SqliteStore {
         user: UserId,
         name: Option<UserName>,
         email: Option<EmailAddress>,
+        by: Option<TokenHash>,
         now: Timestamp,
     ) -> Result<Renaming, StoreError> {
-        self.write(move |step| rename(step, user, name.as_ref(), email.as_ref(), now)).await
+        self.write(move |step| {
+            if !still_asks(step, user, by)? {
+                return Ok(Renaming::Gone);
+            }
+            rename(step, user, name.as_ref(), email.as_ref(), now)
+        })
+        .await
     }
 
     async fn set_status(
@@ -138,8 +145,19 @@ impl Accounts for SqliteStore {
         self.write(move |step| set_status(step, user, status, now)).await
     }
 
-    async fn delete_user(&self, user: UserId, now: Timestamp) -> Result<Removal, StoreError> {
-        self.write(move |step| delete(step, user, now)).await
+    async fn delete_user(
+        &self,
+        user: UserId,
+        by: Option<TokenHash>,
+        now: Timestamp,
+    ) -> Result<Removal, StoreError> {
+        self.write(move |step| {
+            if !still_asks(step, user, by)? {
+                return Ok(Removal::Unknown);
+            }
+            delete(step, user, now)
+        })
+        .await
     }
 
     async fn invite(
@@ -306,6 +324,16 @@ fn is_session_of(step: &Step<'_>, session: SessionId, user: UserId) -> rusqlite:
     step.the(
         "SELECT EXISTS (SELECT 1 FROM session WHERE id = ?1 AND user_id = ?2)",
         (session.as_bytes(), user.as_bytes()),
+        |row| row.get(0),
+    )
+}
+
+/// Whether the session that asks, if one does, is still there and the user's.
+fn still_asks(step: &Step<'_>, user: UserId, by: Option<TokenHash>) -> rusqlite::Result<bool> {
+    let Some(token) = by else { return Ok(true) };
+    step.the(
+        "SELECT EXISTS (SELECT 1 FROM session WHERE token_hash = ?1 AND user_id = ?2)",
+        (token.as_bytes(), user.as_bytes()),
         |row| row.get(0),
     )
 }

@@ -55,6 +55,9 @@ pub enum BackupError {
 /// name when it is complete and on the disk, and never takes the place of another file. `progress` hears how many pages
 /// were copied, and how many there are.
 ///
+/// The copy holds no sessions, no invitations and no known devices: what was ended or used up since would come back to
+/// life when it is restored.
+///
 /// # Errors
 /// What is in the way, in words for the operator.
 pub fn backup(from: &Path, to: &Path, progress: impl FnMut(u64, u64)) -> Result<(), BackupError> {
@@ -86,6 +89,10 @@ fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(u64, u64)) -> r
         }
     }
     drop(backup);
+    // What was ended or used up after the backup must not come back with it. Accounts are kept; everybody signs in again.
+    copy.execute_batch(
+        "DELETE FROM session; DELETE FROM session_data; DELETE FROM invitation; DELETE FROM known_device; VACUUM",
+    )?;
     // One file that holds everything, until somebody opens it.
     copy.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
     copy.close().map_err(|(_, error)| error)

@@ -137,7 +137,11 @@ pub(super) fn log_entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
         "session" => Selector::Session { session: session()? },
         "user" => Selector::User { user: user()? },
         "user_except" => Selector::UserExcept { user: user()?, except: session()? },
-        _ => Selector::Everyone,
+        "everyone" => Selector::Everyone,
+        unknown => {
+            let reason = format!("{unknown:?} selects nothing that is known").into();
+            return Err(rusqlite::Error::FromSqlConversionFailure(2, Type::Text, reason));
+        }
     };
     let event = match optional(row, 5, word)? {
         Some(cause) => LogEvent::Ended { cause },

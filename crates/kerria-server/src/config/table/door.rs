@@ -40,6 +40,14 @@ pub(super) static THROTTLE: &[Setting] = &[
          (section 3.2.2) asks for at most 100. Devices that its user knows stay open.",
     ),
     row(
+        "throttle.visitors_free",
+        "1000",
+        Kind::Number { least: 0, most: MANY, set: |c, v| c.throttle.visitors_free = v },
+        "100",
+        "How many sessions one network may open within an hour by putting data into them without signing in. After \
+         that they are slowed down.",
+    ),
+    row(
         "throttle.network_free",
         "30",
         Kind::Number { least: 0, most: MANY, set: |c, v| c.throttle.network.free = v },

@@ -226,7 +226,7 @@ impl Run {
             Step::Rename { user, name, email } => {
                 let (user, name, email) = (self.user(user), name.map(user_name), email.map(address));
                 let expected = self.model.rename(user, name.clone(), email.clone(), now);
-                same("renamed", store.rename(user, name, email, now).await.unwrap(), expected)
+                same("renamed", store.rename(user, name, email, None, now).await.unwrap(), expected)
             }
             Step::SetStatus { user, active } => {
                 let user = self.user(user);
@@ -237,7 +237,7 @@ impl Run {
             Step::Delete { user } => {
                 let user = self.user(user);
                 let expected = self.model.delete(user, now);
-                same("deleted", store.delete_user(user, now).await.unwrap(), expected)
+                same("deleted", store.delete_user(user, None, now).await.unwrap(), expected)
             }
             Step::Invite { serial, minutes: left, first_account } => {
                 let token = TokenHash::from_bytes(bytes(4, serial));

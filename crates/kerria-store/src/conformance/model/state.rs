@@ -172,6 +172,7 @@ impl Model {
             }
         }
         self.insert(session, Some(sign_in));
+        self.note(now, AuditEvent::SignedIn, Some(user), Some(session.id));
         if let Some(replaced) = replaces {
             let carried = match self.sessions.get(&replaced) {
                 Some(held) if held.details.session.user.is_none_or(|owner| owner == user) => {
@@ -181,13 +182,12 @@ impl Model {
             };
             let kept = carried.into_iter().filter(|(key, _)| sign_in.carry_over.contains(key)).collect();
             self.sessions.get_mut(&session.id).unwrap().data = kept;
-            self.end(Selector::Session { session: replaced }, Cause::Replaced, now);
+            self.revoke(Selector::Session { session: replaced }, Cause::Replaced, now);
         }
         for oldest in &counting[..over_limit] {
-            self.end(Selector::Session { session: oldest.id }, Cause::Limit, now);
+            self.revoke(Selector::Session { session: oldest.id }, Cause::Limit, now);
         }
         self.users.get_mut(&user).unwrap().user.last_sign_in_at = Some(now);
-        self.note(now, AuditEvent::SignedIn, Some(user), Some(session.id));
         Opened::Opened(self.found(session.id))
     }
 
@@ -209,7 +209,8 @@ impl Model {
         };
         let before = self.head();
         let ended = self.end(selector, cause, now);
-        if self.head() > before {
+        let is_visitors = session.is_some() && user.is_none();
+        if self.head() > before && !is_visitors {
             self.note(now, AuditEvent::SessionsEnded, user, session);
         }
         Revoked { ended, number: self.head() }
