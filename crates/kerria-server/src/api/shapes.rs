@@ -15,7 +15,7 @@ pub struct Rfc3339(pub Timestamp);
 
 impl Rfc3339 {
     /// Digit by digit: there are three instants in the answer to every check.
-    fn write<'t>(self, text: &'t mut [u8; 24]) -> &'t str {
+    fn write(self, text: &mut [u8; 24]) -> &str {
         let clamped = self.0.as_millis().clamp(-62_000_000_000_000, 253_000_000_000_000);
         let instant =
             jiff::Timestamp::from_millisecond(clamped).expect("clamped to the years that RFC 3339 can write");
