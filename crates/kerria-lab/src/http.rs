@@ -29,6 +29,7 @@ pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::R
     let hello = Server::hello().await?;
     let one = Server::kerria(On::OneCore, &few.data, &[]).await?;
     let all = with_all_in_memory(&many, measure.sessions, report).await?;
+    drive(&one, hot, 1).await?; // so that its session is in memory, too
     let misses = [one.metric(MISSES).await?, all.metric(MISSES).await?];
     let mut rounds = Rounds::default();
     for _ in 0..measure.rounds {
@@ -40,8 +41,13 @@ pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::R
     }
     rounds.report(measure.sessions, report)?;
     let misses = [one.metric(MISSES).await? - misses[0], all.metric(MISSES).await? - misses[1]];
-    report.at_most("questions to the store, garbage and one session", misses[0] - 1.0, 0.0, "");
-    report.note(&format!("questions to the store, {} sessions at random", measure.sessions), misses[1], "");
+    report.at_most("questions to the store, garbage and one session", misses[0], 0.0, "");
+    report.at_most(
+        &format!("questions to the store, {} sessions at random", measure.sessions),
+        misses[1],
+        0.0,
+        "",
+    );
     one.stop().await?;
     all.stop().await
 }
