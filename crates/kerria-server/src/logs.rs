@@ -270,9 +270,16 @@ mod tests {
                 trace!(whole = ?(&password, Some(&hash), [&token]), "nested");
             });
             assert_eq!(text.lines().count(), 2);
-            for secret in
-                ["hunter2", "argon2", &written.expose()[4..12], "171", "205", "abab", "ABAB", "cdcd"]
-            {
+            for secret in [
+                "hunter2",
+                "argon2",
+                &written.expose()[4..12],
+                "171, 171",
+                "205, 205",
+                "abab",
+                "ABAB",
+                "cdcd",
+            ] {
                 assert!(!text.contains(secret), "{secret} in {text}");
             }
         }
