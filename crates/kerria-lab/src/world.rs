@@ -18,6 +18,9 @@ use kerria_core::{
 use kerria_store::SqliteStore;
 
 const USERS: u32 = 1_000;
+const DATABASE: &str = "kerria.db";
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
 /// Steps that are sent to the store together.
 const AT_ONCE: u32 = 1_000;
 /// Within this time no remembered session of a prepared folder has expired.
@@ -39,12 +42,24 @@ impl World {
         let made = fs::metadata(&world.tokens).and_then(|file| file.modified());
         let age = made.ok().and_then(|made| made.elapsed().ok());
         if age.is_none_or(|age| age > USABLE) {
-            drop(fs::remove_dir_all(&world.data));
-            fs::create_dir_all(&world.data)?;
-            let tokens = open_sessions(&world.data.join("kerria.db"), sessions).await?;
-            fs::write(&world.tokens, tokens)?;
+            world.fill(sessions).await?;
         }
         Ok(world)
+    }
+
+    #[expect(clippy::print_stderr, reason = "a million takes minutes, and somebody waits")]
+    async fn fill(&self, sessions: u32) -> anyhow::Result<()> {
+        eprintln!("preparing {sessions} sessions in {}", self.data.display());
+        drop(fs::remove_dir_all(&self.data));
+        fs::create_dir_all(&self.data)?;
+        // In memory first: thousands of commits are quick where nothing has to reach a disk.
+        let scratch = Path::new(MEMORY).join(format!("kerria-lab-{}", std::process::id()));
+        fs::create_dir_all(&scratch)?;
+        let tokens = open_sessions(&scratch.join(DATABASE), sessions).await;
+        let copied = fs::copy(scratch.join(DATABASE), self.data.join(DATABASE));
+        fs::remove_dir_all(&scratch)?;
+        copied?;
+        Ok(fs::write(&self.tokens, tokens?)?)
     }
 
     /// The tokens.
