@@ -370,7 +370,10 @@ impl Checker {
         for (session, at) in self.cache.take_touched() {
             note(&mut untold, session, at);
         }
-        untold.iter().map(|(session, at)| (*session, *at)).collect()
+        let mut seen: Vec<_> = untold.iter().map(|(session, at)| (*session, *at)).collect();
+        // In the order in which stores keep them, so that neighbours are written together.
+        seen.sort_unstable_by_key(|(session, _)| *session);
+        seen
     }
 
     fn told(&self, batch: &[(SessionId, Timestamp)]) {
