@@ -1,6 +1,6 @@
 //! The configuration: what an operator can set, and what holds otherwise.
 //!
-//! Every setting is one row of the [table]. The file, the environment, the command line, the sample file and the
+//! Every setting is one row of the `table`. The file, the environment, the command line, the sample file and the
 //! reference all come from it.
 
 mod blank;
