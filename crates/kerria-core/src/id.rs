@@ -30,6 +30,11 @@ macro_rules! id {
                 self.0.as_bytes()
             }
 
+            /// What `Display` writes, written to `text`.
+            pub fn write<'t>(&self, text: &'t mut [u8; 36]) -> &'t str {
+                self.0.hyphenated().encode_lower(text)
+            }
+
             /// The identifier with these 16 bytes.
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {

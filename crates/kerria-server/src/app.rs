@@ -18,6 +18,7 @@ use kerria_core::{
 };
 use kerria_store::{Observer, SqliteStore};
 use tokio::{sync::watch, task::JoinHandle};
+use tracing::warn;
 
 use crate::{config::Config, maintenance, metrics::Metrics, passwords::Passwords};
 
@@ -139,19 +140,21 @@ impl App {
         Ok(app)
     }
 
-    /// Writes what is still to be written and stops what works in the background.
+    /// Stops what works in the background and writes what is still to be written. "Last seen" of very many sessions may take
+    /// longer than a stop should; then the rest of it stays as exact as `session.last_seen_precision` promises.
     pub async fn close(&self) {
         self.begin_stop();
         if let Some(task) = self.background.lock().await.take() {
             drop(task.await);
         }
-        for done in [
-            maintenance::tell(self, self.checker.moves_so_far()).await,
-            self.checker.flush(self.clock.now()).await.map(drop),
-        ] {
-            if let Err(error) = done {
-                crate::problem::log_store_error(&error);
-            }
+        let told = maintenance::tell(self, self.checker.moves_so_far()).await;
+        let grace = self.config.shutdown_grace;
+        let flushed = tokio::time::timeout(grace, self.checker.flush(self.clock.now())).await;
+        if flushed.is_err() {
+            warn!("the last uses of some sessions were not written within {grace:?}");
+        }
+        for failed in [told.err(), flushed.ok().and_then(Result::err)].into_iter().flatten() {
+            crate::problem::log_store_error(&failed);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod events;
+pub mod front;
 pub mod login;
 pub mod logs;
 pub mod maintenance;

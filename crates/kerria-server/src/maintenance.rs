@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use crate::app::App;
 
-/// How often what is over is removed.
+/// How often what is over is removed, unless "last seen" is written more seldom.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How many rows one step removes at most, so that no sign-in waits long for it.
@@ -24,8 +24,10 @@ const SWEEP_GRACE: Duration = Duration::from_secs(10);
 
 /// Works until `stop` becomes true.
 pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
-    let mut flush = tokio::time::interval(app.config.session.last_seen_precision);
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let precision = app.config.session.last_seen_precision;
+    let mut flush = tokio::time::interval(precision);
+    // A sweep writes "last seen" first, which must not make that more frequent than it is set to be.
+    let mut sweep = tokio::time::interval(SWEEP_EVERY.max(precision));
     loop {
         let work = async {
             tokio::select! {

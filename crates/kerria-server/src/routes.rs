@@ -27,6 +27,9 @@ use crate::{
 /// The largest body of a request, in bytes.
 const BODY_BYTES: usize = 64 * 1024;
 
+/// Where applications ask whether a session is good.
+pub const SESSION_PATH: &str = "/api/v1/session";
+
 /// One route.
 pub struct Route {
     /// The method.
@@ -103,7 +106,7 @@ pub fn api() -> Vec<Route> {
         row(POST,   "/api/v1/logout",             Public,  post(session::logout)),
         row(POST,   "/api/v1/users",              Public,  post(login::create_user)),
         row(GET,    "/api/v1/openapi.json",       Public,  get(openapi::show)),
-        row(GET,    "/api/v1/session",            Session, get(session::show)),
+        row(GET,    SESSION_PATH,                 Session, get(session::show)),
         row(GET,    "/api/v1/session/csrf-token", Session, get(session::csrf_token)),
         row(POST,   "/api/v1/session/step-up",    User,    post(session::confirm)),
         row(GET,    "/api/v1/session/data/{key}", Session, get(data::get)),

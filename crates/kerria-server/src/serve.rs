@@ -5,42 +5,30 @@ use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context;
-use axum::{
-    Router,
-    body::Body,
-    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header},
-    response::IntoResponse,
-};
-use futures_util::FutureExt;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
-use kerria::ClientAddress;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinHandle,
 };
-use tower::Service;
 use tracing::{debug, info, warn};
 
 use crate::{
     app::{App, control_socket_path},
-    client::client_address,
     config::Config,
+    front::Front,
     maintenance::stopped,
-    problem::Problem,
-    routes,
 };
 
 /// The largest header of a request, in bytes (ASVS 5, 4.2.5; more answers 431).
@@ -86,8 +74,8 @@ impl Server {
         let address = listener.local_addr()?;
         let control = bind_control_socket(&app.config)?;
         let stop = watch::channel(false).0;
-        let public = Front::new(&app, routes::public(Arc::clone(&app)));
-        let operators = Front::new(&app, routes::control(Arc::clone(&app)));
+        let public = Front::public(&app);
+        let operators = Front::control(&app);
         let loops = vec![
             tokio::spawn(accept(Listener::Tcp(listener), public, stop.subscribe())),
             tokio::spawn(accept(Listener::Control(control), operators, stop.subscribe())),
@@ -150,23 +138,6 @@ enum Listener {
     Control(UnixListener),
 }
 
-/// What every connection of a listener needs.
-struct Front {
-    app: Arc<App>,
-    router: Router,
-    permits: Arc<Semaphore>,
-    /// The headers that every response carries.
-    protection: HeaderMap,
-}
-
-impl Front {
-    fn new(app: &Arc<App>, router: Router) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(app.config.max_connections as usize));
-        let protection = protection(app.config.public_url.scheme() == "https");
-        Arc::new(Self { app: Arc::clone(app), router, permits, protection })
-    }
-}
-
 async fn accept(listener: Listener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     loop {
@@ -180,7 +151,7 @@ async fn accept(listener: Listener, front: Arc<Front>, mut stop: watch::Receiver
         }
     }
     drop(listener);
-    if tokio::time::timeout(front.app.config.shutdown_grace, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(front.config().shutdown_grace, graceful.shutdown()).await.is_err() {
         warn!("some requests did not finish in time and were cut off");
     }
 }
@@ -191,7 +162,7 @@ async fn accept_one(
     front: &Arc<Front>,
     graceful: &GracefulShutdown,
 ) -> std::io::Result<()> {
-    let permit = Arc::clone(&front.permits).acquire_owned().await.expect("the semaphore is never closed");
+    let permit = front.admit().await;
     match listener {
         Listener::Tcp(listener) => {
             let (stream, peer) = listener.accept().await?;
@@ -213,15 +184,17 @@ fn serve_connection(
     permit: tokio::sync::OwnedSemaphorePermit,
     graceful: &GracefulShutdown,
 ) {
-    let header_timeout = front.app.config.header_timeout;
+    let header_timeout = front.config().header_timeout;
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);
-        async move { Ok::<_, Infallible>(answer(&front, peer, request).await) }
+        async move { Ok::<_, Infallible>(front.answer(peer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(HEADER_BYTES)
+        // Answers are small: one buffer costs the system less than several.
+        .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
@@ -230,53 +203,4 @@ fn serve_connection(
         }
         drop(permit);
     });
-}
-
-/// Answers one request. A handler that panics answers 500 and harms nobody else.
-async fn answer(front: &Front, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
-    let mut request = request.map(Body::new);
-    let client = client_address(peer, request.headers(), &front.app.config.trusted_proxies);
-    request.extensions_mut().insert(ClientAddress(client));
-    let response = AssertUnwindSafe(front.router.clone().call(request)).catch_unwind().await;
-    let mut response = match response {
-        Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
-        Err(_) => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal-error",
-            "Something went wrong here",
-            "This is our fault. The operators find the reason in the log.",
-        )
-        .into_response(),
-    };
-    front.app.metrics.http_requests.of(response.status().as_u16()).inc();
-    protect(response.headers_mut(), &front.protection);
-    response
-}
-
-/// The headers that every response carries: not to be kept, not to be guessed at, not to be framed, and no word to others
-/// about where a link came from. (`no-referrer` would say more than that: browsers then send our own forms with the
-/// `Origin` of nobody, by which they are told from foreign ones.)
-fn protection(strict_transport: bool) -> HeaderMap {
-    let headers = [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    ];
-    let strict = (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
-    // With room for those of the answer itself.
-    let mut protection = HeaderMap::with_capacity(12);
-    for (name, value) in headers.into_iter().chain(strict_transport.then_some(strict)) {
-        protection.insert(name, HeaderValue::from_static(value));
-    }
-    protection
-}
-
-/// What a handler has set itself stands.
-fn protect(headers: &mut HeaderMap, protection: &HeaderMap) {
-    let own = std::mem::replace(headers, protection.clone());
-    headers.extend(own);
 }

@@ -12,6 +12,8 @@ use std::{
 use hashbrown::{HashTable, hash_table::Entry};
 use kerria_core::{LogNumber, Session, SessionId, Timestamp, TokenHash, store::Found};
 
+use crate::display_name::DisplayName;
+
 const SHARDS: usize = 64;
 
 /// A bounded set of sessions, found by the hash of their token.
@@ -24,7 +26,8 @@ pub struct Cached {
     token: TokenHash,
     /// The session. Its `last_seen_at` is exact here, and behind by the flush interval in the store.
     pub session: Session,
-    user_name: Name,
+    /// What to call its user.
+    pub user_name: DisplayName,
     /// It is known to be good as of this number of the revocation log.
     pub as_of: LogNumber,
     used: bool,
@@ -83,7 +86,7 @@ impl SessionCache {
         let cached = Cached {
             token,
             session,
-            user_name: Name::of(found.user_name.as_deref()),
+            user_name: DisplayName::of(found.user_name.as_deref()),
             as_of: found.as_of,
             used: false,
             touched: false,
@@ -141,44 +144,6 @@ impl SessionCache {
 
     fn shard(&self, token: &TokenHash) -> MutexGuard<'_, Shard> {
         lock(&self.shards[usize::from(token.as_bytes()[31]) % SHARDS])
-    }
-}
-
-impl Cached {
-    /// What to call its user.
-    #[must_use]
-    pub fn user_name(&self) -> Option<&str> {
-        self.user_name.get()
-    }
-}
-
-/// The longest name that is kept beside its session, in bytes.
-const SHORT: usize = 22;
-
-/// A name, beside its session if it is short: an allocation of its own takes more memory, and more time to look at.
-enum Name {
-    Nobody,
-    Short { length: u8, bytes: [u8; SHORT] },
-    Long(Box<str>),
-}
-
-impl Name {
-    fn of(name: Option<&str>) -> Self {
-        let Some(name) = name else { return Self::Nobody };
-        let mut bytes = [0; SHORT];
-        match bytes.get_mut(..name.len()) {
-            Some(start) => start.copy_from_slice(name.as_bytes()),
-            None => return Self::Long(name.into()),
-        }
-        Self::Short { length: name.len() as u8, bytes }
-    }
-
-    fn get(&self) -> Option<&str> {
-        match self {
-            Self::Nobody => None,
-            Self::Short { length, bytes } => std::str::from_utf8(&bytes[..usize::from(*length)]).ok(),
-            Self::Long(name) => Some(name),
-        }
     }
 }
 
@@ -348,15 +313,6 @@ mod tests {
     #[test]
     fn a_session_takes_little_memory() {
         assert!(size_of::<Cached>() <= 144, "{}", size_of::<Cached>());
-    }
-
-    #[test]
-    fn names_are_kept_whether_short_or_long() {
-        for name in ["", "alice", "Zoë", "exactly-22-bytes-long.", "one-byte-more-than-that", &"ä".repeat(64)]
-        {
-            assert_eq!(Name::of(Some(name)).get(), Some(name));
-        }
-        assert_eq!(Name::of(None).get(), None);
     }
 
     #[test]

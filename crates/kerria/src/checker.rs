@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::{
     binding::Binding,
     cache::{Cached, Keep, SessionCache, note},
+    display_name::DisplayName,
     moves::{Move, Moves},
 };
 
@@ -86,7 +87,7 @@ pub struct Checked {
     /// The session.
     pub session: Session,
     /// What to call its user.
-    pub user_name: Option<Box<str>>,
+    pub user_name: DisplayName,
     /// It was good as of this number of the revocation log.
     pub as_of: LogNumber,
     /// When it will be over if it is not used again.
@@ -445,7 +446,7 @@ impl Checker {
         let checked = Checked {
             token: asked.hash,
             session: *session,
-            user_name: cached.user_name().map(Into::into),
+            user_name: cached.user_name.clone(),
             as_of: cached.as_of,
             expires_at,
             moved: elsewhere.is_some(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response, header};
-use kerria_core::{Clock, Device, Token, TokenKind, Transport};
+use kerria_core::{Clock, Device, Timestamp, Token, TokenKind, Transport};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -41,13 +41,24 @@ impl SessionLayer {
     pub fn new(checker: Arc<Checker>, clock: Arc<dyn Clock>, cookie: SecretCookie) -> Self {
         Self(Arc::new(Inner { checker, clock, cookie }))
     }
+
+    /// What memory says about the session of a request with these headers; `None` if only the store can tell. For a server
+    /// that answers a check without its router.
+    #[must_use]
+    pub fn recall(&self, headers: &HeaderMap, client: ClientAddress) -> Option<SessionState> {
+        self.0.recall(headers, Some(client), self.0.clock.now()).ok()
+    }
 }
 
 impl Inner {
     /// What memory says about the session of a request, or the question to the store.
-    fn recall(&self, headers: &HeaderMap, client: Option<ClientAddress>) -> Result<CurrentSession, Question> {
-        let now = self.clock.now();
-        let state = match self.presented(headers) {
+    fn recall(
+        &self,
+        headers: &HeaderMap,
+        client: Option<ClientAddress>,
+        now: Timestamp,
+    ) -> Result<SessionState, Question> {
+        Ok(match self.presented(headers) {
             Presented::Nothing => SessionState::None,
             Presented::Ambiguous => SessionState::Refused(Refusal::NoToken),
             Presented::Token(text, transport) => {
@@ -55,8 +66,7 @@ impl Inner {
                     client.filter(|_| self.checker.wants_place()).map(|client| device(headers, client));
                 self.checker.recall(text, transport, device, now)?.into()
             }
-        };
-        Ok(CurrentSession::new(state, now))
+        })
     }
 
     async fn read(&self, question: &Question) -> CurrentSession {
@@ -146,9 +156,11 @@ where
         }
         let layer = Arc::clone(&self.layer.0);
         let client = request.extensions().get::<ClientAddress>().copied();
-        match layer.recall(request.headers(), client) {
+        let now = layer.clock.now();
+        match layer.recall(request.headers(), client, now) {
             // The usual case: nothing to wait for, and so no copy of the service and little to keep until the answer.
-            Ok(current) => {
+            Ok(state) => {
+                let current = CurrentSession::new(state, now);
                 request.extensions_mut().insert(current.clone());
                 let response = self.inner.call(request);
                 Box::pin(async move { Ok(layer.finish(&current, response.await?)) })

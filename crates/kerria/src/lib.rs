@@ -11,6 +11,7 @@ pub mod checker;
 pub mod cookie;
 pub mod csrf;
 pub mod current;
+pub mod display_name;
 pub mod layer;
 pub mod moves;
 pub mod system;
@@ -20,6 +21,7 @@ pub use checker::{Check, CheckCounters, Checked, Checker, CheckerSettings, Refus
 pub use cookie::SecretCookie;
 pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
+pub use display_name::DisplayName;
 pub use layer::{ClientAddress, SessionLayer};
 pub use moves::Move;
 pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};

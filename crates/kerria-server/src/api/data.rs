@@ -122,7 +122,7 @@ async fn owner(
         return Ok((DataOwner::Session(checked.session.id), None));
     }
     if headers.contains_key(header::AUTHORIZATION) {
-        return Err(no_session(current));
+        return Err(no_session(current.state()));
     }
     let now = app.clock.now();
     if let Admission::Throttled { retry_at } = Doors::of_visitor(app, &device).knock(app, now).await? {

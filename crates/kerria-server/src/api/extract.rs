@@ -68,7 +68,7 @@ impl<S: Sync> FromRequestParts<S> for AnySession {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let current = current(parts).await?;
-        current.checked().cloned().map(Self).ok_or_else(|| no_session(&current))
+        current.checked().cloned().map(Self).ok_or_else(|| no_session(current.state()))
     }
 }
 
@@ -77,15 +77,15 @@ impl<S: Sync> FromRequestParts<S> for ApiUser {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let current = current(parts).await?;
-        let checked = current.checked().cloned().ok_or_else(|| no_session(&current))?;
+        let checked = current.checked().cloned().ok_or_else(|| no_session(current.state()))?;
         let user = checked.session.user.ok_or_else(Problem::anonymous)?;
         Ok(Self { user, checked, current })
     }
 }
 
 /// Why nobody is signed in: nothing was presented, or what was presented is not good.
-pub fn no_session(current: &CurrentSession) -> Problem {
-    match current.state() {
+pub fn no_session(state: &SessionState) -> Problem {
+    match state {
         SessionState::Refused(_) => Problem::session_token_refused(),
         _ => Problem::not_signed_in(),
     }
@@ -99,7 +99,7 @@ impl ApiUser {
     /// The problem that answers if it has ended.
     pub fn still_there(&self, app: &App) -> Result<(), Problem> {
         let stands = app.checker.still_stands(&self.checked, app.clock.now());
-        if stands { Ok(()) } else { Err(no_session(&self.current)) }
+        if stands { Ok(()) } else { Err(no_session(self.current.state())) }
     }
 
     /// The same, and whether the last proof of identity is still recent enough.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
-        extract::{AnySession, ApiUser, Body, InPath, InQuery, handle, no_such_session},
+        extract::{AnySession, ApiUser, Body, InPath, InQuery, handle, no_session, no_such_session},
         login::signed_in_answer,
         shapes::{Ended, ListedSession, SessionShape},
         throttled,
@@ -29,10 +29,23 @@ use crate::{
     problem::Problem,
 };
 
+/// The media type of JSON (RFC 8259, section 11).
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// `GET /api/v1/session`: who am I?
-pub async fn show(AnySession(checked): AnySession) -> Response {
-    let shape = SessionShape::new(&checked.session, checked.user_name.as_deref(), checked.expires_at);
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], shape.to_json()).into_response()
+pub async fn show(current: CurrentSession) -> Response {
+    answer(current.state())
+}
+
+/// The answer to a check. Most are given without the router, by the [front door](crate::front).
+pub fn answer(state: &SessionState) -> Response {
+    match state {
+        SessionState::Good(checked) => {
+            ([(header::CONTENT_TYPE, JSON)], SessionShape::of(checked).to_json()).into_response()
+        }
+        SessionState::Unknown(error) => Problem::from(error).into_response(),
+        SessionState::None | SessionState::Refused(_) => no_session(state).into_response(),
+    }
 }
 
 /// `GET /api/v1/session/csrf-token`: what to send in `X-CSRF-Token`.

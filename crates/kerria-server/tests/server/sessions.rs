@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use kerria_core::{Token, TokenKey, TokenKind};
 use serde_json::json;
 
-use crate::cast::{Kerria, OTHER_PASSWORD, PASSWORD, SAFARI};
+use crate::cast::{Answer, Kerria, OTHER_PASSWORD, PASSWORD, SAFARI};
 
 #[tokio::test]
 async fn whoever_signs_in_is_recognised_on_every_request() {
@@ -93,6 +93,28 @@ async fn sessions_survive_a_restart() {
     let mut again = kerria.browser();
     again.cookies = browser.cookies;
     assert!(again.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn a_check_is_answered_alike_by_the_router_and_before_it() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let browser = kerria.signed_in("alice").await;
+    let kerria = kerria.restart().await;
+    let mut again = kerria.browser();
+    again.cookies = browser.cookies;
+    let told = |mut answer: Answer| {
+        answer.headers.remove("date");
+        (answer.status, answer.text, answer.headers)
+    };
+    // Memory knows nothing yet, so the request goes to the router; the second one does not.
+    let (routed, direct) =
+        (again.get("/api/v1/session?from=store").await, again.get("/api/v1/session?from=memory").await);
+    assert_eq!(told(direct), told(routed));
+    let mut stranger = kerria.browser();
+    stranger.cookies.insert("kerria".to_owned(), "garbage".to_owned());
+    let (direct, routed) = (stranger.get("/api/v1/session").await, stranger.get("/api/v1/sessions").await);
+    assert_eq!(told(direct), told(routed));
 }
 
 #[tokio::test]

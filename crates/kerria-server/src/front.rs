@@ -1,0 +1,137 @@
+//! The front door: what happens to every request before and after the router, and the one request that needs none.
+
+use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
+    response::IntoResponse,
+};
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use kerria::{ClientAddress, SessionLayer, SessionState};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::Service;
+
+use crate::{
+    api::{session, shapes::SessionShape},
+    app::App,
+    client::client_address,
+    config::Config,
+    problem::Problem,
+    routes::{self, SESSION_PATH},
+};
+
+/// What every connection of a listener needs.
+pub struct Front {
+    app: Arc<App>,
+    router: Router,
+    /// Answers checks without the router, on the public address.
+    checks: Option<SessionLayer>,
+    permits: Arc<Semaphore>,
+    /// The headers that every response carries.
+    protection: HeaderMap,
+    /// The same with the media type of JSON.
+    protection_of_json: HeaderMap,
+}
+
+impl Front {
+    /// What is served on the public address.
+    pub fn public(app: &Arc<App>) -> Arc<Self> {
+        Self::new(app, routes::public(Arc::clone(app)), Some(app.session_layer()))
+    }
+
+    /// What is served on the control socket.
+    pub fn control(app: &Arc<App>) -> Arc<Self> {
+        Self::new(app, routes::control(Arc::clone(app)), None)
+    }
+
+    fn new(app: &Arc<App>, router: Router, checks: Option<SessionLayer>) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(app.config.max_connections as usize));
+        let protection = protection(app.config.public_url.scheme() == "https");
+        let mut protection_of_json = protection.clone();
+        protection_of_json.insert(header::CONTENT_TYPE, session::JSON);
+        Arc::new(Self { app: Arc::clone(app), router, checks, permits, protection, protection_of_json })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.app.config
+    }
+
+    /// Waits until one more connection may be served. The permit is to be held as long as it is.
+    pub async fn admit(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+        let client = ClientAddress(client_address(peer, request.headers(), &self.config().trusted_proxies));
+        let response = match self.check(client, &request) {
+            Some(response) => response,
+            None => self.protected(self.route(client, request.map(Body::new)).await),
+        };
+        self.app.metrics.http_requests.of(response.status().as_u16()).inc();
+        response
+    }
+
+    /// Answers `GET /api/v1/session` from memory. Applications ask it on every request of their own, so it does not take the
+    /// way through the router, which costs more than the check itself. If memory cannot tell, that way is taken after all.
+    fn check(&self, client: ClientAddress, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let asks = request.method() == Method::GET && request.uri().path() == SESSION_PATH;
+        let state = self.checks.as_ref().filter(|_| asks)?.recall(request.headers(), client)?;
+        let SessionState::Good(checked) = &state else {
+            return Some(self.protected(session::answer(&state)));
+        };
+        let mut response = Response::new(SessionShape::of(checked).to_json().into());
+        response.headers_mut().clone_from(&self.protection_of_json);
+        Some(response)
+    }
+
+    /// Lets the router answer. A handler that panics answers 500 and harms nobody else.
+    async fn route(&self, client: ClientAddress, mut request: Request<Body>) -> Response<Body> {
+        request.extensions_mut().insert(client);
+        let response = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await;
+        match response {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal-error",
+                "Something went wrong here",
+                "This is our fault. The operators find the reason in the log.",
+            )
+            .into_response(),
+        }
+    }
+
+    /// Adds the headers that every response carries. What a handler has set itself stands.
+    fn protected(&self, mut response: Response<Body>) -> Response<Body> {
+        let headers = response.headers_mut();
+        let own = std::mem::replace(headers, self.protection.clone());
+        headers.extend(own);
+        response
+    }
+}
+
+/// The headers that every response carries: not to be kept, not to be guessed at, not to be framed, and no word to others
+/// about where a link came from. (`no-referrer` would say more than that: browsers then send our own forms with the
+/// `Origin` of nobody, by which they are told from foreign ones.)
+fn protection(strict_transport: bool) -> HeaderMap {
+    let headers = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    let strict = (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
+    // With room for those of the answer itself.
+    let mut protection = HeaderMap::with_capacity(12);
+    for (name, value) in headers.into_iter().chain(strict_transport.then_some(strict)) {
+        protection.insert(name, HeaderValue::from_static(value));
+    }
+    protection
+}
