@@ -77,6 +77,11 @@ id! {
     UserId
 }
 
+id! {
+    /// An access token: its `jti` (RFC 7519, section 4.1.7). It opens nothing; the token does.
+    TokenId
+}
+
 /// The text is not an identifier in the hyphenated form of RFC 9562, section 4.
 #[derive(Debug, thiserror::Error)]
 #[error(

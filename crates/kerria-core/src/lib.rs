@@ -9,11 +9,14 @@
 
 pub mod account;
 pub mod audit;
+pub mod client;
 pub mod data;
 pub mod device;
 pub mod entropy;
 pub mod id;
+pub mod keys;
 pub mod policy;
+pub mod refresh;
 pub mod revocation;
 pub mod secret;
 pub mod session;
@@ -23,12 +26,17 @@ pub mod time;
 pub mod token;
 
 pub use account::{CredentialVersion, EmailAddress, LoginName, PasswordHash, Status, User, UserName};
+pub use client::{
+    AccessTokenForm, Audience, Client, ClientAuthentication, ClientId, Grant, GrantType, Scope,
+};
 pub use data::{DataKey, DataLimits, DataRefused};
 pub use device::{Browser, Device, Network, Place};
 pub use entropy::Entropy;
-pub use id::{SessionId, UserId};
+pub use id::{SessionId, TokenId, UserId};
+pub use keys::{Algorithm, KeyState, SigningKey};
 pub use policy::{Lifetimes, SessionPolicy, Standing};
-pub use revocation::{Cause, LogEntry, LogEvent, LogNumber, RevokedSet, Selector, Verdict};
+pub use refresh::{RefreshToken, RotationNonce};
+pub use revocation::{Bearing, Cause, LogEntry, LogEvent, LogNumber, RevokedSet, Selector, Verdict};
 pub use secret::Secret;
 pub use session::{Method, Session, Transport};
 pub use store::{Store, StoreError};

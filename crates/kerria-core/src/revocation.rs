@@ -10,7 +10,8 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{SessionId, UserId},
+    client::ClientId,
+    id::{SessionId, TokenId, UserId},
     time::Timestamp,
 };
 
@@ -40,7 +41,17 @@ pub enum Selector {
         /// The one that stays.
         except: SessionId,
     },
-    /// All sessions of everyone, anonymous ones too.
+    /// One access token. Its session goes on.
+    Token {
+        /// Its `jti`.
+        token: TokenId,
+    },
+    /// All sessions that were opened for a client, and all that was issued to it.
+    Client {
+        /// Which.
+        client: ClientId,
+    },
+    /// All sessions of everyone, anonymous ones too, and all that was issued to anybody.
     Everyone,
 }
 
@@ -64,6 +75,10 @@ pub enum Cause {
     UserDeleted,
     /// An operator ended it.
     Operator,
+    /// A refresh token was used twice: somebody has a copy of it.
+    Replayed,
+    /// A client gave it back (RFC 7009).
+    GivenBack,
 }
 
 impl Cause {
@@ -79,6 +94,8 @@ impl Cause {
             Self::UserDisabled => "user_disabled",
             Self::UserDeleted => "user_deleted",
             Self::Operator => "operator",
+            Self::Replayed => "replayed",
+            Self::GivenBack => "given_back",
         }
     }
 }
@@ -129,10 +146,27 @@ pub struct RevokedSet {
     floor: LogNumber,
     /// The latest entry about everyone.
     everyone: LogNumber,
+    /// The latest entry about any client.
+    any_client: LogNumber,
+    clients: HashMap<ClientId, LogNumber>,
+    tokens: HashMap<TokenId, LogNumber>,
     sessions: HashMap<SessionId, (LogNumber, LogEvent)>,
     users: HashMap<UserId, UserEntries>,
     /// The entries in order, so that the oldest can be dropped.
     order: VecDeque<LogEntry>,
+}
+
+/// What an access token says of itself, as far as a revocation can select it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bearing {
+    /// Its `jti`.
+    pub token: TokenId,
+    /// Its `client_id`.
+    pub client: ClientId,
+    /// Its `sid`; none in a token of a client itself.
+    pub session: Option<SessionId>,
+    /// Its `sub`, if that is a user.
+    pub user: Option<UserId>,
 }
 
 #[derive(Debug, Default)]
@@ -198,7 +232,16 @@ impl RevokedSet {
             (Selector::User { user } | Selector::UserExcept { user, .. }, LogEvent::Changed) => {
                 self.users.entry(user).or_default().changed = entry.number;
             }
+            (Selector::Token { token }, LogEvent::Ended { .. }) => {
+                self.tokens.insert(token, entry.number);
+            }
+            (Selector::Client { client }, LogEvent::Ended { .. }) => {
+                self.clients.insert(client, entry.number);
+                self.any_client = entry.number;
+            }
             (Selector::Everyone, LogEvent::Ended { .. }) => self.everyone = entry.number,
+            // Nothing that is kept of a token or of a client can be out of date.
+            (Selector::Token { .. } | Selector::Client { .. }, LogEvent::Changed) => {}
             (Selector::Everyone, LogEvent::Changed) => self.floor = entry.number,
         }
     }
@@ -217,9 +260,7 @@ impl RevokedSet {
             _ => None,
         };
         let of_user = user.and_then(|user| self.users.get(&user)).map_or(Verdict::Stands, |entries| {
-            let spared_for_another =
-                |(spared, number): &(SessionId, LogNumber)| *number > as_of && *spared != session;
-            if entries.ended > as_of || entries.ended_except.iter().any(spared_for_another) {
+            if entries.ended_after(as_of, Some(session)) {
                 Verdict::Ended
             } else if entries.changed > as_of {
                 Verdict::Reread
@@ -230,8 +271,31 @@ impl RevokedSet {
         match (of_session, of_user) {
             (Some(LogEvent::Ended { .. }), _) | (_, Verdict::Ended) => Verdict::Ended,
             (Some(LogEvent::Changed), _) | (_, Verdict::Reread) => Verdict::Reread,
-            _ if as_of < self.floor => Verdict::Reread,
+            // A session that is kept does not say for which client it was opened; the store knows.
+            _ if as_of < self.floor || as_of < self.any_client => Verdict::Reread,
             _ => Verdict::Stands,
+        }
+    }
+
+    /// What became of an access token that was issued as of `as_of`. A change of its session does not concern it.
+    /// [`Verdict::Reread`] says that entries after that number were dropped.
+    #[must_use]
+    pub fn verdict_on(&self, bearing: &Bearing, as_of: LogNumber) -> Verdict {
+        if as_of >= self.head {
+            return Verdict::Stands;
+        }
+        let is_after = |number: &LogNumber| *number > as_of;
+        let of_session = bearing.session.and_then(|session| self.sessions.get(&session));
+        let of_user = bearing.user.and_then(|user| self.users.get(&user));
+        let ended = is_after(&self.everyone)
+            || self.tokens.get(&bearing.token).is_some_and(is_after)
+            || self.clients.get(&bearing.client).is_some_and(is_after)
+            || matches!(of_session, Some((number, LogEvent::Ended { .. })) if is_after(number))
+            || of_user.is_some_and(|entries| entries.ended_after(as_of, bearing.session));
+        match ended {
+            true => Verdict::Ended,
+            false if as_of < self.floor => Verdict::Reread,
+            false => Verdict::Stands,
         }
     }
 
@@ -265,8 +329,27 @@ impl RevokedSet {
                     }
                 }
             }
+            Selector::Token { token } => {
+                if self.tokens.get(&token).is_some_and(|number| *number <= entry.number) {
+                    self.tokens.remove(&token);
+                }
+            }
+            Selector::Client { client } => {
+                if self.clients.get(&client).is_some_and(|number| *number <= entry.number) {
+                    self.clients.remove(&client);
+                }
+            }
             Selector::Everyone => {}
         }
+    }
+}
+
+impl UserEntries {
+    /// Whether all sessions, or all but others than this one, were ended after `as_of`.
+    fn ended_after(&self, as_of: LogNumber, session: Option<SessionId>) -> bool {
+        let spared_for_another =
+            |(spared, number): &(SessionId, LogNumber)| *number > as_of && Some(*spared) != session;
+        self.ended > as_of || self.ended_except.iter().any(spared_for_another)
     }
 }
 
@@ -332,6 +415,62 @@ mod tests {
         assert_eq!(verdict(&set(&[(phone, LogEvent::Changed)]), PHONE, 10), Verdict::Reread);
         assert_eq!(verdict(&set(&[(phone, ENDED), (phone, LogEvent::Changed)]), PHONE, 10), Verdict::Ended);
         assert_eq!(verdict(&set(&[(phone, LogEvent::Changed), (phone, ENDED)]), PHONE, 10), Verdict::Ended);
+    }
+
+    #[test]
+    fn an_access_token_is_ended_by_each_selector_that_selects_it() {
+        let bearing = Bearing {
+            token: TokenId::from_bytes([5; 16]),
+            client: ClientId::OWN,
+            session: Some(PHONE),
+            user: Some(ALICE),
+        };
+        let other_token = TokenId::from_bytes([6; 16]);
+        let other_client = "shop".parse().unwrap();
+        for (selector, ends) in [
+            (Selector::Token { token: bearing.token }, true),
+            (Selector::Token { token: other_token }, false),
+            (Selector::Client { client: bearing.client }, true),
+            (Selector::Client { client: other_client }, false),
+            (Selector::Session { session: PHONE }, true),
+            (Selector::Session { session: LAPTOP }, false),
+            (Selector::User { user: ALICE }, true),
+            (Selector::User { user: BOB }, false),
+            (Selector::UserExcept { user: ALICE, except: LAPTOP }, true),
+            (Selector::UserExcept { user: ALICE, except: PHONE }, false),
+            (Selector::Everyone, true),
+        ] {
+            let set = set(&[(selector, ENDED)]);
+            let verdict = if ends { Verdict::Ended } else { Verdict::Stands };
+            assert_eq!(set.verdict_on(&bearing, LogNumber(10)), verdict, "{selector:?}");
+            assert_eq!(
+                set.verdict_on(&bearing, LogNumber(11)),
+                Verdict::Stands,
+                "{selector:?}, issued later"
+            );
+        }
+        let changed = set(&[(Selector::Session { session: PHONE }, LogEvent::Changed)]);
+        assert_eq!(changed.verdict_on(&bearing, LogNumber(10)), Verdict::Stands);
+    }
+
+    #[test]
+    fn an_access_token_from_before_what_was_dropped_is_not_believed() {
+        let bearing =
+            Bearing { token: TokenId::from_bytes([5; 16]), client: ClientId::OWN, session: None, user: None };
+        let mut set = set(&[
+            (Selector::Token { token: bearing.token }, ENDED),
+            (Selector::Client { client: ClientId::OWN }, ENDED),
+        ]);
+        set.drop_old(Timestamp::EPOCH, 0);
+        assert_eq!(set.verdict_on(&bearing, LogNumber(10)), Verdict::Reread);
+        assert_eq!(set.verdict_on(&bearing, LogNumber(12)), Verdict::Stands);
+    }
+
+    #[test]
+    fn sessions_are_read_again_when_a_client_was_ended() {
+        let set = set(&[(Selector::Client { client: ClientId::OWN }, ENDED)]);
+        assert_eq!(verdict(&set, PHONE, 10), Verdict::Reread);
+        assert_eq!(verdict(&set, PHONE, 11), Verdict::Stands);
     }
 
     #[test]

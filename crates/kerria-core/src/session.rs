@@ -37,6 +37,8 @@ pub enum Transport {
     Cookie,
     /// In the `Authorization` header, as a bearer token (RFC 6750, section 2.1).
     Bearer,
+    /// As a refresh token that buys access tokens (RFC 6749, section 1.5).
+    Tokens,
 }
 
 impl Transport {
@@ -46,6 +48,7 @@ impl Transport {
         match self {
             Self::Cookie => "cookie",
             Self::Bearer => "bearer",
+            Self::Tokens => "tokens",
         }
     }
 }

@@ -31,6 +31,10 @@ pub enum TokenKind {
     Invitation,
     /// Marks a device from which its user has signed in before: `kdt_`.
     Device,
+    /// An opaque access token, a "reference token": `kat_`.
+    Access,
+    /// Proves to be a client: `kcs_`.
+    ClientSecret,
 }
 
 impl TokenKind {
@@ -41,6 +45,8 @@ impl TokenKind {
             Self::Session => "kst_",
             Self::Invitation => "kin_",
             Self::Device => "kdt_",
+            Self::Access => "kat_",
+            Self::ClientSecret => "kcs_",
         }
     }
 }
@@ -56,10 +62,11 @@ impl TokenKey {
         Self(Secret::new(bytes))
     }
 
-    fn tag(&self, kind: TokenKind, random: &[u8; RANDOM]) -> [u8; TAG] {
+    /// The tag over the prefix and the content of a token.
+    pub(crate) fn tag(&self, prefix: &str, content: &[u8]) -> [u8; TAG] {
         let mut hasher = SipHasher24::new_with_key(self.0.expose());
-        hasher.write(kind.prefix().as_bytes());
-        hasher.write(random);
+        hasher.write(prefix.as_bytes());
+        hasher.write(content);
         hasher.finish().to_le_bytes()
     }
 }
@@ -93,7 +100,7 @@ impl Token {
         let mut bytes = [0; RANDOM + TAG];
         let decoded = URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes);
         let (random, tag) = bytes.split_first_chunk::<RANDOM>().expect("the array is longer than 32 bytes");
-        let genuine = decoded == Ok(RANDOM + TAG) && bool::from(tag.ct_eq(&key.tag(kind, random)));
+        let genuine = decoded == Ok(RANDOM + TAG) && bool::from(tag.ct_eq(&key.tag(kind.prefix(), random)));
         let token = genuine.then(|| Self { kind, random: Secret::new(*random) });
         bytes.zeroize();
         token
@@ -104,7 +111,7 @@ impl Token {
     pub fn write(&self, key: &TokenKey) -> Secret<String> {
         let mut bytes = [0; RANDOM + TAG];
         bytes[..RANDOM].copy_from_slice(self.random.expose());
-        bytes[RANDOM..].copy_from_slice(&key.tag(self.kind, self.random.expose()));
+        bytes[RANDOM..].copy_from_slice(&key.tag(self.kind.prefix(), self.random.expose()));
         let mut text = String::with_capacity(self.kind.prefix().len() + ENCODED);
         text.push_str(self.kind.prefix());
         URL_SAFE_NO_PAD.encode_string(bytes, &mut text);

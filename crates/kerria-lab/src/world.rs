@@ -132,6 +132,7 @@ async fn open_session(
         carry_over: Vec::new(),
         limit: None,
         policy: SessionPolicy::default(),
+        grant: None,
     };
     match store.open(sign_in).await? {
         Opened::Opened(_) => Ok(token.write(key).expose().clone()),

@@ -240,7 +240,7 @@ impl SignIns {
 /// Counts the sessions that were ended by why.
 pub struct SessionsEnded([Counter; CAUSES.len()]);
 
-const CAUSES: [Cause; 8] = [
+const CAUSES: [Cause; 10] = [
     Cause::SignedOut,
     Cause::EndedByUser,
     Cause::Replaced,
@@ -249,6 +249,8 @@ const CAUSES: [Cause; 8] = [
     Cause::UserDisabled,
     Cause::UserDeleted,
     Cause::Operator,
+    Cause::Replayed,
+    Cause::GivenBack,
 ];
 
 impl SessionsEnded {
@@ -269,6 +271,8 @@ impl SessionsEnded {
             Cause::UserDisabled => 5,
             Cause::UserDeleted => 6,
             Cause::Operator => 7,
+            Cause::Replayed => 8,
+            Cause::GivenBack => 9,
         }]
     }
 }

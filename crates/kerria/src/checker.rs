@@ -133,7 +133,17 @@ pub struct CheckCounters {
 
 struct Watched {
     user: Option<UserId>,
-    ended: watch::Sender<Option<Cause>>,
+    transport: Transport,
+    news: watch::Sender<News>,
+}
+
+/// What those who watch a session are told of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    None,
+    Ended(Cause),
+    /// A client's sessions were ended. Which client's this one is, the store knows.
+    AskTheStore,
 }
 
 impl Refusal {
@@ -264,7 +274,7 @@ impl Checker {
     #[must_use]
     pub fn watchers(&self, session: SessionId) -> usize {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.get(&session).map_or(0, |watched| watched.ended.receiver_count())
+        watched.get(&session).map_or(0, |watched| watched.news.receiver_count())
     }
 
     /// Completes when the session is ended, with the cause, if it is known. (An expiry is no end in this sense: nothing
@@ -273,17 +283,28 @@ impl Checker {
         let session = checked.session.id;
         let mut watching = {
             let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            let entry = watched
-                .entry(session)
-                .or_insert_with(|| Watched { user: checked.session.user, ended: watch::channel(None).0 });
-            Watching { checker: self, session, receiver: Some(entry.ended.subscribe()) }
+            let Session { user, transport, .. } = checked.session;
+            let entry = watched.entry(session).or_insert_with(|| Watched {
+                user,
+                transport,
+                news: watch::channel(News::None).0,
+            });
+            Watching { checker: self, session, receiver: Some(entry.news.subscribe()) }
         };
         // Registered first, asked second: an end in between is seen by one or the other.
         if self.verdict(session, checked.session.user, checked.as_of) == Verdict::Ended {
             return None;
         }
         let receiver = watching.receiver.as_mut()?;
-        receiver.wait_for(Option::is_some).await.ok().and_then(|cause| *cause)
+        loop {
+            let news = *receiver.borrow_and_update();
+            match news {
+                News::Ended(cause) => return Some(cause),
+                // A store that fails does not know of an end; whoever watches goes on.
+                News::AskTheStore if matches!(self.store.session(session).await, Ok(None)) => return None,
+                News::None | News::AskTheStore => receiver.changed().await.ok()?,
+            }
+        }
     }
 
     /// Writes when sessions were last used, and forgets revocations that nobody needs any more. To be called every so
@@ -501,7 +522,7 @@ impl Checker {
         let LogEvent::Ended { cause } = entry.event else { return };
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let tell = |watched: &Watched| {
-            watched.ended.send_replace(Some(cause));
+            watched.news.send_replace(News::Ended(cause));
         };
         match entry.selector {
             Selector::Session { session } => {
@@ -514,6 +535,14 @@ impl Checker {
                 .iter()
                 .filter(|(session, w)| w.user == Some(user) && **session != except)
                 .for_each(|(_, w)| tell(w)),
+            // No session is selected by one of its access tokens.
+            Selector::Token { .. } => {}
+            Selector::Client { .. } => {
+                let in_tokens = watched.values().filter(|w| w.transport == Transport::Tokens);
+                in_tokens.for_each(|w| {
+                    w.news.send_replace(News::AskTheStore);
+                });
+            }
             Selector::Everyone => watched.values().for_each(tell),
         }
     }
@@ -547,14 +576,14 @@ struct Watching<'a> {
     checker: &'a Checker,
     session: SessionId,
     /// Gone only while this is dropped: under the lock, so that of two who leave at once one is the last.
-    receiver: Option<watch::Receiver<Option<Cause>>>,
+    receiver: Option<watch::Receiver<News>>,
 }
 
 impl Drop for Watching<'_> {
     fn drop(&mut self) {
         let mut watched = self.checker.watched.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.receiver.take());
-        if watched.get(&self.session).is_some_and(|watched| watched.ended.receiver_count() == 0) {
+        if watched.get(&self.session).is_some_and(|watched| watched.news.receiver_count() == 0) {
             watched.remove(&self.session);
         }
     }

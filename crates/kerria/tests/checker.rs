@@ -65,6 +65,7 @@ impl Play {
             carry_over: Vec::new(),
             limit: None,
             policy: SessionPolicy::default(),
+            grant: None,
         };
         assert!(matches!(self.store.open(sign_in).await.unwrap(), Opened::Opened(_)));
         (token, id)

@@ -12,6 +12,7 @@ mod accounts;
 mod doors;
 mod session_data;
 mod sessions;
+mod tokens;
 
 use std::{error::Error, sync::Weak};
 
@@ -27,6 +28,7 @@ pub use sessions::{
     AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit, Sessions,
     SignIn,
 };
+pub use tokens::{Clients, Reference, Refresh, Rotation, SigningKeys, Tokens};
 
 use crate::{
     audit::AuditEntry,
@@ -37,7 +39,7 @@ use crate::{
 
 /// Everything that Kerria keeps.
 #[async_trait]
-pub trait Store: Sessions + SessionData + Accounts + Doors {
+pub trait Store: Sessions + SessionData + Accounts + Doors + Tokens + Clients + SigningKeys {
     /// The keys of this installation. The first call keeps `fresh` and returns it; every later one, from any process,
     /// returns what the first one kept.
     async fn installation_keys(&self, fresh: InstallationKeys) -> Result<InstallationKeys, StoreError>;

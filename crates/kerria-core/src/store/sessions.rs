@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::{
     account::CredentialVersion,
+    client::{ClientId, Grant},
     data::DataKey,
     device::Device,
     id::{SessionId, UserId},
@@ -31,7 +32,8 @@ pub trait Sessions: Send + Sync {
     async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError>;
 
     /// Ends what `selector` selects, with one entry in the log. If nothing is selected, nothing is written and
-    /// [`Revoked::ended`] is 0; [`Selector::Everyone`] is always written.
+    /// [`Revoked::ended`] is 0. [`Selector::Everyone`], [`Selector::Client`] and [`Selector::Token`] are always written:
+    /// there may be access tokens that no store knows.
     async fn revoke(
         &self,
         selector: Selector,
@@ -106,6 +108,8 @@ pub struct SignIn {
     pub limit: Option<SessionLimit>,
     /// Tells which of them still count.
     pub policy: SessionPolicy,
+    /// What the session is opened for, if it is carried in tokens, and only then. Its token is the first refresh token.
+    pub grant: Option<Grant>,
 }
 
 /// How many sessions a user may have, this one included.
@@ -153,12 +157,16 @@ pub struct Found {
 pub struct SessionDetails {
     /// The session.
     pub session: Session,
+    /// The hash of its present token.
+    pub token: TokenHash,
     /// What to call its user.
     pub user_name: Option<Box<str>>,
     /// How the user signed in; `None` for an anonymous session.
     pub method: Option<Method>,
     /// From where.
     pub device: Device,
+    /// Whose tokens carry it, if tokens do.
+    pub client: Option<ClientId>,
 }
 
 /// What an end came to.

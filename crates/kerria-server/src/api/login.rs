@@ -90,7 +90,9 @@ pub fn signed_in_answer(app: &App, status: StatusCode, signed_in: &SignedIn) -> 
     let mut body = Map::new();
     body.insert("session".to_owned(), json!(shape));
     match session.transport {
-        Transport::Bearer => body.insert("token".to_owned(), json!(signed_in.token.expose())),
+        Transport::Bearer | Transport::Tokens => {
+            body.insert("token".to_owned(), json!(signed_in.token.expose()))
+        }
         Transport::Cookie => body.insert("csrf_token".to_owned(), json!(app.form_key.token(session.id))),
     };
     (status, device_cookie(app, signed_in), Json(body)).into_response()

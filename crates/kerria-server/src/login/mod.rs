@@ -252,6 +252,7 @@ pub async fn open(
         carry_over: app.config.session.carry_over.clone(),
         limit: app.config.session.limit,
         policy: app.config.session.policy,
+        grant: None,
     };
     let found = match app.store.open(sign_in).await? {
         Opened::Opened(found) => found,

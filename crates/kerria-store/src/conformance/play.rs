@@ -107,6 +107,7 @@ impl Play {
             carry_over: Vec::new(),
             limit: None,
             policy: SessionPolicy::default(),
+            grant: None,
         }
     }
 

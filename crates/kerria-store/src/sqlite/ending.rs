@@ -2,10 +2,10 @@
 
 use kerria_core::{Cause, LogEvent, Selector, Timestamp};
 
-use super::{rows::Ask, writer::Step};
+use super::{rows::Ask, tokens, writer::Step};
 
-/// Ends what `selector` selects, and says how many that were. Nothing is written if there was none, except about
-/// everyone.
+/// Ends what `selector` selects, and says how many sessions that were. If there was none, nothing is written, unless there
+/// may be tokens that nobody keeps.
 pub(super) fn end(
     step: &mut Step<'_>,
     selector: Selector,
@@ -13,7 +13,9 @@ pub(super) fn end(
     now: Timestamp,
 ) -> rusqlite::Result<u64> {
     let ended = delete(step, selector)?;
-    if ended > 0 || selector == Selector::Everyone {
+    tokens::delete_references(step, selector)?;
+    let always = matches!(selector, Selector::Everyone | Selector::Client { .. } | Selector::Token { .. });
+    if ended > 0 || always {
         step.write_log(selector, LogEvent::Ended { cause }, now)?;
     }
     Ok(ended)
@@ -43,6 +45,14 @@ pub(super) fn delete(step: &Step<'_>, selector: Selector) -> rusqlite::Result<u6
                 "DELETE FROM session WHERE user_id = ?1 AND id <> ?2",
                 (user.as_bytes(), except.as_bytes()),
             )
+        }
+        Selector::Token { .. } => Ok(0),
+        Selector::Client { client } => {
+            step.change(
+                "DELETE FROM session_data WHERE session_id IN (SELECT id FROM session WHERE client_id = ?1)",
+                [client.as_str()],
+            )?;
+            step.change("DELETE FROM session WHERE client_id = ?1", [client.as_str()])
         }
         // Without a condition, SQLite empties a table without looking at its rows.
         Selector::Everyone => {

@@ -21,8 +21,12 @@ pub(super) fn append(
         Selector::Session { session } => ("session", None, Some(session)),
         Selector::User { user } => ("user", Some(user), None),
         Selector::UserExcept { user, except } => ("user_except", Some(user), Some(except)),
+        Selector::Token { .. } => ("token", None, None),
+        Selector::Client { .. } => ("client", None, None),
         Selector::Everyone => ("everyone", None, None),
     };
+    let token = if let Selector::Token { token } = &selector { Some(token.as_bytes()) } else { None };
+    let client = if let Selector::Client { client } = &selector { Some(client.as_str()) } else { None };
     let cause = match event {
         LogEvent::Ended { cause } => Some(cause.as_str()),
         LogEvent::Changed => None,
@@ -32,13 +36,16 @@ pub(super) fn append(
             rows::number(row, 0)
         })?;
     connection.change(
-        "INSERT INTO log (number, at, selector, user_id, session_id, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO log (number, at, selector, user_id, session_id, token_id, client_id, cause) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         (
             number.0,
             at.as_millis(),
             kind,
             user.as_ref().map(|user| user.as_bytes()),
             session.as_ref().map(|session| session.as_bytes()),
+            token,
+            client,
             cause,
         ),
     )?;
@@ -49,7 +56,8 @@ pub(super) fn append(
 pub(super) fn after(connection: &Connection, number: LogNumber, limit: u32) -> rusqlite::Result<LogPage> {
     let (mut head, mut removed) = (LogNumber(0), LogNumber(0));
     let entries = connection.all(
-        "SELECT e.number, e.at, e.selector, e.user_id, e.session_id, e.cause, c.number, c.removed \
+        "SELECT e.number, e.at, e.selector, e.user_id, e.session_id, e.cause, c.number, c.removed, \
+         e.token_id, e.client_id \
          FROM log_counter c LEFT JOIN (SELECT * FROM log WHERE number > ?1 ORDER BY number LIMIT ?2) e ON true \
          ORDER BY e.number",
         // A number that SQLite cannot hold is after every entry.

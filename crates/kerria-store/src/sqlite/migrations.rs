@@ -18,8 +18,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 1] =
-    [Migration { name: "0001_initial", sql: include_str!("../../migrations/0001_initial.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { name: "0001_initial", sql: include_str!("../../migrations/0001_initial.sql") },
+    Migration { name: "0002_tokens", sql: include_str!("../../migrations/0002_tokens.sql") },
+];
 
 /// "KERR", as the first migration sets it.
 const APPLICATION: u32 = 0x4b45_5252;

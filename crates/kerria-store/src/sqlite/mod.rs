@@ -6,9 +6,11 @@
 mod accounts;
 mod audit;
 mod backup;
+mod clients;
 mod doors;
 mod ending;
 mod errors;
+mod keys;
 mod log;
 mod maintenance;
 mod migrations;
@@ -20,6 +22,7 @@ mod session_data;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod writer;
 
 use std::{

@@ -3,12 +3,12 @@
 use std::{error::Error, net::IpAddr, str::FromStr};
 
 use kerria_core::{
-    CredentialVersion, Device, EmailAddress, LogEntry, LogEvent, LogNumber, PasswordHash, Selector, Session,
-    SessionId, Timestamp, User, UserId, UserName,
+    CredentialVersion, Device, EmailAddress, Grant, LogEntry, LogEvent, LogNumber, PasswordHash, Selector,
+    Session, SessionId, Timestamp, TokenHash, TokenId, User, UserId, UserName,
     audit::AuditEntry,
     store::{Credentials, Found, SessionDetails},
 };
-use rusqlite::{Connection, OptionalExtension, Params, Row, types::Type};
+use rusqlite::{Connection, OptionalExtension, Params, Row, RowIndex, types::Type};
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
 /// Statements that are prepared once.
@@ -72,7 +72,8 @@ macro_rules! select_sessions {
     ($($rest:literal),*) => {
         concat!(
             "SELECT s.id, s.user_id, s.transport, s.remembered, s.opened_at, s.last_seen_at, s.authenticated_at, \
-             s.user_agent, s.address, coalesce(a.name, a.email), (SELECT number FROM log_counter), s.method \
+             s.user_agent, s.address, coalesce(a.name, a.email), (SELECT number FROM log_counter), s.method, \
+             s.client_id, s.scope, s.audience, s.token_hash, s.previous_hash, s.nonce, s.rotated_at \
              FROM session s LEFT JOIN account a ON a.id = s.user_id ",
             $($rest),*
         )
@@ -100,9 +101,18 @@ pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
 pub(super) fn session_details(row: &Row<'_>) -> rusqlite::Result<SessionDetails> {
     Ok(SessionDetails {
         session: session(row)?,
+        token: TokenHash::from_bytes(row.get(15)?),
         user_name: row.get(9)?,
         method: optional(row, 11, word)?,
         device: device(row)?,
+        client: optional(row, 12, text)?,
+    })
+}
+
+/// What a selected session was opened for, if it is carried in tokens.
+pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<Option<Grant>> {
+    optional(row, 12, |row, at| {
+        Ok(Grant { client: text(row, at)?, scope: text(row, at + 1)?, audience: text(row, at + 2)? })
     })
 }
 
@@ -137,6 +147,8 @@ pub(super) fn log_entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
         "session" => Selector::Session { session: session()? },
         "user" => Selector::User { user: user()? },
         "user_except" => Selector::UserExcept { user: user()?, except: session()? },
+        "token" => Selector::Token { token: token_id(row, 8)? },
+        "client" => Selector::Client { client: text(row, 9)? },
         "everyone" => Selector::Everyone,
         unknown => {
             let reason = format!("{unknown:?} selects nothing that is known").into();
@@ -163,6 +175,19 @@ pub(super) fn audit_entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
 
 pub(super) fn session_id(row: &Row<'_>, at: usize) -> rusqlite::Result<SessionId> {
     row.get(at).map(SessionId::from_bytes)
+}
+
+pub(super) fn token_id(row: &Row<'_>, at: usize) -> rusqlite::Result<TokenId> {
+    row.get(at).map(TokenId::from_bytes)
+}
+
+/// What is kept in the form in which it is written.
+pub(super) fn text<T>(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<T>
+where
+    T: FromStr<Err: Error + Send + Sync + 'static>,
+{
+    let at = column.idx(row.as_ref())?;
+    parsed(row, at, T::from_str)
 }
 
 pub(super) fn instant(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {

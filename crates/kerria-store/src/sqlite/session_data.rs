@@ -83,7 +83,7 @@ fn put(
         Err(refused) => return Ok(DataWrite::Refused(refused)),
     };
     if let DataOwner::Visitor(new) = owner {
-        sessions::insert(step, new, None)?;
+        sessions::insert(step, new, None, None)?;
     }
     step.change(
         "INSERT INTO session_data (session_id, key, json) VALUES (?1, ?2, ?3) \

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use kerria_core::{
-    Cause, Device, LogEvent, LogNumber, Selector, Session, SessionId, SessionPolicy, Standing, Status,
+    Cause, Device, Grant, LogEvent, LogNumber, Selector, Session, SessionId, SessionPolicy, Standing, Status,
     StoreError, Timestamp, TokenHash, UserId,
     audit::{AuditEntry, AuditEvent},
     session::Method,
@@ -112,7 +112,7 @@ fn open(step: &mut Step<'_>, sign_in: &SignIn) -> rusqlite::Result<Opened> {
         return Ok(Opened::CredentialsChanged);
     }
     let Some(over_limit) = make_room(step, sign_in)? else { return Ok(Opened::LimitReached) };
-    insert(step, session, Some((*user, sign_in.method)))?;
+    insert(step, session, Some((*user, sign_in.method)), sign_in.grant.as_ref())?;
     step.change(
         "UPDATE account SET last_sign_in_at = ?2 WHERE id = ?1",
         (user.as_bytes(), session.now.as_millis()),
@@ -189,10 +189,12 @@ pub(super) fn insert(
     step: &Step<'_>,
     session: &NewSession,
     user: Option<(UserId, Method)>,
+    grant: Option<&Grant>,
 ) -> rusqlite::Result<()> {
     step.change(
         "INSERT INTO session (id, token_hash, user_id, method, transport, remembered, opened_at, last_seen_at, \
-         authenticated_at, user_agent, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, ?8, ?9)",
+         authenticated_at, user_agent, address, client_id, scope, audience) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, ?8, ?9, ?10, ?11, ?12)",
         (
             session.id.as_bytes(),
             session.token.as_bytes(),
@@ -203,6 +205,9 @@ pub(super) fn insert(
             session.now.as_millis(),
             &session.device.user_agent,
             session.device.address.to_string(),
+            grant.map(|grant| grant.client.as_str()),
+            grant.map(|grant| grant.scope.to_string()),
+            grant.map(|grant| grant.audience.as_str()),
         ),
     )?;
     Ok(())
@@ -213,7 +218,8 @@ pub(super) fn found(connection: &Connection, session: SessionId) -> rusqlite::Re
     connection.the(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], rows::found)
 }
 
-fn revoke(
+/// Ends what `selector` selects, with a line in the audit log.
+pub(super) fn revoke(
     step: &mut Step<'_>,
     selector: Selector,
     cause: Cause,
@@ -223,7 +229,7 @@ fn revoke(
     let (user, session) = match selector {
         Selector::Session { session } => (user_of(step, session)?, Some(session)),
         Selector::User { user } | Selector::UserExcept { user, .. } => (Some(user), None),
-        Selector::Everyone => (None, None),
+        Selector::Token { .. } | Selector::Client { .. } | Selector::Everyone => (None, None),
     };
     let before = log::last_number(step)?;
     let ended = ending::end(step, selector, cause, now)?;

@@ -136,6 +136,7 @@ impl Run {
                         at_limit: if refuse { AtLimit::Refuse } else { AtLimit::EndOldest },
                     }),
                     policy: SessionPolicy::default(),
+                    grant: None,
                 };
                 let expected = self.model.open(&sign_in);
                 same("opened", store.open(sign_in).await.unwrap(), expected)

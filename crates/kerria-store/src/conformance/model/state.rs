@@ -123,7 +123,9 @@ impl Model {
             place: device.place(),
         };
         let method = user.map(|sign_in| sign_in.method);
-        let details = SessionDetails { session, user_name: None, method, device: device.clone() };
+        let client = user.and_then(|sign_in| sign_in.grant.as_ref()).map(|grant| grant.client);
+        let details =
+            SessionDetails { session, token, user_name: None, method, device: device.clone(), client };
         self.sessions.insert(id, Held { token, details, data: BTreeMap::new() });
     }
 
@@ -135,11 +137,15 @@ impl Model {
                 Selector::Session { session } => *id != session,
                 Selector::User { user } => owner != Some(user),
                 Selector::UserExcept { user, except } => owner != Some(user) || *id == except,
+                Selector::Token { .. } => true,
+                Selector::Client { client } => held.details.client != Some(client),
                 Selector::Everyone => false,
             }
         });
         let ended = (before - self.sessions.len()) as u64;
-        if ended > 0 || selector == Selector::Everyone {
+        let always =
+            matches!(selector, Selector::Everyone | Selector::Client { .. } | Selector::Token { .. });
+        if ended > 0 || always {
             self.write_log(selector, LogEvent::Ended { cause }, now);
         }
         ended
@@ -205,7 +211,7 @@ impl Model {
                 (self.sessions.get(&session).and_then(|held| held.details.session.user), Some(session))
             }
             Selector::User { user } | Selector::UserExcept { user, .. } => (Some(user), None),
-            Selector::Everyone => (None, None),
+            Selector::Token { .. } | Selector::Client { .. } | Selector::Everyone => (None, None),
         };
         let before = self.head();
         let ended = self.end(selector, cause, now);
@@ -226,6 +232,7 @@ impl Model {
     fn give_new_token(&mut self, session: SessionId, token: &TokenHash, now: Timestamp) {
         let held = self.sessions.get_mut(&session).unwrap();
         held.token = *token;
+        held.details.token = *token;
         held.details.session.authenticated_at = now;
         held.details.session.last_seen_at = held.details.session.last_seen_at.max(now);
         self.write_log(Selector::Session { session }, LogEvent::Changed, now);

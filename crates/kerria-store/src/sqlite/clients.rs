@@ -1,0 +1,140 @@
+//! Clients.
+
+use async_trait::async_trait;
+use kerria_core::{
+    AccessTokenForm, Algorithm, Cause, Client, ClientAuthentication, ClientId, GrantType, Selector,
+    Timestamp, TokenHash,
+    store::{Clients, StoreError},
+};
+use rusqlite::{Row, ToSql, types::Type};
+
+use super::{
+    SqliteStore,
+    rows::{self, Ask},
+    sessions,
+    writer::Step,
+};
+
+const REFERENCE: &str = "reference";
+
+#[async_trait]
+impl Clients for SqliteStore {
+    async fn add_client(&self, client: &Client) -> Result<bool, StoreError> {
+        let client = client.clone();
+        self.write(move |step| {
+            put(
+                step,
+                &client,
+                "INSERT INTO client (id, name, authentication, secret_hash, jwks, grants, scope, audiences, \
+                 access_tokens, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+            )
+        })
+        .await
+    }
+
+    async fn client(&self, id: ClientId) -> Result<Option<Client>, StoreError> {
+        self.read(move |connection| {
+            connection.one("SELECT * FROM client WHERE id = ?1", [id.as_str()], client)
+        })
+        .await
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, StoreError> {
+        self.read(|connection| connection.all("SELECT * FROM client ORDER BY id", (), client)).await
+    }
+
+    async fn change_client(&self, client: &Client) -> Result<bool, StoreError> {
+        let client = client.clone();
+        self.write(move |step| {
+            put(
+                step,
+                &client,
+                "UPDATE client SET name = ?2, authentication = ?3, secret_hash = ?4, jwks = ?5, grants = ?6, \
+                 scope = ?7, audiences = ?8, access_tokens = ?9, created_at = ?10 WHERE id = ?1",
+            )
+        })
+        .await
+    }
+
+    async fn remove_client(&self, id: ClientId, now: Timestamp) -> Result<bool, StoreError> {
+        self.write(move |step| {
+            let removed = step.change("DELETE FROM client WHERE id = ?1", [id.as_str()])?;
+            if removed == 1 {
+                sessions::revoke(step, Selector::Client { client: id }, Cause::Operator, None, now)?;
+            }
+            Ok(removed == 1)
+        })
+        .await
+    }
+}
+
+fn put(step: &Step<'_>, client: &Client, sql: &str) -> rusqlite::Result<bool> {
+    let (authentication, secret, jwks) = match &client.authentication {
+        ClientAuthentication::Public => ("none", None, None),
+        ClientAuthentication::Secret(hash) => ("client_secret", Some(hash.as_bytes()), None),
+        ClientAuthentication::PrivateKeyJwt(jwks) => ("private_key_jwt", None, Some(jwks.as_str())),
+    };
+    let access_tokens = match client.access_tokens {
+        AccessTokenForm::Jwt(algorithm) => algorithm.as_str(),
+        AccessTokenForm::Reference => REFERENCE,
+    };
+    let grants = words(client.grants.iter().map(|grant| grant.as_str()));
+    let audiences = words(client.audiences.iter().map(|audience| audience.as_str()));
+    let values: [&dyn ToSql; 10] = [
+        &client.id.as_str(),
+        &client.name,
+        &authentication,
+        &secret,
+        &jwks,
+        &grants,
+        &client.scope.to_string(),
+        &audiences,
+        &access_tokens,
+        &client.created_at.as_millis(),
+    ];
+    step.change(sql, &values[..]).map(|rows| rows == 1)
+}
+
+fn words<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn client(row: &Row<'_>) -> rusqlite::Result<Client> {
+    let authentication: String = row.get("authentication")?;
+    let access_tokens: String = row.get("access_tokens")?;
+    let all_words = |column: &str| -> rusqlite::Result<Vec<String>> {
+        Ok(row.get::<_, String>(column)?.split_ascii_whitespace().map(str::to_owned).collect())
+    };
+    let grant = |name: &String| GrantType::ALL.into_iter().find(|grant| grant.as_str() == name);
+    Ok(Client {
+        id: rows::text(row, "id")?,
+        name: row.get("name")?,
+        authentication: match authentication.as_str() {
+            "none" => ClientAuthentication::Public,
+            "client_secret" => ClientAuthentication::Secret(TokenHash::from_bytes(row.get("secret_hash")?)),
+            "private_key_jwt" => ClientAuthentication::PrivateKeyJwt(row.get("jwks")?),
+            _ => return Err(unknown("authentication", &authentication)),
+        },
+        grants: all_words("grants")?.iter().filter_map(grant).collect(),
+        scope: rows::text(row, "scope")?,
+        audiences: all_words("audiences")?.iter().filter_map(|audience| audience.parse().ok()).collect(),
+        access_tokens: match (access_tokens.as_str(), algorithm(&access_tokens)) {
+            (REFERENCE, _) => AccessTokenForm::Reference,
+            (_, Some(algorithm)) => AccessTokenForm::Jwt(algorithm),
+            (_, None) => return Err(unknown("form of access tokens", &access_tokens)),
+        },
+        created_at: Timestamp::from_millis(row.get("created_at")?),
+    })
+}
+
+/// The algorithm of this name.
+pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
+    [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256]
+        .into_iter()
+        .find(|algorithm| algorithm.as_str() == name)
+}
+
+pub(super) fn unknown(what: &str, word: &str) -> rusqlite::Error {
+    let reason = format!("{word:?} is no {what} that is known").into();
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, reason)
+}

@@ -1,0 +1,116 @@
+//! Signing keys.
+
+use async_trait::async_trait;
+use kerria_core::{
+    Algorithm, Cause, KeyState, Selector, SigningKey, Timestamp,
+    store::{SigningKeys, StoreError},
+};
+use rusqlite::Row;
+
+use super::{
+    SqliteStore,
+    clients::{algorithm, unknown},
+    rows::Ask,
+    sessions,
+    writer::Step,
+};
+
+#[async_trait]
+impl SigningKeys for SqliteStore {
+    async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
+        self.read(|connection| connection.all("SELECT * FROM signing_key ORDER BY algorithm, since", (), key))
+            .await
+    }
+
+    async fn begin_keyring(&self, algorithm: Algorithm, keys: Vec<SigningKey>) -> Result<(), StoreError> {
+        self.write(move |step| {
+            let begun = step.the(
+                "SELECT EXISTS (SELECT 1 FROM signing_key WHERE algorithm = ?1 AND state = 'active')",
+                [algorithm.as_str()],
+                |row| row.get(0),
+            )?;
+            if begun { Ok(()) } else { keys.iter().try_for_each(|key| insert(step, key)) }
+        })
+        .await
+    }
+
+    async fn turn_keyring(
+        &self,
+        algorithm: Algorithm,
+        active: &str,
+        next: SigningKey,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let active = active.to_owned();
+        self.write(move |step| {
+            let retired = step.change(
+                "UPDATE signing_key SET state = 'retired', since = ?3 \
+                 WHERE kid = ?1 AND algorithm = ?2 AND state = 'active'",
+                (active, algorithm.as_str(), now.as_millis()),
+            )?;
+            if retired == 0 {
+                return Ok(false);
+            }
+            step.change(
+                "UPDATE signing_key SET state = 'active', since = ?2 WHERE algorithm = ?1 AND state = 'next'",
+                (algorithm.as_str(), now.as_millis()),
+            )?;
+            insert(step, &next)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn reset_keyrings(&self, keys: Vec<SigningKey>, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |step| {
+            step.change("DELETE FROM signing_key", ())?;
+            keys.iter().try_for_each(|key| insert(step, key))?;
+            sessions::revoke(step, Selector::Everyone, Cause::Operator, None, now).map(drop)
+        })
+        .await
+    }
+
+    async fn drop_retired_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.write(move |step| {
+            step.change(
+                "DELETE FROM signing_key WHERE state = 'retired' AND since < ?1",
+                [before.as_millis()],
+            )
+        })
+        .await
+    }
+}
+
+fn insert(step: &Step<'_>, key: &SigningKey) -> rusqlite::Result<()> {
+    step.change(
+        "INSERT INTO signing_key (kid, algorithm, state, sealed, public, created_at, since) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        (
+            &key.kid,
+            key.algorithm.as_str(),
+            key.state.as_str(),
+            &key.sealed,
+            &key.public,
+            key.created_at.as_millis(),
+            key.since.as_millis(),
+        ),
+    )?;
+    Ok(())
+}
+
+fn key(row: &Row<'_>) -> rusqlite::Result<SigningKey> {
+    let (name, state): (String, String) = (row.get("algorithm")?, row.get("state")?);
+    let states = [KeyState::Next, KeyState::Active, KeyState::Retired];
+    Ok(SigningKey {
+        kid: row.get("kid")?,
+        algorithm: algorithm(&name).ok_or_else(|| unknown("algorithm", &name))?,
+        state: states
+            .into_iter()
+            .find(|known| known.as_str() == state)
+            .ok_or_else(|| unknown("state of a key", &state))?,
+        sealed: row.get("sealed")?,
+        public: row.get("public")?,
+        created_at: Timestamp::from_millis(row.get("created_at")?),
+        since: Timestamp::from_millis(row.get("since")?),
+    })
+}

@@ -1,0 +1,210 @@
+//! Refresh rotation, reference tokens, and what is spent once.
+
+use async_trait::async_trait;
+use kerria_core::{
+    Cause, ClientId, Grant, RotationNonce, Selector, SessionId, Standing, Timestamp, TokenHash, UserId,
+    store::{Found, Reference, Refresh, Rotation, StoreError, Tokens},
+};
+use rusqlite::{Connection, Row};
+
+use super::{
+    SqliteStore,
+    rows::{self, Ask, select_sessions},
+    sessions,
+    writer::Step,
+};
+
+#[async_trait]
+impl Tokens for SqliteStore {
+    async fn rotate_refresh(&self, refresh: Refresh) -> Result<Rotation, StoreError> {
+        self.write(move |step| rotate(step, &refresh)).await
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
+        self.read(move |connection| {
+            connection.one(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], |row| {
+                Ok((rows::found(row)?, rows::grant(row)?))
+            })
+        })
+        .await
+    }
+
+    async fn is_present_refresh(&self, session: SessionId, token: &TokenHash) -> Result<bool, StoreError> {
+        let token = *token;
+        self.read(move |connection| {
+            connection.the(
+                "SELECT EXISTS (SELECT 1 FROM session WHERE id = ?1 AND token_hash = ?2)",
+                (session.as_bytes(), token.as_bytes()),
+                |row| row.get(0),
+            )
+        })
+        .await
+    }
+
+    async fn keep_reference(&self, token: &TokenHash, reference: Reference) -> Result<bool, StoreError> {
+        let token = *token;
+        self.write(move |step| keep_reference(step, &token, &reference)).await
+    }
+
+    async fn reference(&self, token: &TokenHash) -> Result<Option<Reference>, StoreError> {
+        let token = *token;
+        self.read(move |connection| {
+            connection.one(
+                "SELECT id, session_id, client_id, scope, audience, issued_at, expires_at FROM reference_token \
+                 WHERE token_hash = ?1 AND (session_id IS NULL OR session_id IN (SELECT id FROM session))",
+                [token.as_bytes()],
+                reference,
+            )
+        })
+        .await
+    }
+
+    async fn spend(&self, by: ClientId, jti: &str, expires_at: Timestamp) -> Result<bool, StoreError> {
+        let jti = jti.to_owned();
+        self.write(move |step| {
+            let spent = step.change(
+                "INSERT INTO spent (client_id, jti, expires_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                (by.as_str(), jti, expires_at.as_millis()),
+            )?;
+            Ok(spent == 1)
+        })
+        .await
+    }
+
+    async fn sweep_tokens(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.write(move |step| {
+            let over = (now.as_millis(), limit);
+            let references = step.change(
+                "DELETE FROM reference_token WHERE token_hash IN ( \
+                     SELECT token_hash FROM reference_token WHERE expires_at <= ?1 LIMIT ?2)",
+                over,
+            )?;
+            let spent = step.change(
+                "DELETE FROM spent WHERE (client_id, jti) IN ( \
+                     SELECT client_id, jti FROM spent WHERE expires_at <= ?1 LIMIT ?2)",
+                over,
+            )?;
+            Ok(references + spent)
+        })
+        .await
+    }
+}
+
+/// What is held of the refresh tokens of a session.
+struct Held {
+    found: Found,
+    grant: Grant,
+    present: TokenHash,
+    previous: Option<TokenHash>,
+    nonce: Option<RotationNonce>,
+    rotated_at: Option<Timestamp>,
+}
+
+fn rotate(step: &mut Step<'_>, refresh: &Refresh) -> rusqlite::Result<Rotation> {
+    let Some(held) = held(step, refresh.session)? else { return Ok(Rotation::Gone) };
+    if held.grant.client != refresh.client {
+        return Ok(Rotation::OtherClient);
+    }
+    if !matches!(refresh.policy.standing(&held.found.session, refresh.now), Standing::Active { .. }) {
+        return Ok(Rotation::Gone);
+    }
+    if refresh.presented == held.present {
+        return replace(step, refresh, held.grant);
+    }
+    match (held.previous, held.nonce, held.rotated_at) {
+        (Some(previous), Some(nonce), Some(at))
+            if previous == refresh.presented && refresh.now <= at + refresh.window =>
+        {
+            Ok(Rotation::Repeated(held.found, held.grant, nonce))
+        }
+        _ => end_for_replay(step, refresh, held.found.session.user),
+    }
+}
+
+fn held(step: &Step<'_>, session: SessionId) -> rusqlite::Result<Option<Held>> {
+    step.one(select_sessions!("WHERE s.id = ?1 AND s.transport = 'tokens'"), [session.as_bytes()], |row| {
+        Ok(Held {
+            found: rows::found(row)?,
+            grant: rows::grant(row)?.expect("a session that is carried in tokens has a grant"),
+            present: TokenHash::from_bytes(row.get("token_hash")?),
+            previous: row.get::<_, Option<_>>("previous_hash")?.map(TokenHash::from_bytes),
+            nonce: row.get::<_, Option<_>>("nonce")?.map(RotationNonce::from_bytes),
+            rotated_at: row.get::<_, Option<_>>("rotated_at")?.map(Timestamp::from_millis),
+        })
+    })
+}
+
+/// The present token becomes the one before, and its successor the present one. What was before is forgotten: should it
+/// come up again, it is none of the two.
+fn replace(step: &Step<'_>, refresh: &Refresh, grant: Grant) -> rusqlite::Result<Rotation> {
+    step.change(
+        "UPDATE session SET token_hash = ?2, previous_hash = token_hash, nonce = ?3, rotated_at = ?4, \
+         last_seen_at = max(last_seen_at, ?4) WHERE id = ?1",
+        (
+            refresh.session.as_bytes(),
+            refresh.successor.as_bytes(),
+            refresh.nonce.as_bytes(),
+            refresh.now.as_millis(),
+        ),
+    )?;
+    Ok(Rotation::Rotated(sessions::found(step, refresh.session)?, grant))
+}
+
+fn end_for_replay(
+    step: &mut Step<'_>,
+    refresh: &Refresh,
+    user: Option<UserId>,
+) -> rusqlite::Result<Rotation> {
+    let selector = Selector::Session { session: refresh.session };
+    sessions::revoke(step, selector, Cause::Replayed, None, refresh.now)?;
+    Ok(Rotation::Replayed { user })
+}
+
+fn keep_reference(step: &Step<'_>, token: &TokenHash, kept: &Reference) -> rusqlite::Result<bool> {
+    let Reference { id, session, grant, issued_at, expires_at } = kept;
+    let session = session.as_ref().map(|session| session.as_bytes());
+    let rows = step.change(
+        "INSERT INTO reference_token \
+             (token_hash, id, session_id, client_id, scope, audience, issued_at, expires_at) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE ?3 IS NULL OR EXISTS (SELECT 1 FROM session WHERE id = ?3)",
+        (
+            token.as_bytes(),
+            id.as_bytes(),
+            session,
+            grant.client.as_str(),
+            grant.scope.to_string(),
+            grant.audience.as_str(),
+            issued_at.as_millis(),
+            expires_at.as_millis(),
+        ),
+    )?;
+    Ok(rows == 1)
+}
+
+fn reference(row: &Row<'_>) -> rusqlite::Result<Reference> {
+    Ok(Reference {
+        id: rows::token_id(row, 0)?,
+        session: row.get::<_, Option<_>>(1)?.map(SessionId::from_bytes),
+        grant: Grant {
+            client: rows::text(row, 2)?,
+            scope: rows::text(row, 3)?,
+            audience: rows::text(row, 4)?,
+        },
+        issued_at: rows::instant(row, 5)?,
+        expires_at: rows::instant(row, 6)?,
+    })
+}
+
+/// Deletes the reference tokens that `selector` selects by itself; those of ended sessions are found to be gone anyway.
+pub(super) fn delete_references(connection: &Connection, selector: Selector) -> rusqlite::Result<u64> {
+    match selector {
+        Selector::Token { token } => {
+            connection.change("DELETE FROM reference_token WHERE id = ?1", [token.as_bytes()])
+        }
+        Selector::Client { client } => {
+            connection.change("DELETE FROM reference_token WHERE client_id = ?1", [client.as_str()])
+        }
+        Selector::Everyone => connection.change("DELETE FROM reference_token", ()),
+        Selector::Session { .. } | Selector::User { .. } | Selector::UserExcept { .. } => Ok(0),
+    }
+}
