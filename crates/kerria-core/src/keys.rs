@@ -24,6 +24,9 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::EdDsa, Self::Es256, Self::Rs256, Self::Hs256];
+
     /// Those whose public keys are published.
     pub const ASYMMETRIC: [Self; 3] = [Self::EdDsa, Self::Es256, Self::Rs256];
 

@@ -190,6 +190,11 @@ impl RevokedSet {
         self.head
     }
 
+    /// The entries that are held, in order.
+    pub fn entries(&self) -> impl Iterator<Item = &LogEntry> {
+        self.order.iter()
+    }
+
     /// How many entries are held.
     #[must_use]
     pub fn len(&self) -> usize {

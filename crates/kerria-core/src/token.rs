@@ -15,6 +15,7 @@ use zeroize::Zeroize;
 
 use crate::{
     entropy::{Entropy, random_bytes},
+    id::SessionId,
     secret::Secret,
 };
 
@@ -152,6 +153,15 @@ impl TokenHash {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// What stands in the place of a token's hash for a session that is known by its handle. It is no token's hash.
+    #[must_use]
+    pub fn of_handle(session: SessionId) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update("a session by its handle");
+        hasher.update(session.as_bytes());
+        Self(hasher.finalize().into())
     }
 }
 

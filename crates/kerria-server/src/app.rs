@@ -10,9 +10,10 @@ use anyhow::Context;
 use axum::http::HeaderValue;
 use kerria::{
     Checker, CheckerSettings, FormKey, OwnOrigin, SecretCookie, SessionLayer, SystemClock, SystemEntropy,
+    jwt::{Verifier, VerifierSettings},
 };
 use kerria_core::{
-    Clock, Entropy, Store, StoreError, Token, TokenKey, TokenKind,
+    Algorithm, Audience, Clock, Entropy, Store, StoreError, Token, TokenKey, TokenKind,
     entropy::random_bytes,
     store::{Follower, InstallationKeys, Invitation},
 };
@@ -20,7 +21,13 @@ use kerria_store::{Observer, SqliteStore};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::warn;
 
-use crate::{config::Config, maintenance, metrics::Metrics, passwords::Passwords};
+use crate::{
+    config::Config,
+    keys::{Keyring, sealing::SealingKey},
+    maintenance,
+    metrics::Metrics,
+    passwords::Passwords,
+};
 
 /// How long the link to the first account is good. A later start prints a new one.
 const FIRST_ACCOUNT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -47,6 +54,14 @@ pub struct App {
     pub session_cookie: SecretCookie,
     /// Marks a device that its user has signed in from.
     pub device_cookie: SecretCookie,
+    /// Holds the refresh token of a browser application that asks for that.
+    pub refresh_cookie: SecretCookie,
+    /// Holds its access token.
+    pub access_cookie: SecretCookie,
+    /// Signs access tokens.
+    pub keyring: Keyring,
+    /// Verifies them.
+    pub verifier: Arc<Verifier>,
     /// The `Content-Security-Policy` of the pages.
     pub page_policy: HeaderValue,
     /// What is measured.
@@ -119,12 +134,25 @@ impl App {
         let checker = Checker::start(Arc::clone(&store), TokenKey::from_bytes(keys.token), settings).await?;
         let counts: Weak<dyn Follower> = Arc::downgrade(&metrics) as _;
         store.follow(counts).await?;
+        let keyring = open_keyring(&config, &store, &edge).await?;
+        let verifier = Verifier::new(
+            VerifierSettings {
+                algorithms: Algorithm::ALL.to_vec(),
+                ..VerifierSettings::new(issuer(&config), own_audience(&config))
+            },
+            keyring.verification_keys(),
+        );
+        let cookie = |name| SecretCookie::new(name, &config.public_url);
         let app = Arc::new(Self {
             passwords: Passwords::start(config.password.clone(), Arc::clone(&edge.entropy)),
             form_key: FormKey::from_bytes(&keys.form),
             own_origin: OwnOrigin::new(&config.public_url),
-            session_cookie: SecretCookie::new("kerria", &config.public_url),
-            device_cookie: SecretCookie::new("kerria-device", &config.public_url),
+            session_cookie: cookie("kerria"),
+            device_cookie: cookie("kerria-device"),
+            refresh_cookie: cookie("kerria-refresh").strict(),
+            access_cookie: cookie("kerria-access").strict(),
+            keyring,
+            verifier: Arc::new(verifier),
             page_policy: page_policy(&config),
             metrics,
             stop: watch::channel(false).0,
@@ -171,6 +199,19 @@ impl App {
     /// The layer that checks the session of every request.
     pub fn session_layer(&self) -> SessionLayer {
         SessionLayer::new(Arc::clone(&self.checker), Arc::clone(&self.clock), self.session_cookie.clone())
+            .with_access_tokens(Arc::clone(&self.verifier), self.access_cookie.clone())
+    }
+
+    /// Who we are as an authorization server (RFC 8414, section 2).
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        issuer(&self.config)
+    }
+
+    /// Who we are as a resource server: what the access tokens of our own client are meant for.
+    #[must_use]
+    pub fn own_audience(&self) -> Audience {
+        own_audience(&self.config)
     }
 
     /// A one-time link that creates the first account, if there is no account yet. Older such links stop working.
@@ -203,6 +244,27 @@ impl App {
         link.query_pairs_mut().append_pair("invitation", token.write(self.checker.key()).expose());
         Ok((link.into(), expires_at))
     }
+}
+
+fn issuer(config: &Config) -> String {
+    config.public_url.origin().ascii_serialization()
+}
+
+fn own_audience(config: &Config) -> Audience {
+    issuer(config).parse().expect("an origin is short plain ASCII")
+}
+
+async fn open_keyring(config: &Config, store: &Arc<dyn Store>, edge: &Edge) -> anyhow::Result<Keyring> {
+    let path = sealing_key_path(config);
+    let sealing = SealingKey::load_or_create(&path, &*edge.entropy)?;
+    let (store, entropy) = (Arc::clone(store), Arc::clone(&edge.entropy));
+    Ok(Keyring::open(store, entropy, sealing, &config.tokens, edge.clock.now()).await?)
+}
+
+/// The file with the key that encrypts the signing keys.
+#[must_use]
+pub fn sealing_key_path(config: &Config) -> PathBuf {
+    config.tokens.sealing_key_file.clone().unwrap_or_else(|| config.data_dir.join("kerria.key"))
 }
 
 /// The database file in a data folder.

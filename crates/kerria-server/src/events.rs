@@ -86,7 +86,7 @@ async fn expiry(app: &App, checked: &Checked) {
             tokio::time::sleep(until(expires_at, now)).await;
             continue;
         }
-        match as_stored(app, &session, now).await {
+        match as_stored(app, &session).await {
             Ok(Some(used)) if is_active(app, &used, now) => session = used,
             Ok(_) => return,
             Err(_) => tokio::time::sleep(ASK_AGAIN).await,
@@ -95,10 +95,9 @@ async fn expiry(app: &App, checked: &Checked) {
 }
 
 /// The session as the store knows it: it may be in use under a token that is newer than ours.
-async fn as_stored(app: &App, session: &Session, now: Timestamp) -> Result<Option<Session>, StoreError> {
+async fn as_stored(app: &App, session: &Session) -> Result<Option<Session>, StoreError> {
     let Some(user) = session.user else { return Ok(None) };
-    app.checker.flush(now).await?;
-    let theirs = app.store.sessions_of(user).await?;
+    let theirs = app.checker.sessions_of(user).await?;
     Ok(theirs.into_iter().map(|details| details.session).find(|stored| stored.id == session.id))
 }
 

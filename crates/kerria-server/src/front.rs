@@ -4,11 +4,12 @@ use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Router,
-    body::Body,
-    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response::Parts},
     response::IntoResponse,
 };
 use futures_util::FutureExt;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use kerria::{ClientAddress, SessionLayer, SessionState};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +35,14 @@ pub struct Front {
     protection: HeaderMap,
     /// The same with the media type of JSON.
     protection_of_json: HeaderMap,
+    /// The answer to a token that carries no good session.
+    refusal: Prepared,
+}
+
+/// An answer that is always the same, written once: a flood of garbage must not cost more than good sessions do.
+struct Prepared {
+    head: Parts,
+    body: Bytes,
 }
 
 impl Front {
@@ -52,7 +61,9 @@ impl Front {
         let protection = protection(app.config.public_url.scheme() == "https");
         let mut protection_of_json = protection.clone();
         protection_of_json.insert(header::CONTENT_TYPE, session::JSON);
-        Arc::new(Self { app: Arc::clone(app), router, checks, permits, protection, protection_of_json })
+        let refusal = Prepared::of(protected(Problem::session_token_refused().into_response(), &protection));
+        let app = Arc::clone(app);
+        Arc::new(Self { app, router, checks, permits, protection, protection_of_json, refusal })
     }
 
     /// The configuration.
@@ -70,7 +81,7 @@ impl Front {
         let client = ClientAddress(client_address(peer, request.headers(), &self.config().trusted_proxies));
         let response = match self.check(client, &request) {
             Some(response) => response,
-            None => self.protected(self.route(client, request.map(Body::new)).await),
+            None => protected(self.route(client, request.map(Body::new)).await, &self.protection),
         };
         self.app.metrics.http_requests.of(response.status().as_u16()).inc();
         response
@@ -81,12 +92,17 @@ impl Front {
     fn check(&self, client: ClientAddress, request: &Request<Incoming>) -> Option<Response<Body>> {
         let asks = request.method() == Method::GET && request.uri().path() == SESSION_PATH;
         let state = self.checks.as_ref().filter(|_| asks)?.recall(request.headers(), client)?;
-        let SessionState::Good(checked) = &state else {
-            return Some(self.protected(session::answer(&state)));
-        };
-        let mut response = Response::new(SessionShape::of(checked).to_json().into());
-        response.headers_mut().clone_from(&self.protection_of_json);
-        Some(response)
+        Some(match &state {
+            SessionState::Good(checked) => {
+                let mut response = Response::new(SessionShape::of(checked).to_json().into());
+                response.headers_mut().clone_from(&self.protection_of_json);
+                response
+            }
+            SessionState::Refused(_) => self.refusal.to_response(),
+            SessionState::None | SessionState::Unknown(_) => {
+                protected(session::answer(&state), &self.protection)
+            }
+        })
     }
 
     /// Lets the router answer. A handler that panics answers 500 and harms nobody else.
@@ -105,14 +121,26 @@ impl Front {
             .into_response(),
         }
     }
+}
 
-    /// Adds the headers that every response carries. What a handler has set itself stands.
-    fn protected(&self, mut response: Response<Body>) -> Response<Body> {
-        let headers = response.headers_mut();
-        let own = std::mem::replace(headers, self.protection.clone());
-        headers.extend(own);
-        response
+impl Prepared {
+    fn of(response: Response<Body>) -> Self {
+        let (head, body) = response.into_parts();
+        let body = body.collect().now_or_never().and_then(Result::ok).expect("a problem is written already");
+        Self { head, body: body.to_bytes() }
     }
+
+    fn to_response(&self) -> Response<Body> {
+        Response::from_parts(self.head.clone(), self.body.clone().into())
+    }
+}
+
+/// Adds the headers that every response carries. What a handler has set itself stands.
+fn protected(mut response: Response<Body>, protection: &HeaderMap) -> Response<Body> {
+    let headers = response.headers_mut();
+    let own = std::mem::replace(headers, protection.clone());
+    headers.extend(own);
+    response
 }
 
 /// The headers that every response carries: not to be kept, not to be guessed at, not to be framed, and no word to others

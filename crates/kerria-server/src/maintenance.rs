@@ -15,6 +15,9 @@ use crate::app::App;
 /// How often what is over is removed, unless "last seen" is written more seldom.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether another key has to sign.
+const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(60);
+
 /// How many rows one step removes at most, so that no sign-in waits long for it.
 const SWEEP_BATCH: u32 = 500;
 
@@ -28,6 +31,7 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut flush = tokio::time::interval(precision);
     // A sweep writes "last seen" first, which must not make that more frequent than it is set to be.
     let mut sweep = tokio::time::interval(SWEEP_EVERY.max(precision));
+    let mut keys = tokio::time::interval(LOOK_AT_KEYS_EVERY);
     loop {
         let work = async {
             tokio::select! {
@@ -35,6 +39,7 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
                     debug!(sessions, "wrote when {sessions} sessions were last seen");
                 }),
                 _ = sweep.tick() => sweep_all(&app).await,
+                _ = keys.tick() => { turn_keys(&app).await; Ok(()) }
                 moves = app.checker.moves() => tell(&app, moves).await,
             }
         };
@@ -74,6 +79,9 @@ pub async fn sweep_all(app: &App) -> Result<(), StoreError> {
     while let batch @ 1.. = store.sweep_doors(now, SWEEP_BATCH).await? {
         removed += batch;
     }
+    while let batch @ 1.. = store.sweep_tokens(now, SWEEP_BATCH).await? {
+        removed += batch;
+    }
     let kept_since = now - app.config.session.log_retention;
     while let batch @ 1.. = store.trim_log(kept_since, SWEEP_BATCH).await? {
         removed += batch;
@@ -85,6 +93,14 @@ pub async fn sweep_all(app: &App) -> Result<(), StoreError> {
         debug!(rows = removed, "removed {removed} rows that were over");
     }
     Ok(())
+}
+
+/// Turns the keyrings that are due, and verifies with what is published now.
+pub async fn turn_keys(app: &App) {
+    if let Err(error) = app.keyring.turn_if_due(&app.config.tokens, app.clock.now()).await {
+        warn!("the signing keys were left as they are: {error}");
+    }
+    app.verifier.set_keys(app.keyring.verification_keys());
 }
 
 /// Tells of sessions that turned up in another place, in the audit log.

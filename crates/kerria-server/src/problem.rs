@@ -101,6 +101,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "fresh-sign-in-required", "Confirm that it is you", detail)
     }
 
+    /// An access token does not do.
+    pub fn session_needed() -> Self {
+        let detail = "An access token may not change the account. Sign in with the transport cookie or bearer for that.";
+        Self::new(StatusCode::FORBIDDEN, "session-needed", "This needs a session of its own", detail)
+    }
+
     /// The request comes from somebody else's page, or might.
     pub fn foreign(detail: &'static str) -> Self {
         Self::new(

@@ -4,6 +4,7 @@
 //! token whose session is not in memory.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
@@ -13,10 +14,10 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, Device, LogEntry, LogEvent, LogNumber, Place, RevokedSet, Selector, Session, SessionId,
+    Bearing, Cause, Device, LogEntry, LogEvent, LogNumber, Place, RevokedSet, Selector, Session, SessionId,
     SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey, TokenKind, Transport,
     UserId, Verdict,
-    store::{Follower, Found},
+    store::{Follower, Found, LogPage, SessionDetails},
 };
 use tokio::sync::watch;
 
@@ -24,6 +25,7 @@ use crate::{
     binding::Binding,
     cache::{Cached, Keep, SessionCache, note},
     display_name::DisplayName,
+    jwt,
     moves::{Move, Moves},
 };
 
@@ -33,6 +35,9 @@ const SET_CAPACITY: usize = 100_000;
 
 /// How long entries of the revocation log are held in memory.
 const SET_RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// How many entries of the revocation log are read at the start, at most.
+const RECENT: u32 = 10_000;
 
 /// How often a reading is repeated that was overtaken by a change.
 const READ_ATTEMPTS: u32 = 8;
@@ -199,7 +204,7 @@ impl Checker {
         });
         let follower: Weak<dyn Follower> = Arc::downgrade(&checker) as _;
         let head = store.follow(follower).await?;
-        checker.start_at(head);
+        checker.start_with(recent(&*store, head).await?);
         Ok(checker)
     }
 
@@ -233,9 +238,51 @@ impl Checker {
         let Some(token) = Token::parse(TokenKind::Session, text, &self.key) else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
-        let from = device.map(|device| (device.place(), device));
-        let asked = Question { hash: token.hash(), transport, from, now };
-        self.start_over_if_time_went_back(now);
+        let from = device.map(|device| Box::new((device.place(), device)));
+        let subject = Subject::Token(transport);
+        self.recall_what(Question { hash: token.hash(), subject, from, now })
+    }
+
+    /// The same of a session that an access token names, for a token that is good by itself: whether its session, and
+    /// nothing that would have ended the token alone, says otherwise.
+    pub(crate) fn recall_bearing(
+        &self,
+        bearing: &Bearing,
+        as_of: LogNumber,
+        device: Option<Device>,
+        now: Timestamp,
+    ) -> Result<Check, Question> {
+        let Some(session) = bearing.session else {
+            return Ok(self.count(Check::Refused(Refusal::NoToken)));
+        };
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        let verdict = revoked.verdict_on(bearing, as_of);
+        drop(revoked);
+        match verdict {
+            Verdict::Stands => {}
+            Verdict::Ended => return Ok(self.count(Check::Refused(Refusal::Revoked))),
+            // Whether the token was ended by itself is not known any more. Its client gets a new one for its refresh token.
+            Verdict::Reread => return Ok(self.count(Check::Refused(Refusal::Unknown))),
+        }
+        let from = device.map(|device| Box::new((device.place(), device)));
+        let subject = Subject::Session(session);
+        self.recall_what(Question { hash: TokenHash::of_handle(session), subject, from, now })
+    }
+
+    /// An access token was refused by itself.
+    pub(crate) fn refuse(&self, refused: jwt::Refused) -> Refusal {
+        let refusal = match refused {
+            jwt::Refused::Expired => Refusal::Expired,
+            jwt::Refused::Revoked => Refusal::Revoked,
+            jwt::Refused::CannotTell => Refusal::Unknown,
+            _ => Refusal::NoToken,
+        };
+        self.count(Check::Refused(refusal));
+        refusal
+    }
+
+    fn recall_what(&self, asked: Question) -> Result<Check, Question> {
+        self.start_over_if_time_went_back(asked.now);
         let check = self.look_up(&asked).ok_or(asked)?;
         self.counters.hits.fetch_add(1, Relaxed);
         Ok(self.count(check))
@@ -326,6 +373,61 @@ impl Checker {
             self.told(batch);
         }
         Ok(seen.len())
+    }
+
+    /// The sessions of a user, the last used first. Their last uses are exact, whatever the store has heard of so far.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {
+        let mut sessions = self.with_uses(self.store.sessions_of(user).await?);
+        sessions.sort_by_key(|details| Reverse((details.session.last_seen_at, details.session.id)));
+        Ok(sessions)
+    }
+
+    /// Up to `limit` sessions of everyone whose handles come after `after`, in their order, with exact last uses.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn all_sessions(
+        &self,
+        after: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<SessionDetails>, StoreError> {
+        Ok(self.with_uses(self.store.all_sessions(after, limit).await?))
+    }
+
+    /// Tells the store when the sessions of this user were last used, so that it knows which of them count.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn flush_of(&self, user: UserId) -> Result<(), StoreError> {
+        let stored = self.store.sessions_of(user).await?;
+        let later = |details: &SessionDetails| {
+            let used = self.last_use(details)?;
+            (used > details.session.last_seen_at).then_some((details.session.id, used))
+        };
+        let seen: Vec<_> = stored.iter().filter_map(later).collect();
+        if seen.is_empty() { Ok(()) } else { self.store.touch(seen).await }
+    }
+
+    fn with_uses(&self, mut sessions: Vec<SessionDetails>) -> Vec<SessionDetails> {
+        for details in &mut sessions {
+            let stored = details.session.last_seen_at;
+            details.session.last_seen_at = self.last_use(details).map_or(stored, |used| used.max(stored));
+        }
+        sessions
+    }
+
+    /// When memory saw the session last.
+    fn last_use(&self, details: &SessionDetails) -> Option<Timestamp> {
+        let session = details.session.id;
+        let token = match details.session.transport {
+            Transport::Tokens => &TokenHash::of_handle(session),
+            Transport::Cookie | Transport::Bearer => &details.token,
+        };
+        // In this order: what has departed from the cache is on its way to the untold.
+        self.last_seen(token).max(self.cache.departed(token, session)).max(self.untold(session))
     }
 
     /// What was over at `until` may be removed from the store from now on, without an entry in its log. Should the clock
@@ -449,10 +551,10 @@ impl Checker {
             Standing::Expired => return refused(Refusal::Expired),
             Standing::Revoked => return (Keep::Remove, Check::Refused(Refusal::Revoked)),
         }
-        if session.transport != asked.transport {
+        if matches!(asked.subject, Subject::Token(transport) if transport != session.transport) {
             return refused(Refusal::OtherTransport);
         }
-        let elsewhere = asked.from.as_ref().filter(|(place, _)| *place != session.place);
+        let elsewhere = asked.from.as_deref().filter(|(place, _)| *place != session.place);
         if let Some((place, device)) = elsewhere {
             let refuse = self.settings.binding == Binding::Refuse;
             self.note_move(session, *place, device, asked.now, refuse);
@@ -485,9 +587,11 @@ impl Checker {
     /// Asks the store. A reading that a revocation has overtaken loses: the revocations are asked after it.
     async fn ask_store(&self, asked: &Question) -> Result<Check, StoreError> {
         for _ in 0..READ_ATTEMPTS {
-            let Some(mut found) = self.store.find(&asked.hash).await? else {
-                return Ok(Check::Refused(Refusal::Unknown));
+            let found = match asked.subject {
+                Subject::Token(_) => self.store.find(&asked.hash).await?,
+                Subject::Session(session) => self.store.session(session).await?.map(|(found, _)| found),
             };
+            let Some(mut found) = found else { return Ok(Check::Refused(Refusal::Unknown)) };
             // In this order: what has departed from the cache is on its way to the untold.
             let departed = self.cache.departed(&asked.hash, found.session.id);
             let seen = departed.max(self.untold(found.session.id));
@@ -509,12 +613,11 @@ impl Checker {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).verdict(session, user, as_of)
     }
 
-    /// Takes `head` as the start, unless entries were applied meanwhile.
-    fn start_at(&self, head: LogNumber) {
+    /// Takes `start` as the beginning of what is known. What was applied meanwhile stays.
+    fn start_with(&self, mut start: RevokedSet) {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
-        if revoked.is_empty() {
-            *revoked = RevokedSet::starting_at(head);
-        }
+        revoked.entries().for_each(|entry| start.apply(*entry));
+        *revoked = start;
         self.head.store(revoked.head().0, SeqCst);
     }
 
@@ -563,12 +666,34 @@ impl Follower for Checker {
     }
 }
 
+/// What the log says of the time before `head`, as far back as it is worth reading: access tokens from before a restart
+/// are good after it.
+async fn recent(store: &dyn Store, head: LogNumber) -> Result<RevokedSet, StoreError> {
+    for entries in [RECENT, RECENT / 10, RECENT / 100, RECENT / 1_000] {
+        let before = LogNumber(head.0.saturating_sub(entries.into()));
+        if let LogPage::Entries(page) = store.log_after(before, entries).await? {
+            let mut set = RevokedSet::starting_at(before);
+            page.into_iter().for_each(|entry| set.apply(entry));
+            return Ok(set);
+        }
+    }
+    Ok(RevokedSet::starting_at(head))
+}
+
 /// What a check is about.
 pub(crate) struct Question {
     hash: TokenHash,
-    transport: Transport,
-    from: Option<(Place, Device)>,
+    subject: Subject,
+    from: Option<Box<(Place, Device)>>,
     pub(crate) now: Timestamp,
+}
+
+/// By what a session is known.
+enum Subject {
+    /// By its own token, which counts only in this way.
+    Token(Transport),
+    /// By its handle, in an access token.
+    Session(SessionId),
 }
 
 /// One who watches a session. When the last one goes away, the session is forgotten.

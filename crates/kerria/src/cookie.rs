@@ -19,6 +19,7 @@ const LOOKED_AT: usize = 8;
 pub struct SecretCookie {
     name: String,
     secure: bool,
+    same_site: SameSite,
 }
 
 impl SecretCookie {
@@ -26,7 +27,14 @@ impl SecretCookie {
     #[must_use]
     pub fn new(name: &str, origin: &Url) -> Self {
         let secure = origin.scheme() == "https";
-        Self { name: if secure { format!("__Host-{name}") } else { name.to_owned() }, secure }
+        let name = if secure { format!("__Host-{name}") } else { name.to_owned() };
+        Self { name, secure, same_site: SameSite::Lax }
+    }
+
+    /// The same, sent only with requests that our own pages make (`SameSite=Strict`): not when a link leads here.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        Self { same_site: SameSite::Strict, ..self }
     }
 
     /// The name, as it stands in the header.
@@ -77,7 +85,7 @@ impl SecretCookie {
             .path("/")
             .secure(self.secure)
             .http_only(true)
-            .same_site(SameSite::Lax)
+            .same_site(self.same_site)
             .build()
     }
 }

@@ -24,6 +24,7 @@ pub struct CurrentSession(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     state: SessionState,
+    by_cookie: bool,
     now: Timestamp,
     answer: Mutex<Option<CookieChange>>,
 }
@@ -58,8 +59,8 @@ pub(crate) enum CookieChange {
 }
 
 impl CurrentSession {
-    pub(crate) fn new(state: SessionState, now: Timestamp) -> Self {
-        Self(Arc::new(Inner { state, now, answer: Mutex::new(None) }))
+    pub(crate) fn new(state: SessionState, by_cookie: bool, now: Timestamp) -> Self {
+        Self(Arc::new(Inner { state, by_cookie, now, answer: Mutex::new(None) }))
     }
 
     /// What was found.
@@ -81,7 +82,7 @@ impl CurrentSession {
     /// send.
     #[must_use]
     pub fn is_by_cookie(&self) -> bool {
-        self.checked().is_some_and(|checked| checked.session.transport == Transport::Cookie)
+        self.0.by_cookie && self.checked().is_some()
     }
 
     /// The instant at which this request was checked.
@@ -99,7 +100,8 @@ impl CurrentSession {
     /// Has the response remove the session cookie. A session that came as a bearer token has none, and a cookie beside
     /// it is another session's.
     pub fn remove_cookie(&self) {
-        if self.checked().is_none() || self.is_by_cookie() {
+        let has_none = |checked: &Checked| checked.session.transport != Transport::Cookie;
+        if !self.checked().is_some_and(has_none) {
             self.change(CookieChange::Remove);
         }
     }
@@ -122,6 +124,6 @@ impl<S: Sync> FromRequestParts<S> for CurrentSession {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let current = parts.extensions.get::<Self>().cloned();
-        Ok(current.unwrap_or_else(|| Self::new(SessionState::None, Timestamp::EPOCH)))
+        Ok(current.unwrap_or_else(|| Self::new(SessionState::None, false, Timestamp::EPOCH)))
     }
 }

@@ -12,11 +12,13 @@ use http::{HeaderMap, Request, Response, header};
 use kerria_core::{Clock, Device, Timestamp, Token, TokenKind, Transport};
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::debug;
 
 use crate::{
     checker::{Checker, Question, Refusal},
     cookie::SecretCookie,
     current::{CurrentSession, SessionState},
+    jwt::Verifier,
 };
 
 /// The address of the client, as a server has found it out; put into a request's extensions for the layer.
@@ -29,9 +31,19 @@ pub struct ClientAddress(pub IpAddr);
 #[derive(Clone)]
 pub struct SessionLayer(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     checker: Arc<Checker>,
     clock: Arc<dyn Clock>,
+    cookie: SecretCookie,
+    access: Option<AccessTokens>,
+}
+
+/// Access tokens that are accepted in the place of a session token.
+#[derive(Clone)]
+struct AccessTokens {
+    verifier: Arc<Verifier>,
+    /// Where a browser may keep one.
     cookie: SecretCookie,
 }
 
@@ -39,14 +51,22 @@ impl SessionLayer {
     /// A layer that asks `checker`.
     #[must_use]
     pub fn new(checker: Arc<Checker>, clock: Arc<dyn Clock>, cookie: SecretCookie) -> Self {
-        Self(Arc::new(Inner { checker, clock, cookie }))
+        Self(Arc::new(Inner { checker, clock, cookie, access: None }))
+    }
+
+    /// Accepts access tokens (RFC 9068) that `verifier` finds good, too: in the `Authorization` header, or in `cookie`. The
+    /// session that one names is checked like every other, so its end, its idle and its absolute limit count at once.
+    #[must_use]
+    pub fn with_access_tokens(self, verifier: Arc<Verifier>, cookie: SecretCookie) -> Self {
+        let access = Some(AccessTokens { verifier, cookie });
+        Self(Arc::new(Inner { access, ..Inner::clone(&self.0) }))
     }
 
     /// What memory says about the session of a request with these headers; `None` if only the store can tell. For a server
     /// that answers a check without its router.
     #[must_use]
     pub fn recall(&self, headers: &HeaderMap, client: ClientAddress) -> Option<SessionState> {
-        self.0.recall(headers, Some(client), self.0.clock.now()).ok()
+        self.0.recall(&self.0.presented(headers), headers, Some(client), self.0.clock.now()).ok()
     }
 }
 
@@ -54,24 +74,33 @@ impl Inner {
     /// What memory says about the session of a request, or the question to the store.
     fn recall(
         &self,
+        presented: &Presented<'_>,
         headers: &HeaderMap,
         client: Option<ClientAddress>,
         now: Timestamp,
     ) -> Result<SessionState, Question> {
-        Ok(match self.presented(headers) {
+        let place = || client.filter(|_| self.checker.wants_place()).map(|client| device(headers, client));
+        Ok(match *presented {
             Presented::Nothing => SessionState::None,
             Presented::Ambiguous => SessionState::Refused(Refusal::NoToken),
-            Presented::Token(text, transport) => {
-                let device =
-                    client.filter(|_| self.checker.wants_place()).map(|client| device(headers, client));
-                self.checker.recall(text, transport, device, now)?.into()
-            }
+            Presented::Token(text, transport) => self.checker.recall(text, transport, place(), now)?.into(),
+            Presented::AccessToken { text, verifier, .. } => match verifier.verify_offline(text, now) {
+                // The checker asks the revocations, and whether the session still counts.
+                Ok(token) => {
+                    let as_of = token.claims.as_of.unwrap_or_default();
+                    self.checker.recall_bearing(&token.claims.bearing(), as_of, place(), now)?.into()
+                }
+                Err(refused) => {
+                    debug!(reason = refused.as_str(), "an access token was refused");
+                    SessionState::Refused(self.checker.refuse(refused))
+                }
+            },
         })
     }
 
-    async fn read(&self, question: &Question) -> CurrentSession {
+    async fn read(&self, question: &Question, by_cookie: bool) -> CurrentSession {
         let state = self.checker.read(question).await.map_or_else(SessionState::Unknown, SessionState::from);
-        CurrentSession::new(state, question.now)
+        CurrentSession::new(state, by_cookie, question.now)
     }
 
     fn finish<R>(&self, current: &CurrentSession, mut response: Response<R>) -> Response<R> {
@@ -86,12 +115,12 @@ impl Inner {
     fn presented<'h>(&'h self, headers: &'h HeaderMap) -> Presented<'h> {
         let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
         match (authorizations.next().and_then(|value| bearer(value.as_bytes())), authorizations.next()) {
-            (Some(token), None) => return Presented::Token(token, Transport::Bearer),
+            (Some(text), None) => return self.bearer_token(text),
             (_, Some(_)) => return Presented::Ambiguous,
             (None, None) => {}
         }
         let mut cookies = self.cookie.values(headers);
-        let Some(first) = cookies.next() else { return Presented::Nothing };
+        let Some(first) = cookies.next() else { return self.access_cookie(headers) };
         let Some(second) = cookies.next() else { return Presented::Token(first, Transport::Cookie) };
         let genuine = |text: &&[u8]| Token::parse(TokenKind::Session, text, self.checker.key()).is_some();
         let mut genuine = [first, second].into_iter().chain(cookies).filter(genuine);
@@ -100,12 +129,42 @@ impl Inner {
             _ => Presented::Ambiguous,
         }
     }
+
+    fn bearer_token<'h>(&'h self, text: &'h [u8]) -> Presented<'h> {
+        match &self.access {
+            // What begins a JSON object, in base64url. No token of ours does.
+            Some(access) if text.starts_with(b"ey") => {
+                Presented::AccessToken { text, verifier: &access.verifier, by_cookie: false }
+            }
+            _ => Presented::Token(text, Transport::Bearer),
+        }
+    }
+
+    fn access_cookie<'h>(&'h self, headers: &'h HeaderMap) -> Presented<'h> {
+        let Some(access) = &self.access else { return Presented::Nothing };
+        let mut values = access.cookie.values(headers);
+        match (values.next(), values.next()) {
+            (None, _) => Presented::Nothing,
+            (Some(text), None) => {
+                Presented::AccessToken { text, verifier: &access.verifier, by_cookie: true }
+            }
+            (Some(_), Some(_)) => Presented::Ambiguous,
+        }
+    }
 }
 
 enum Presented<'h> {
     Nothing,
     Token(&'h [u8], Transport),
+    AccessToken { text: &'h [u8], verifier: &'h Verifier, by_cookie: bool },
     Ambiguous,
+}
+
+impl Presented<'_> {
+    /// Whether a browser attached it by itself.
+    fn is_by_cookie(&self) -> bool {
+        matches!(self, Self::Token(_, Transport::Cookie) | Self::AccessToken { by_cookie: true, .. })
+    }
 }
 
 /// The credentials of an `Authorization` header of the scheme `Bearer` (RFC 6750, section 2.1; the scheme's case does not
@@ -157,10 +216,12 @@ where
         let layer = Arc::clone(&self.layer.0);
         let client = request.extensions().get::<ClientAddress>().copied();
         let now = layer.clock.now();
-        match layer.recall(request.headers(), client, now) {
+        let presented = layer.presented(request.headers());
+        let by_cookie = presented.is_by_cookie();
+        match layer.recall(&presented, request.headers(), client, now) {
             // The usual case: nothing to wait for, and so no copy of the service and little to keep until the answer.
             Ok(state) => {
-                let current = CurrentSession::new(state, now);
+                let current = CurrentSession::new(state, by_cookie, now);
                 request.extensions_mut().insert(current.clone());
                 let response = self.inner.call(request);
                 Box::pin(async move { Ok(layer.finish(&current, response.await?)) })
@@ -170,7 +231,7 @@ where
                 let clone = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, clone);
                 Box::pin(async move {
-                    let current = layer.read(&question).await;
+                    let current = layer.read(&question, by_cookie).await;
                     request.extensions_mut().insert(current.clone());
                     Ok(layer.finish(&current, inner.call(request).await?))
                 })

@@ -94,6 +94,7 @@ pub async fn change_password(
     From(device): From,
     Body(body): Body<NewPassword>,
 ) -> Result<Json<Map<String, Value>>, Problem> {
+    user.in_person()?;
     match account::change_password(&app, &user, &body.current_password, &body.new_password, device).await? {
         PasswordOutcome::Changed { ended, signed_in } => {
             let mut answer = Map::new();

@@ -11,7 +11,7 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use kerria::{Checked, CurrentSession, SessionState};
-use kerria_core::{SessionId, UserId};
+use kerria_core::{SessionId, Transport, UserId};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -102,6 +102,18 @@ impl ApiUser {
         if stands { Ok(()) } else { Err(no_session(self.current.state())) }
     }
 
+    /// Whether the session itself is presented, not an access token of it: only then may the account be changed. An access
+    /// token may be in other hands than the session.
+    ///
+    /// # Errors
+    /// The problem that answers if not.
+    pub fn in_person(&self) -> Result<(), Problem> {
+        match self.checked.session.transport {
+            Transport::Cookie | Transport::Bearer => Ok(()),
+            Transport::Tokens => Err(Problem::session_needed()),
+        }
+    }
+
     /// The same, and whether the last proof of identity is still recent enough.
     ///
     /// # Errors
@@ -117,6 +129,7 @@ impl FromRequestParts<Arc<App>> for FreshUser {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let user = ApiUser::from_request_parts(parts, app).await?;
+        user.in_person()?;
         if is_fresh(app, &user.checked, user.current.now()) {
             Ok(Self(user))
         } else {

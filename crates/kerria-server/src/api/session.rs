@@ -76,11 +76,10 @@ pub async fn list(State(app): State<Arc<App>>, user: ApiUser) -> Result<Json<Val
     Ok(Json(json!({ "sessions": sessions })))
 }
 
-/// The live sessions of a user. "Last seen" is written first, so that it is exact.
+/// The live sessions of a user.
 pub async fn live_sessions(app: &App, user: &ApiUser) -> Result<Vec<ListedSession>, Problem> {
     let now = user.current.now();
-    app.checker.flush(now).await?;
-    let details = app.store.sessions_of(user.user).await?;
+    let details = app.checker.sessions_of(user.user).await?;
     let policy = app.checker.policy();
     let listed = details.iter().filter_map(|details| ListedSession::of(details, policy, now));
     Ok(listed.map(|listed| listed.with_current(user.checked.session.id)).collect())
@@ -154,6 +153,7 @@ pub async fn confirm(
     From(device): From,
     Body(Confirm { password }): Body<Confirm>,
 ) -> Result<Response, Problem> {
+    user.in_person()?;
     match step_up(&app, &user.checked, user.user, &password, &device, &user.current).await? {
         StepUp::Renewed(signed_in) => Ok(signed_in_answer(&app, StatusCode::OK, &signed_in)),
         StepUp::Refused => Err(wrong_password()),

@@ -9,7 +9,10 @@ use std::{
 use kerria_core::{DataLimits, SessionPolicy, throttle::ThrottleRule};
 use url::Url;
 
-use super::{Config, LogFormat, LogSettings, PasswordSettings, SessionSettings, SignUp, ThrottleSettings};
+use super::{
+    Config, LogFormat, LogSettings, PasswordSettings, SessionSettings, SignUp, ThrottleSettings,
+    TokenSettings,
+};
 
 const NO_RULE: ThrottleRule = ThrottleRule {
     free: 0,
@@ -40,6 +43,14 @@ pub(super) fn config() -> Config {
             binding: kerria::Binding::default(),
             cache_entries: 0,
             log_retention: Duration::ZERO,
+        },
+        tokens: TokenSettings {
+            access_lifetime: Duration::ZERO,
+            refresh_grace: Duration::ZERO,
+            key_rotation: Duration::ZERO,
+            sealing_key_file: None,
+            hs256_audience: None,
+            hs256_secret: None,
         },
         password: PasswordSettings {
             min_length: 0,

@@ -60,6 +60,8 @@ pub struct Config {
     pub invitation_lifetime: Duration,
     /// Sessions.
     pub session: SessionSettings,
+    /// Access tokens and refresh tokens.
+    pub tokens: TokenSettings,
     /// Passwords.
     pub password: PasswordSettings,
     /// Throttling.
@@ -110,6 +112,23 @@ pub struct SessionSettings {
     pub cache_entries: u32,
     /// How long entries of the revocation log and of the audit log are kept.
     pub log_retention: Duration,
+}
+
+/// What is set for access tokens and refresh tokens.
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// How long an access token is good.
+    pub access_lifetime: Duration,
+    /// How long after its use a refresh token gets the same successor once more.
+    pub refresh_grace: Duration,
+    /// How long a key signs.
+    pub key_rotation: Duration,
+    /// The file with the key that encrypts the signing keys, if it is not in the data folder.
+    pub sealing_key_file: Option<PathBuf>,
+    /// The one audience that gets HS256.
+    pub hs256_audience: Option<String>,
+    /// The secret that is shared with it.
+    pub hs256_secret: Option<Secret<String>>,
 }
 
 /// What is set for passwords.

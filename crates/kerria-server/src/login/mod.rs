@@ -234,7 +234,7 @@ pub async fn open(
     let hash = token.hash();
     if app.config.session.limit.is_some() {
         // The limit counts sessions that are in use; the store has to know which are.
-        app.checker.flush(now).await?;
+        app.checker.flush_of(user).await?;
     }
     let sign_in = SignIn {
         session: NewSession {

@@ -7,13 +7,15 @@ use std::{
 
 use async_trait::async_trait;
 use kerria_core::{
-    Cause, DataKey, DataLimits, Device, EmailAddress, LogNumber, LoginName, PasswordHash, Selector,
-    SessionId, SessionPolicy, Status, Store, StoreError, Timestamp, TokenHash, User, UserId, UserName,
+    Algorithm, Cause, Client, ClientId, DataKey, DataLimits, Device, EmailAddress, Grant, LogNumber,
+    LoginName, PasswordHash, Selector, SessionId, SessionPolicy, SigningKey, Status, Store, StoreError,
+    Timestamp, TokenHash, User, UserId, UserName,
     audit::AuditEntry,
     store::{
-        Accounts, Credentials, DataOwner, DataWrite, Doors, Follower, Found, InstallationKeys, Invitation,
-        LogPage, NewUser, Opened, PasswordChange, PasswordChanged, Removal, Renaming, Renewal, Revoked,
-        SessionData, SessionDetails, Sessions, SignIn, Trouble, UserCreation,
+        Accounts, Clients, Credentials, DataOwner, DataWrite, Doors, Follower, Found, InstallationKeys,
+        Invitation, LogPage, NewUser, Opened, PasswordChange, PasswordChanged, Reference, Refresh, Removal,
+        Renaming, Renewal, Revoked, Rotation, SessionData, SessionDetails, Sessions, SignIn, SigningKeys,
+        Tokens, Trouble, UserCreation,
     },
     throttle::{Admission, Door},
 };
@@ -308,6 +310,106 @@ impl Doors for FaultyStore {
     async fn sweep_doors(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.pass("sweep_doors")?;
         self.inner.sweep_doors(now, limit).await
+    }
+}
+
+#[async_trait]
+impl Tokens for FaultyStore {
+    async fn rotate_refresh(&self, refresh: Refresh) -> Result<Rotation, StoreError> {
+        self.pass("rotate_refresh")?;
+        self.inner.rotate_refresh(refresh).await
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
+        self.pass("session")?;
+        self.inner.session(session).await
+    }
+
+    async fn is_present_refresh(&self, session: SessionId, token: &TokenHash) -> Result<bool, StoreError> {
+        self.pass("is_present_refresh")?;
+        self.inner.is_present_refresh(session, token).await
+    }
+
+    async fn keep_reference(&self, token: &TokenHash, reference: Reference) -> Result<bool, StoreError> {
+        self.pass("keep_reference")?;
+        self.inner.keep_reference(token, reference).await
+    }
+
+    async fn reference(&self, token: &TokenHash) -> Result<Option<Reference>, StoreError> {
+        self.pass("reference")?;
+        self.inner.reference(token).await
+    }
+
+    async fn spend(&self, by: ClientId, jti: &str, expires_at: Timestamp) -> Result<bool, StoreError> {
+        self.pass("spend")?;
+        self.inner.spend(by, jti, expires_at).await
+    }
+
+    async fn sweep_tokens(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.pass("sweep_tokens")?;
+        self.inner.sweep_tokens(now, limit).await
+    }
+}
+
+#[async_trait]
+impl Clients for FaultyStore {
+    async fn add_client(&self, client: &Client) -> Result<bool, StoreError> {
+        self.pass("add_client")?;
+        self.inner.add_client(client).await
+    }
+
+    async fn client(&self, id: ClientId) -> Result<Option<Client>, StoreError> {
+        self.pass("client")?;
+        self.inner.client(id).await
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, StoreError> {
+        self.pass("clients")?;
+        self.inner.clients().await
+    }
+
+    async fn change_client(&self, client: &Client) -> Result<bool, StoreError> {
+        self.pass("change_client")?;
+        self.inner.change_client(client).await
+    }
+
+    async fn remove_client(&self, id: ClientId, now: Timestamp) -> Result<bool, StoreError> {
+        self.pass("remove_client")?;
+        self.inner.remove_client(id, now).await
+    }
+}
+
+#[async_trait]
+impl SigningKeys for FaultyStore {
+    async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
+        self.pass("signing_keys")?;
+        self.inner.signing_keys().await
+    }
+
+    async fn begin_keyring(&self, algorithm: Algorithm, keys: Vec<SigningKey>) -> Result<(), StoreError> {
+        self.pass("begin_keyring")?;
+        self.inner.begin_keyring(algorithm, keys).await
+    }
+
+    async fn turn_keyring(
+        &self,
+        algorithm: Algorithm,
+        active: &str,
+        next: SigningKey,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.pass("turn_keyring")?;
+        self.inner.turn_keyring(algorithm, active, next, now).await
+    }
+
+    async fn reset_keyrings(&self, keys: Vec<SigningKey>, now: Timestamp) -> Result<(), StoreError> {
+        self.pass("reset_keyrings")?;
+        self.inner.reset_keyrings(keys, now).await
+    }
+
+    async fn drop_retired_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.pass("drop_retired_keys")?;
+        self.inner.drop_retired_keys(before).await
     }
 }
 

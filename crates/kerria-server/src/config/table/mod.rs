@@ -4,6 +4,7 @@ mod door;
 mod password;
 mod server;
 mod session;
+mod tokens;
 
 use super::kind::Kind;
 
@@ -36,6 +37,7 @@ pub(crate) static SECTIONS: &[Section] = &[
     Section { name: "", title: "Where Kerria is", settings: server::TOP },
     Section { name: "sign_up", title: "Signing up", settings: server::SIGN_UP },
     Section { name: "session", title: "Sessions", settings: session::SESSION },
+    Section { name: "tokens", title: "Access tokens and refresh tokens", settings: tokens::TOKENS },
     Section { name: "password", title: "Passwords", settings: password::PASSWORD },
     Section { name: "throttle", title: "Slowing down those who guess", settings: door::THROTTLE },
     Section { name: "operator", title: "The operator's API", settings: server::OPERATOR },

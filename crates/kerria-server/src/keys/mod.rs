@@ -1,0 +1,267 @@
+//! The keyring: which keys sign access tokens, which are published, and how they follow each other.
+//!
+//! For each algorithm there is one active key and one next key. The next key is published from the start, so that whoever
+//! verifies has it long before it signs; a retired key stays published until the last token that it signed is over.
+
+pub mod sealing;
+pub mod signer;
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use axum::body::Bytes;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use kerria::jwt::{Header, KeySet, VerificationKey};
+use kerria_core::{Algorithm, Entropy, KeyState, Secret, SigningKey, Store, StoreError, Timestamp};
+use serde::Serialize;
+use tracing::info;
+
+use crate::config::TokenSettings;
+use sealing::SealingKey;
+use signer::Signer;
+
+/// How long whoever verifies may keep the published keys (the `max-age` of the JWK Set).
+pub const PUBLISHED_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// The `kid` of the secret that is shared with an audience.
+const SHARED: &str = "shared";
+
+/// The keyring of an installation, as this process knows it.
+pub struct Keyring {
+    store: Arc<dyn Store>,
+    entropy: Arc<dyn Entropy>,
+    sealing: SealingKey,
+    shared: Option<Secret<String>>,
+    ring: RwLock<Arc<Ring>>,
+}
+
+/// The keys at one time.
+#[derive(Default)]
+struct Ring {
+    keys: Vec<SigningKey>,
+    active: Vec<(Algorithm, String, Signer)>,
+    /// The JWK Set (RFC 7517, section 5).
+    published: Bytes,
+}
+
+/// What came of turning a keyring on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// This key is active now.
+    To(String),
+    /// The next key was published too short a time ago: whoever verifies may not have it.
+    TooSoon {
+        /// When it can be turned.
+        at: Timestamp,
+    },
+    /// Somebody else turned it at the same time, or it has not begun.
+    Overtaken,
+}
+
+/// The keyring cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A private key cannot be opened.
+    #[error(
+        "the signing key {0} cannot be opened with this sealing key: restore the file of the sealing key from a backup, or \
+         run `kerria keys reset`, which ends all sessions"
+    )]
+    Sealed(String),
+    /// No key for this algorithm.
+    #[error("there is no signing key for {0}")]
+    Missing(&'static str),
+}
+
+impl Keyring {
+    /// Opens the keyring, and begins it on the first start.
+    ///
+    /// # Errors
+    /// If the store fails, or the private keys cannot be opened.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        entropy: Arc<dyn Entropy>,
+        sealing: SealingKey,
+        settings: &TokenSettings,
+        now: Timestamp,
+    ) -> Result<Self, KeyError> {
+        let shared = settings.hs256_secret.clone();
+        let keyring = Self { store, entropy, sealing, shared, ring: RwLock::default() };
+        for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+            keyring.begin(algorithm, now).await?;
+        }
+        Ok(keyring)
+    }
+
+    /// Begins the keyring of an algorithm, unless it has begun.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn begin(&self, algorithm: Algorithm, now: Timestamp) -> Result<(), KeyError> {
+        self.reload().await?;
+        let begun = self.ring().active.iter().any(|(of, ..)| *of == algorithm);
+        if algorithm == Algorithm::Hs256 || begun {
+            return Ok(());
+        }
+        let keys = vec![
+            self.make(algorithm, KeyState::Active, now),
+            self.make(algorithm, KeyState::Next, now),
+        ];
+        self.store.begin_keyring(algorithm, keys).await?;
+        self.reload().await
+    }
+
+    /// Takes in what is kept, so that what another process changed counts here, too.
+    ///
+    /// # Errors
+    /// If the store fails, or a private key cannot be opened.
+    pub async fn reload(&self) -> Result<(), KeyError> {
+        let keys = self.store.signing_keys().await?;
+        if self.ring().keys == keys {
+            return Ok(());
+        }
+        let mut active = Vec::new();
+        for key in keys.iter().filter(|key| key.state == KeyState::Active) {
+            let broken = || KeyError::Sealed(key.kid.clone());
+            let private = self.sealing.open(&key.sealed, &key.kid).map_err(|_| broken())?;
+            let signer = Signer::read(key.algorithm, private.expose()).map_err(|_| broken())?;
+            active.push((key.algorithm, key.kid.clone(), signer));
+        }
+        let public: Vec<_> = keys.iter().map(|key| key.public.as_str()).collect();
+        let published = format!(r#"{{"keys":[{}]}}"#, public.join(",")).into();
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Ring { keys, active, published });
+        Ok(())
+    }
+
+    /// A signed JWT of this type (`typ`), by the active key of an algorithm.
+    ///
+    /// # Errors
+    /// If there is no such key.
+    pub fn sign(&self, algorithm: Algorithm, typ: &str, claims: &impl Serialize) -> Result<String, KeyError> {
+        let missing = KeyError::Missing(algorithm.as_str());
+        let header = |kid: &str| Header { typ: Some(typ.to_owned()), alg: algorithm, kid: Some(kid.to_owned()) };
+        if algorithm == Algorithm::Hs256 {
+            let Some(secret) = &self.shared else { return Err(missing) };
+            let message = signing_input(&header(SHARED), claims);
+            return Ok(with_signature(message, |message| signer::mac(secret.expose().as_bytes(), message)));
+        }
+        let ring = self.ring();
+        let (_, kid, signer) = ring.active.iter().find(|(of, ..)| *of == algorithm).ok_or(missing)?;
+        Ok(with_signature(signing_input(&header(kid), claims), |message| signer.sign(message)))
+    }
+
+    /// The public keys, as a JWK Set (RFC 7517, section 5).
+    #[must_use]
+    pub fn published(&self) -> Bytes {
+        self.ring().published.clone()
+    }
+
+    /// The keys that what we signed is verified with.
+    #[must_use]
+    pub fn verification_keys(&self) -> KeySet {
+        const SOUND: &str = "what we publish is a JWK Set";
+        let public = KeySet::parse(&self.published()).expect(SOUND);
+        KeySet::of(public.iter().cloned().chain(self.shared_key())).expect(SOUND)
+    }
+
+    fn shared_key(&self) -> Option<VerificationKey> {
+        let secret = Secret::new(self.shared.as_ref()?.expose().clone().into_bytes());
+        Some(VerificationKey::shared_secret(SHARED, &secret).expect("the configuration wants 32 characters"))
+    }
+
+    /// All keys.
+    #[must_use]
+    pub fn keys(&self) -> Vec<SigningKey> {
+        self.ring().keys.clone()
+    }
+
+    /// Turns the keyring of an algorithm on: the next key signs from now on.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn turn(&self, algorithm: Algorithm, now: Timestamp) -> Result<Turned, KeyError> {
+        self.reload().await?;
+        let ring = self.ring();
+        let of = |state| ring.keys.iter().find(move |key| key.algorithm == algorithm && key.state == state);
+        let (Some(active), Some(next)) = (of(KeyState::Active), of(KeyState::Next)) else {
+            return Ok(Turned::Overtaken);
+        };
+        let known_at = next.created_at + PUBLISHED_FOR;
+        if now < known_at {
+            return Ok(Turned::TooSoon { at: known_at });
+        }
+        let fresh = self.make(algorithm, KeyState::Next, now);
+        let turned = self.store.turn_keyring(algorithm, &active.kid, fresh, now).await?;
+        self.reload().await?;
+        if !turned {
+            return Ok(Turned::Overtaken);
+        }
+        info!(kid = next.kid, "{} tokens are signed by key {} from now on", algorithm.as_str(), next.kid);
+        Ok(Turned::To(next.kid.clone()))
+    }
+
+    /// Turns every keyring whose active key has signed for long enough, and drops keys whose tokens are over.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn turn_if_due(&self, settings: &TokenSettings, now: Timestamp) -> Result<(), KeyError> {
+        self.reload().await?;
+        for key in self.keys().iter().filter(|key| key.state == KeyState::Active) {
+            if now >= key.since + settings.key_rotation {
+                self.turn(key.algorithm, now).await?;
+            }
+        }
+        let last_token_over = settings.access_lifetime + PUBLISHED_FOR;
+        if self.store.drop_retired_keys(now - last_token_over).await? > 0 {
+            self.reload().await?;
+        }
+        Ok(())
+    }
+
+    /// Throws all keys away, begins anew, and ends everything of everyone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn reset(&self, now: Timestamp) -> Result<(), KeyError> {
+        let mut algorithms: Vec<_> = self.keys().iter().map(|key| key.algorithm).collect();
+        algorithms.extend([Algorithm::EdDsa, Algorithm::Es256]);
+        algorithms.sort_unstable();
+        algorithms.dedup();
+        let fresh = |algorithm| [KeyState::Active, KeyState::Next].map(|state| self.make(algorithm, state, now));
+        self.store.reset_keyrings(algorithms.into_iter().flat_map(fresh).collect(), now).await?;
+        info!("all signing keys were thrown away, and all sessions ended");
+        self.reload().await
+    }
+
+    fn make(&self, algorithm: Algorithm, state: KeyState, now: Timestamp) -> SigningKey {
+        let (signer, private) = Signer::generate(algorithm);
+        let public = signer.public();
+        let kid = public.thumbprint();
+        let sealed = self.sealing.seal(private.expose(), &kid, &*self.entropy);
+        SigningKey { kid, algorithm, state, sealed, public: public.to_json(), created_at: now, since: now }
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a signature is made over (RFC 7515, section 5.1).
+fn signing_input(header: &Header, claims: &impl Serialize) -> String {
+    const SOUND: &str = "a header and claims are plain JSON";
+    let mut message = URL_SAFE_NO_PAD.encode(serde_json::to_vec(header).expect(SOUND));
+    message.push('.');
+    URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims).expect(SOUND), &mut message);
+    message
+}
+
+fn with_signature(mut message: String, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
+    let signature = sign(message.as_bytes());
+    message.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut message);
+    message
+}

@@ -1,0 +1,141 @@
+//! Encrypting what must not lie in the database as it is: AES-256-GCM (NIST SP 800-38D) under a key in a file of its own.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use anyhow::{Context, bail, ensure};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use kerria_core::{Entropy, Secret, entropy::random_bytes};
+
+const KEY_BYTES: usize = 32;
+
+/// The key that seals private keys.
+pub struct SealingKey(LessSafeKey);
+
+/// What was sealed cannot be opened with this key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongKey;
+
+impl SealingKey {
+    /// The key with these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
+        let key = UnboundKey::new(&AES_256_GCM, bytes).expect("AES-256 has keys of 32 bytes");
+        Self(LessSafeKey::new(key))
+    }
+
+    /// Reads the key from a file. If there is none, makes one, for its owner alone.
+    ///
+    /// # Errors
+    /// A message for the operator that says what to do.
+    pub fn load_or_create(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<Self> {
+        let fresh: Secret<[u8; KEY_BYTES]> = Secret::new(random_bytes(entropy));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(mut file) => {
+                let written = file.write_all(fresh.expose()).and_then(|()| file.sync_all());
+                written.with_context(|| format!("cannot write the sealing key to {}", path.display()))?;
+                Ok(Self::from_bytes(fresh.expose()))
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::load(path),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot make the sealing key {}", path.display()))
+            }
+        }
+    }
+
+    fn load(path: &Path) -> anyhow::Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("cannot read the sealing key {}", path.display()))?;
+        let bytes = Secret::new(bytes);
+        let Ok(bytes) = <&[u8; KEY_BYTES]>::try_from(bytes.expose().as_slice()) else {
+            bail!(
+                "the sealing key {} has {} bytes instead of {KEY_BYTES}: restore the file from a backup, or remove it and \
+                 run `kerria keys reset`, which ends all sessions",
+                path.display(),
+                bytes.expose().len()
+            );
+        };
+        Ok(Self::from_bytes(bytes))
+    }
+
+    /// Encrypts `plain`, bound to `label`: opened under another label, it is refused.
+    #[must_use]
+    pub fn seal(&self, plain: &[u8], label: &str, entropy: &dyn Entropy) -> Vec<u8> {
+        let nonce: [u8; NONCE_LEN] = random_bytes(entropy);
+        let mut sealed = plain.to_vec();
+        self.0
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(label.as_bytes()),
+                &mut sealed,
+            )
+            .expect("a private key is far shorter than what AES-GCM can encrypt");
+        [&nonce[..], &sealed].concat()
+    }
+
+    /// Decrypts what [`SealingKey::seal`] made.
+    ///
+    /// # Errors
+    /// If it was sealed under another key or label, or was changed.
+    pub fn open(&self, sealed: &[u8], label: &str) -> Result<Secret<Vec<u8>>, WrongKey> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(WrongKey)?;
+        let mut buffer = zeroize::Zeroizing::new(sealed.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let plain = self.0.open_in_place(nonce, Aad::from(label.as_bytes()), &mut buffer);
+        plain.map(|plain| Secret::new(plain.to_vec())).map_err(|_| WrongKey)
+    }
+}
+
+/// Whether a file holds a key that its owner alone can read.
+///
+/// # Errors
+/// What is wrong, in words for the operator.
+pub fn check_file(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(path)?.permissions().mode();
+    ensure!(mode & 0o077 == 0, "others can read {}: run `chmod 600 {0}`", path.display());
+    SealingKey::load(path).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use kerria::SystemEntropy;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_is_opened_under_the_same_key_and_label_only() {
+        let key = SealingKey::from_bytes(&[1; 32]);
+        let sealed = key.seal(b"a private key", "kid-1", &SystemEntropy);
+        assert!(!sealed.windows(7).any(|window| window == b"private"));
+        assert_eq!(key.open(&sealed, "kid-1").unwrap().expose(), b"a private key");
+        assert_eq!(key.open(&sealed, "kid-2").unwrap_err(), WrongKey);
+        assert_eq!(SealingKey::from_bytes(&[2; 32]).open(&sealed, "kid-1").unwrap_err(), WrongKey);
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(key.open(&changed, "kid-1").is_err(), "changed at {at}");
+        }
+        assert!(key.open(&sealed[..5], "kid-1").is_err());
+    }
+
+    #[test]
+    fn the_key_is_made_once_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kerria.key");
+        let sealed = SealingKey::load_or_create(&path, &SystemEntropy).unwrap().seal(b"x", "l", &SystemEntropy);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let again = SealingKey::load_or_create(&path, &SystemEntropy).unwrap();
+        assert_eq!(again.open(&sealed, "l").unwrap().expose(), b"x");
+        check_file(&path).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(check_file(&path).unwrap_err().to_string().contains("chmod 600"));
+        fs::write(&path, "short").unwrap();
+        let error = SealingKey::load_or_create(&path, &SystemEntropy).err().unwrap().to_string();
+        assert!(error.contains("5 bytes instead of 32") && error.contains("kerria keys reset"), "{error}");
+    }
+}

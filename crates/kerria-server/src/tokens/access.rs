@@ -1,0 +1,126 @@
+//! Access tokens: short-lived, for resource servers (RFC 9068), or opaque, to be asked about (RFC 7662).
+
+use kerria::jwt::{AccessClaims, Header, NumericDate};
+use kerria_core::{
+    AccessTokenForm, Algorithm, Client, Grant, LogNumber, Secret, Timestamp, Token, TokenId, TokenKind, UserId,
+    store::{Found, Reference, Tokens},
+};
+
+use super::{IssueError, client::lifetime};
+use crate::app::App;
+
+/// Authenticator assurance level 1 (NIST SP 800-63B-4, section 2.1): a password alone.
+const SINGLE_FACTOR: &str = "aal1";
+
+/// A password (RFC 8176, section 2).
+const PASSWORD: &str = "pwd";
+
+/// An access token on its way to the client.
+pub struct AccessToken {
+    /// The token.
+    pub text: Secret<String>,
+    /// What it says, whether it says it itself or is asked about.
+    pub grant: Grant,
+    /// Its `jti`.
+    pub id: TokenId,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it is over.
+    pub expires_at: Timestamp,
+}
+
+/// Whose access token it is.
+#[derive(Clone, Copy)]
+pub enum Subject<'s> {
+    /// A user's, in a session.
+    Session(&'s Found),
+    /// The client's own, as of this number of the revocation log.
+    Client(LogNumber),
+}
+
+impl AccessToken {
+    /// How many whole seconds it is good (`expires_in`, RFC 6749, section 5.1).
+    #[must_use]
+    pub fn expires_in(&self) -> u64 {
+        self.expires_at.since(self.issued_at).as_secs()
+    }
+}
+
+/// Issues an access token in the form that its client has. `None` if its session has ended meanwhile.
+///
+/// # Errors
+/// If the store fails, or there is no key to sign with.
+pub async fn issue(
+    app: &App,
+    client: &Client,
+    subject: Subject<'_>,
+    grant: &Grant,
+) -> Result<Option<AccessToken>, IssueError> {
+    let now = app.clock.now();
+    let end = match subject {
+        Subject::Session(found) => Some(app.checker.policy().absolute_end(&found.session)),
+        Subject::Client(_) => None,
+    };
+    let mut token = AccessToken {
+        text: Secret::from(""),
+        grant: grant.clone(),
+        id: TokenId::new(now, &*app.entropy),
+        issued_at: now,
+        expires_at: now + lifetime(app, now, end),
+    };
+    match client.access_tokens {
+        AccessTokenForm::Jwt(algorithm) => {
+            let algorithm = allowed(app, algorithm, grant);
+            token.text = app.keyring.sign(algorithm, Header::ACCESS_TOKEN, &claims(app, subject, &token))?.into();
+            Ok(Some(token))
+        }
+        AccessTokenForm::Reference => {
+            let text = Token::random(TokenKind::Access, &*app.entropy);
+            token.text = text.write(app.checker.key());
+            let reference = Reference {
+                id: token.id,
+                session: match subject {
+                    Subject::Session(found) => Some(found.session.id),
+                    Subject::Client(_) => None,
+                },
+                grant: grant.clone(),
+                issued_at: now,
+                expires_at: token.expires_at,
+            };
+            Ok(app.store.keep_reference(&text.hash(), reference).await?.then_some(token))
+        }
+    }
+}
+
+/// HS256 is for the audience that shares the secret, and for no other: whoever has it can make such tokens.
+fn allowed(app: &App, algorithm: Algorithm, grant: &Grant) -> Algorithm {
+    let shares_secret = app.config.tokens.hs256_audience.as_deref() == Some(grant.audience.as_str());
+    if algorithm == Algorithm::Hs256 && !shares_secret { Algorithm::EdDsa } else { algorithm }
+}
+
+fn claims(app: &App, subject: Subject<'_>, token: &AccessToken) -> AccessClaims {
+    let session = match subject {
+        Subject::Session(found) => Some(found.session),
+        Subject::Client(_) => None,
+    };
+    let user = session.and_then(|session| session.user);
+    AccessClaims {
+        iss: app.issuer(),
+        sub: user.as_ref().map_or_else(|| token.grant.client.to_string(), UserId::to_string),
+        aud: vec![token.grant.audience.to_string()],
+        exp: NumericDate::at(token.expires_at),
+        iat: NumericDate::at(token.issued_at),
+        nbf: None,
+        jti: token.id,
+        sid: session.map(|session| session.id),
+        client_id: token.grant.client,
+        scope: token.grant.scope.clone(),
+        auth_time: session.map(|session| NumericDate::at(session.authenticated_at)),
+        amr: session.map(|_| PASSWORD.to_owned()).into_iter().collect(),
+        acr: session.map(|_| SINGLE_FACTOR.to_owned()),
+        as_of: Some(match subject {
+            Subject::Session(found) => found.as_of,
+            Subject::Client(as_of) => as_of,
+        }),
+    }
+}
