@@ -12,6 +12,7 @@ pub mod cookie;
 pub mod csrf;
 pub mod current;
 pub mod display_name;
+pub mod jwt;
 pub mod layer;
 pub mod moves;
 pub mod system;

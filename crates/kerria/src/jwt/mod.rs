@@ -1,0 +1,26 @@
+//! JWTs: reading them strictly, and verifying them without asking anybody.
+//!
+//! A [`Verifier`] answers for a resource server whether an access token (RFC 9068) is good: signature, claims, times and
+//! revocations, all from memory. Where its keys come from is a matter of its own: [`Verifier::set_keys`], or
+//! [`follow_jwks`], which fetches and refreshes a JWK Set in the background.
+//!
+//! The cryptography is that of `jsonwebtoken` and aws-lc. Everything before and after it is read here, because a general
+//! library has to accept what an access token never holds: other algorithms, keys in headers, times as text.
+
+mod claims;
+mod compact;
+mod header;
+mod jwk;
+mod jwks;
+mod keys;
+mod seen;
+mod strict;
+mod verifier;
+
+pub use claims::{AccessClaims, ClaimsRefused, NumericDate};
+pub use compact::{Compact, JWT_BYTES};
+pub use header::{Header, HeaderRefused};
+pub use jwk::{Jwk, JwkRefused};
+pub use jwks::{FetchError, KeySource, Pace, follow_jwks};
+pub use keys::{KeySet, KeySetRefused, SharedSecretRefused, VerificationKey};
+pub use verifier::{AccessToken, Refused, Verifier, VerifierSettings};
