@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::error;
 
-use crate::passwords::Busy;
+use crate::{keys::KeyError, passwords::Busy, tokens::IssueError};
 
 /// What a 401 asks for when no token was presented (RFC 6750, section 3.1: then no error is told).
 const NOTHING_PRESENTED: &str = "Bearer realm=\"kerria\"";
@@ -224,6 +224,27 @@ impl From<&StoreError> for Problem {
     fn from(error: &StoreError) -> Self {
         log_store_error(error);
         Self::unavailable()
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Store(error) => error.into(),
+            KeyError::Sealed(_) | KeyError::Missing(_) => {
+                error!("{error}");
+                Self::unavailable()
+            }
+        }
+    }
+}
+
+impl From<IssueError> for Problem {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::Store(error) => error.into(),
+            IssueError::Keys(error) => error.into(),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     api::{
         account, data,
         guard::{operators_only, own_pages_only},
-        login, openapi, operator, session,
+        login, openapi, operator, session, tokens,
     },
     app::App,
     events, operation,
@@ -109,6 +109,7 @@ pub fn api() -> Vec<Route> {
         row(GET,    SESSION_PATH,                 Session, get(session::show)),
         row(GET,    "/api/v1/session/csrf-token", Session, get(session::csrf_token)),
         row(POST,   "/api/v1/session/step-up",    User,    post(session::confirm)),
+        row(POST,   "/api/v1/session/refresh",    Public,  post(tokens::renew)),
         row(GET,    "/api/v1/session/data/{key}", Session, get(data::get)),
         row(PUT,    "/api/v1/session/data/{key}", Public,  put(data::put)),
         row(POST,   "/api/v1/session/data/{key}", Public,  post(data::increment)),
@@ -156,6 +157,7 @@ pub fn plain() -> Vec<Route> {
     use Access::Public;
     const GET: Method = Method::GET;
     vec![
+        row(GET, "/.well-known/jwks.json", Public, get(tokens::keys)),
         row(GET, "/health/live",   Public, get(operation::live)),
         row(GET, "/health/ready",  Public, get(operation::ready)),
         row(GET, "/assets/{name}", Public, get(operation::asset)),

@@ -14,12 +14,18 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use crate::{
-    api::{extract::Body, shapes::SessionShape, throttled},
+    api::{
+        extract::Body,
+        shapes::SessionShape,
+        throttled,
+        tokens::{self, Keep, Wish, carrier},
+    },
     app::App,
     client::From,
     login::{Attempt, Carry, SignInOutcome, SignedIn, sign_in},
     problem::Problem,
     sign_up::{NewAccount, SignUpOutcome, sign_up},
+    tokens::TokenSet,
 };
 
 /// How long a browser keeps the mark that its user has signed in from it.
@@ -35,6 +41,11 @@ pub struct Login {
     transport: Transport,
     #[serde(default)]
     remember: bool,
+    client_id: Option<String>,
+    scope: Option<String>,
+    audience: Option<String>,
+    #[serde(default)]
+    keep: Keep,
 }
 
 fn by_cookie() -> Transport {
@@ -49,14 +60,17 @@ pub async fn login(
     headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Result<Response, Problem> {
+    let wish = Wish { client_id: login.client_id, scope: login.scope, audience: login.audience };
     let attempt = Attempt {
         login: LoginName::parse(&login.login),
         password: login.password,
-        carry: Carry { transport: login.transport, remembered: login.remember, device },
+        carry: Carry { by: carrier(&app, login.transport, wish).await?, remembered: login.remember, device },
         known_device: device_token(&app, &headers),
     };
     match sign_in(&app, attempt, &current).await? {
-        SignInOutcome::SignedIn(signed_in) => Ok(signed_in_answer(&app, StatusCode::OK, &signed_in)),
+        SignInOutcome::SignedIn(signed_in) => {
+            Ok(signed_in_answer(&app, StatusCode::OK, signed_in, login.keep))
+        }
         SignInOutcome::Refused => Err(Problem::new(
             StatusCode::UNAUTHORIZED,
             "sign-in-failed",
@@ -80,7 +94,7 @@ pub fn device_token(app: &App, headers: &HeaderMap) -> Option<Token> {
 }
 
 /// The answer to somebody who has just signed in or proved again who they are.
-pub fn signed_in_answer(app: &App, status: StatusCode, signed_in: &SignedIn) -> Response {
+pub fn signed_in_answer(app: &App, status: StatusCode, signed_in: SignedIn, keep: Keep) -> Response {
     let session = &signed_in.found.session;
     let expires_at = match app.checker.policy().standing(session, session.last_seen_at) {
         kerria_core::Standing::Active { expires_at } => expires_at,
@@ -89,13 +103,17 @@ pub fn signed_in_answer(app: &App, status: StatusCode, signed_in: &SignedIn) -> 
     let shape = SessionShape::new(session, signed_in.found.user_name.as_deref(), expires_at);
     let mut body = Map::new();
     body.insert("session".to_owned(), json!(shape));
+    if let Some(access) = signed_in.access {
+        let set = TokenSet { found: signed_in.found, access, refresh: signed_in.token };
+        return tokens::answer(app, status, body, &set, keep);
+    }
     match session.transport {
-        Transport::Bearer | Transport::Tokens => {
-            body.insert("token".to_owned(), json!(signed_in.token.expose()))
+        Transport::Bearer => body.insert("token".to_owned(), json!(signed_in.token.expose())),
+        Transport::Cookie | Transport::Tokens => {
+            body.insert("csrf_token".to_owned(), json!(app.form_key.token(session.id)))
         }
-        Transport::Cookie => body.insert("csrf_token".to_owned(), json!(app.form_key.token(session.id))),
     };
-    (status, device_cookie(app, signed_in), Json(body)).into_response()
+    (status, device_cookie(app, &signed_in), Json(body)).into_response()
 }
 
 /// The header that marks a device, for a browser that was not known.
@@ -140,9 +158,12 @@ pub async fn create_user(
         password: body.password,
         invitation: body.invitation,
     };
-    let carry = Carry { transport: body.transport, remembered: body.remember, device };
+    let by = carrier(&app, body.transport, Wish::default()).await?;
+    let carry = Carry { by, remembered: body.remember, device };
     match sign_up(&app, account, carry, &current).await? {
-        SignUpOutcome::SignedUp(signed_in) => Ok(signed_in_answer(&app, StatusCode::CREATED, &signed_in)),
+        SignUpOutcome::SignedUp(signed_in) => {
+            Ok(signed_in_answer(&app, StatusCode::CREATED, signed_in, Keep::default()))
+        }
         refused => Err(sign_up_problem(&app, refused)),
     }
 }

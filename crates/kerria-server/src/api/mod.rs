@@ -9,6 +9,7 @@ pub mod openapi;
 pub mod operator;
 pub mod session;
 pub mod shapes;
+pub mod tokens;
 
 use kerria_core::Timestamp;
 
@@ -19,6 +20,7 @@ impl From<Failure> for Problem {
         match failure {
             Failure::Store(error) => error.into(),
             Failure::Busy => Self::unavailable(),
+            Failure::Keys(error) => error.into(),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         login::signed_in_answer,
         shapes::{Ended, ListedSession, SessionShape},
         throttled,
+        tokens::Keep,
     },
     app::App,
     client::From,
@@ -155,7 +156,7 @@ pub async fn confirm(
 ) -> Result<Response, Problem> {
     user.in_person()?;
     match step_up(&app, &user.checked, user.user, &password, &device, &user.current).await? {
-        StepUp::Renewed(signed_in) => Ok(signed_in_answer(&app, StatusCode::OK, &signed_in)),
+        StepUp::Renewed(signed_in) => Ok(signed_in_answer(&app, StatusCode::OK, signed_in, Keep::default())),
         StepUp::Refused => Err(wrong_password()),
         StepUp::Throttled { retry_at } => Err(throttled(&app, retry_at)),
         StepUp::Gone => Err(Problem::not_signed_in()),

@@ -107,10 +107,8 @@ impl Keyring {
         if algorithm == Algorithm::Hs256 || begun {
             return Ok(());
         }
-        let keys = vec![
-            self.make(algorithm, KeyState::Active, now),
-            self.make(algorithm, KeyState::Next, now),
-        ];
+        let keys =
+            vec![self.make(algorithm, KeyState::Active, now), self.make(algorithm, KeyState::Next, now)];
         self.store.begin_keyring(algorithm, keys).await?;
         self.reload().await
     }
@@ -133,7 +131,8 @@ impl Keyring {
         }
         let public: Vec<_> = keys.iter().map(|key| key.public.as_str()).collect();
         let published = format!(r#"{{"keys":[{}]}}"#, public.join(",")).into();
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Ring { keys, active, published });
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Ring { keys, active, published });
         Ok(())
     }
 
@@ -143,7 +142,8 @@ impl Keyring {
     /// If there is no such key.
     pub fn sign(&self, algorithm: Algorithm, typ: &str, claims: &impl Serialize) -> Result<String, KeyError> {
         let missing = KeyError::Missing(algorithm.as_str());
-        let header = |kid: &str| Header { typ: Some(typ.to_owned()), alg: algorithm, kid: Some(kid.to_owned()) };
+        let header =
+            |kid: &str| Header { typ: Some(typ.to_owned()), alg: algorithm, kid: Some(kid.to_owned()) };
         if algorithm == Algorithm::Hs256 {
             let Some(secret) = &self.shared else { return Err(missing) };
             let message = signing_input(&header(SHARED), claims);
@@ -231,7 +231,8 @@ impl Keyring {
         algorithms.extend([Algorithm::EdDsa, Algorithm::Es256]);
         algorithms.sort_unstable();
         algorithms.dedup();
-        let fresh = |algorithm| [KeyState::Active, KeyState::Next].map(|state| self.make(algorithm, state, now));
+        let fresh =
+            |algorithm| [KeyState::Active, KeyState::Next].map(|state| self.make(algorithm, state, now));
         self.store.reset_keyrings(algorithms.into_iter().flat_map(fresh).collect(), now).await?;
         info!("all signing keys were thrown away, and all sessions ended");
         self.reload().await

@@ -48,7 +48,8 @@ impl SealingKey {
     }
 
     fn load(path: &Path) -> anyhow::Result<Self> {
-        let bytes = fs::read(path).with_context(|| format!("cannot read the sealing key {}", path.display()))?;
+        let bytes =
+            fs::read(path).with_context(|| format!("cannot read the sealing key {}", path.display()))?;
         let bytes = Secret::new(bytes);
         let Ok(bytes) = <&[u8; KEY_BYTES]>::try_from(bytes.expose().as_slice()) else {
             bail!(
@@ -127,7 +128,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kerria.key");
-        let sealed = SealingKey::load_or_create(&path, &SystemEntropy).unwrap().seal(b"x", "l", &SystemEntropy);
+        let sealed =
+            SealingKey::load_or_create(&path, &SystemEntropy).unwrap().seal(b"x", "l", &SystemEntropy);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let again = SealingKey::load_or_create(&path, &SystemEntropy).unwrap();
         assert_eq!(again.open(&sealed, "l").unwrap().expose(), b"x");

@@ -7,8 +7,8 @@ pub mod step_up;
 use axum::http::HeaderMap;
 use kerria::{Check, CurrentSession};
 use kerria_core::{
-    Cause, CredentialVersion, Device, LoginName, Method, PasswordHash, Secret, Selector, SessionId, Status,
-    StoreError, Timestamp, Token, TokenKind, Transport, UserId,
+    Cause, Client, CredentialVersion, Device, Grant, LoginName, Method, PasswordHash, RefreshToken, Secret,
+    Selector, SessionId, Status, StoreError, Timestamp, Token, TokenKind, Transport, UserId,
     audit::{AuditEntry, AuditEvent},
     store::{Credentials, Found, NewSession, Opened, SignIn},
     throttle::Admission,
@@ -17,9 +17,14 @@ use tracing::info;
 
 use crate::{
     app::App,
+    keys::KeyError,
     login::doors::Doors,
     passwords::{Busy, Verified},
     problem::log_store_error,
+    tokens::{
+        IssueError,
+        access::{self, AccessToken, Subject},
+    },
 };
 
 /// Somebody who says who they are and knows a password.
@@ -37,12 +42,35 @@ pub struct Attempt {
 /// How a session is to be carried, and from where.
 #[derive(Clone)]
 pub struct Carry {
-    /// In a cookie or as a bearer token.
-    pub transport: Transport,
+    /// In what.
+    pub by: Carrier,
     /// Whether to stay signed in when the browser is closed.
     pub remembered: bool,
     /// From where.
     pub device: Device,
+}
+
+/// In what a session is to be carried.
+#[derive(Clone)]
+pub enum Carrier {
+    /// In a cookie.
+    Cookie,
+    /// As a bearer token.
+    Bearer,
+    /// In a refresh token and access tokens, for this client.
+    Tokens(Box<Client>, Grant),
+}
+
+impl Carrier {
+    /// The way in the words of a session.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        match self {
+            Self::Cookie => Transport::Cookie,
+            Self::Bearer => Transport::Bearer,
+            Self::Tokens(..) => Transport::Tokens,
+        }
+    }
 }
 
 /// What came of an attempt to sign in.
@@ -64,8 +92,10 @@ pub enum SignInOutcome {
 pub struct SignedIn {
     /// The session.
     pub found: Found,
-    /// The token.
+    /// The token. Of a session that is carried in tokens, the refresh token.
     pub token: Secret<String>,
+    /// The first access token of such a session.
+    pub access: Option<Box<AccessToken>>,
     /// The token for the device cookie, if the device was not known.
     pub device_token: Option<Secret<String>>,
 }
@@ -76,6 +106,17 @@ pub enum Failure {
     Store(StoreError),
     /// Too many passwords are being verified.
     Busy,
+    /// No access token can be issued.
+    Keys(KeyError),
+}
+
+impl From<IssueError> for Failure {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::Store(error) => Self::Store(error),
+            IssueError::Keys(error) => Self::Keys(error),
+        }
+    }
 }
 
 impl From<StoreError> for Failure {
@@ -115,7 +156,7 @@ pub async fn sign_in(
     };
     doors.succeed(app).await?;
     // A mark that no cookie carries away would never be seen again.
-    let marks_device = attempt.carry.transport == Transport::Cookie && !doors.is_known_device();
+    let marks_device = attempt.carry.by.transport() == Transport::Cookie && !doors.is_known_device();
     match open(app, verified.user, verified.version, Method::Password, attempt.carry, current).await? {
         Opening::Opened(mut signed_in) => {
             if marks_device {
@@ -228,19 +269,20 @@ pub async fn open(
     method: Method,
     carry: Carry,
     current: &CurrentSession,
-) -> Result<Opening, StoreError> {
+) -> Result<Opening, Failure> {
     let now = app.clock.now();
+    let id = SessionId::new(now, &*app.entropy);
     let token = Token::random(TokenKind::Session, &*app.entropy);
-    let hash = token.hash();
+    let refresh = RefreshToken::random(id, &*app.entropy);
     if app.config.session.limit.is_some() {
         // The limit counts sessions that are in use; the store has to know which are.
         app.checker.flush_of(user).await?;
     }
     let sign_in = SignIn {
         session: NewSession {
-            id: SessionId::new(now, &*app.entropy),
-            token: hash,
-            transport: carry.transport,
+            id,
+            token: if carry.by.transport() == Transport::Tokens { refresh.hash() } else { token.hash() },
+            transport: carry.by.transport(),
             remembered: carry.remembered,
             device: carry.device,
             now,
@@ -248,11 +290,14 @@ pub async fn open(
         user,
         version,
         method,
-        replaces: replaced_by(carry.transport, current),
+        replaces: replaced_by(carry.by.transport(), current),
         carry_over: app.config.session.carry_over.clone(),
         limit: app.config.session.limit,
         policy: app.config.session.policy,
-        grant: None,
+        grant: match &carry.by {
+            Carrier::Tokens(_, grant) => Some(grant.clone()),
+            Carrier::Cookie | Carrier::Bearer => None,
+        },
     };
     let found = match app.store.open(sign_in).await? {
         Opened::Opened(found) => found,
@@ -261,7 +306,14 @@ pub async fn open(
     };
     let session = found.session.id;
     info!(session.id = %session, user.id = %user, "session {session} opened for user {user}");
-    Ok(Opening::Opened(deliver(app, &token, found, current)))
+    let Carrier::Tokens(client, grant) = &carry.by else {
+        return Ok(Opening::Opened(deliver(app, &token, found, current)));
+    };
+    let access = access::issue(app, client, Subject::Session(&found), grant).await?;
+    let token = refresh.write(app.checker.key());
+    Ok(access.map_or(Opening::Overtaken, |access| {
+        Opening::Opened(SignedIn { found, token, access: Some(access), device_token: None })
+    }))
 }
 
 /// Only a cookie takes the place of another in the same browser.
@@ -279,7 +331,7 @@ pub fn deliver(app: &App, token: &Token, found: Found, current: &CurrentSession)
         let max_age = found.session.remembered.then(|| end.since(app.clock.now()));
         current.set_cookie(text.clone(), max_age);
     }
-    SignedIn { found, token: text, device_token: None }
+    SignedIn { found, token: text, access: None, device_token: None }
 }
 
 /// Creates the hash of a new password.

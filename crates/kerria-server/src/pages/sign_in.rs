@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kerria::{CurrentSession, SessionState};
-use kerria_core::{LoginName, Secret, Timestamp, Transport};
+use kerria_core::{LoginName, Secret, Timestamp};
 use serde::Deserialize;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     app::App,
     client::From,
     config::SignUp,
-    login::{self, Attempt, Carry, SignInOutcome, return_to::return_to},
+    login::{self, Attempt, Carrier, Carry, SignInOutcome, return_to::return_to},
     pages::{
         form::{Nothing, ProtectedForm},
         query::PageQuery,
@@ -75,7 +75,7 @@ pub async fn submit(
     let attempt = Attempt {
         login: LoginName::parse(&form.login),
         password: form.password,
-        carry: Carry { transport: Transport::Cookie, remembered, device },
+        carry: Carry { by: Carrier::Cookie, remembered, device },
         known_device: device_token(&app, &headers),
     };
     let outcome = login::sign_in(&app, attempt, &current).await.map_err(|failure| failed(&app, failure))?;

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kerria::CurrentSession;
-use kerria_core::{Secret, Transport};
+use kerria_core::Secret;
 use serde::Deserialize;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     app::App,
     client::From,
     config::SignUp,
-    login::{Carry, return_to::HOME},
+    login::{Carrier, Carry, return_to::HOME},
     pages::{
         form::ProtectedForm,
         query::PageQuery,
@@ -82,7 +82,7 @@ pub async fn submit(
         password: form.password,
         invitation: form.invitation,
     };
-    let carry = Carry { transport: Transport::Cookie, remembered: false, device };
+    let carry = Carry { by: Carrier::Cookie, remembered: false, device };
     let outcome = sign_up(&app, account, carry, &current).await.map_err(|failure| failed(&app, failure))?;
     let again = |status, errors| {
         let view = SignUpPage { name: form.name, email: form.email, errors, ..blank(&app, &current, by) };

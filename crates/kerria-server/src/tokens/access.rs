@@ -2,8 +2,9 @@
 
 use kerria::jwt::{AccessClaims, Header, NumericDate};
 use kerria_core::{
-    AccessTokenForm, Algorithm, Client, Grant, LogNumber, Secret, Timestamp, Token, TokenId, TokenKind, UserId,
-    store::{Found, Reference, Tokens},
+    AccessTokenForm, Algorithm, Client, Grant, LogNumber, Secret, Timestamp, Token, TokenId, TokenKind,
+    UserId,
+    store::{Found, Reference},
 };
 
 use super::{IssueError, client::lifetime};
@@ -55,23 +56,24 @@ pub async fn issue(
     client: &Client,
     subject: Subject<'_>,
     grant: &Grant,
-) -> Result<Option<AccessToken>, IssueError> {
+) -> Result<Option<Box<AccessToken>>, IssueError> {
     let now = app.clock.now();
     let end = match subject {
         Subject::Session(found) => Some(app.checker.policy().absolute_end(&found.session)),
         Subject::Client(_) => None,
     };
-    let mut token = AccessToken {
+    let mut token = Box::new(AccessToken {
         text: Secret::from(""),
         grant: grant.clone(),
         id: TokenId::new(now, &*app.entropy),
         issued_at: now,
         expires_at: now + lifetime(app, now, end),
-    };
+    });
     match client.access_tokens {
         AccessTokenForm::Jwt(algorithm) => {
             let algorithm = allowed(app, algorithm, grant);
-            token.text = app.keyring.sign(algorithm, Header::ACCESS_TOKEN, &claims(app, subject, &token))?.into();
+            token.text =
+                app.keyring.sign(algorithm, Header::ACCESS_TOKEN, &claims(app, subject, &token))?.into();
             Ok(Some(token))
         }
         AccessTokenForm::Reference => {

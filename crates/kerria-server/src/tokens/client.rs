@@ -5,7 +5,6 @@ use std::time::Duration;
 use kerria_core::{
     AccessTokenForm, Algorithm, Audience, Client, ClientAuthentication, ClientId, Grant, GrantType, Scope,
     StoreError, Timestamp,
-    store::Clients,
 };
 
 use crate::app::App;

@@ -4,17 +4,17 @@ pub mod access;
 pub mod client;
 pub mod refresh;
 
-use kerria_core::{Grant, RefreshToken, Secret, StoreError, store::Found};
+use kerria_core::{Secret, StoreError, store::Found};
 
-use crate::{app::App, keys::KeyError};
-use access::{AccessToken, Subject};
+use crate::keys::KeyError;
+use access::AccessToken;
 
 /// What a client gets: an access token, and the refresh token that buys the next one.
 pub struct TokenSet {
     /// The session.
     pub found: Found,
     /// For the resource server.
-    pub access: AccessToken,
+    pub access: Box<AccessToken>,
     /// For us.
     pub refresh: Secret<String>,
 }
@@ -28,20 +28,4 @@ pub enum IssueError {
     /// There is no key to sign with.
     #[error(transparent)]
     Keys(#[from] KeyError),
-}
-
-/// The first tokens of a session that was just opened. `None` if it has ended meanwhile.
-///
-/// # Errors
-/// If the store fails.
-pub async fn first(
-    app: &App,
-    found: Found,
-    token: &RefreshToken,
-    grant: &Grant,
-) -> Result<Option<TokenSet>, IssueError> {
-    let client = client::find(app, grant.client).await?;
-    let Some(client) = client else { return Ok(None) };
-    let access = access::issue(app, &client, Subject::Session(&found), grant).await?;
-    Ok(access.map(|access| TokenSet { found, access, refresh: token.write(app.checker.key()) }))
 }

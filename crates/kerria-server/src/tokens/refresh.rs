@@ -3,7 +3,7 @@
 
 use kerria_core::{
     Audience, Cause, Client, Grant, GrantType, RefreshToken, RotationNonce, Scope,
-    store::{Found, Refresh, Rotation, Tokens},
+    store::{Found, Refresh, Rotation},
 };
 use tracing::{info, warn};
 
@@ -13,7 +13,7 @@ use crate::app::App;
 /// What came of using a refresh token.
 pub enum Refreshed {
     /// New tokens.
-    Tokens(TokenSet),
+    Tokens(Box<TokenSet>),
     /// It is no good refresh token of this client, or not any more. Nobody is told which.
     Refused,
     /// It is good, and something else was asked for than was granted. It was not used.
@@ -105,5 +105,6 @@ async fn deliver(
         return Ok(Refreshed::Refused);
     };
     info!(session.id = %session, client.id = %client.id, token.id = %access.id, "session {session} refreshed");
-    Ok(Refreshed::Tokens(TokenSet { found, access, refresh: refresh.write(app.checker.key()) }))
+    let set = TokenSet { found, access, refresh: refresh.write(app.checker.key()) };
+    Ok(Refreshed::Tokens(Box::new(set)))
 }
