@@ -138,6 +138,8 @@ impl App {
         let verifier = Verifier::new(
             VerifierSettings {
                 algorithms: Algorithm::ALL.to_vec(),
+                // We have issued them by the same clock.
+                leeway: Duration::ZERO,
                 ..VerifierSettings::new(issuer(&config), own_audience(&config))
             },
             keyring.verification_keys(),

@@ -1,13 +1,16 @@
 //! "Your sessions".
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Path, State},
     http::StatusCode,
     response::Response,
 };
-use kerria_core::{Cause, Selector, SessionId, Standing, Timestamp, store::SessionDetails};
+use kerria_core::{
+    Cause, Selector, SessionId, Standing, StoreError, Timestamp, UserId, audit::AuditEvent,
+    store::SessionDetails,
+};
 use serde::Deserialize;
 
 use crate::{
@@ -19,11 +22,17 @@ use crate::{
         query::PageQuery,
         reply::{Page, failed, page, see_other},
         sign_in::signed_out_redirect,
-        views::{SessionItem, SessionsPage},
+        views::{Moment, SessionItem, SessionsPage},
         visitor::{FreshPageUser, PageUser},
         words::{count, future, how, past},
     },
 };
+
+/// How long a user is told that a refresh token of theirs was used twice.
+const TOLD_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How many lines of the audit log are looked at for that.
+const LINES_LOOKED_AT: u32 = 100;
 
 /// What has just been done.
 #[derive(Default, Deserialize)]
@@ -42,7 +51,17 @@ pub async fn show(State(app): State<Arc<App>>, user: PageUser, PageQuery(done): 
         0 => "There was nothing left to end.".to_owned(),
         ended => format!("Ended {}.", count(ended, "session")),
     });
-    Ok(page(&app, StatusCode::OK, &SessionsPage { layout: user.layout(&app), sessions, notice }))
+    let stolen = stolen(&app, user.user, now).await.map_err(|error| failed(&app, error))?;
+    Ok(page(&app, StatusCode::OK, &SessionsPage { layout: user.layout(&app), sessions, notice, stolen }))
+}
+
+/// When the user's last refresh token was found to be in two hands, within the time in which that is told.
+async fn stolen(app: &App, user: UserId, now: Timestamp) -> Result<Option<Moment>, StoreError> {
+    let lines = app.store.audit(Some(user), LINES_LOOKED_AT).await?;
+    let replay = lines.iter().find(|line| {
+        line.event == AuditEvent::SessionsEnded && line.detail.starts_with(Cause::Replayed.as_str())
+    });
+    Ok(replay.filter(|line| now.since(line.at) < TOLD_FOR).map(|line| past(line.at, now)))
 }
 
 fn item(app: &App, details: &SessionDetails, own: SessionId, now: Timestamp) -> Option<SessionItem> {
@@ -56,6 +75,7 @@ fn item(app: &App, details: &SessionDetails, own: SessionId, now: Timestamp) -> 
         how: how(details.method).to_owned(),
         signed_in: past(session.opened_at, now),
         last_seen: past(session.last_seen_at, now),
+        client: details.client.map(|client| client.to_string()),
         remembered: session.remembered,
         expires: future(expires_at, now),
     })

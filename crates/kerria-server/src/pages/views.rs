@@ -146,6 +146,8 @@ pub struct SessionsPage {
     pub sessions: Vec<SessionItem>,
     /// What has just been done, such as "Ended 2 sessions."
     pub notice: Option<String>,
+    /// When a session was ended because its refresh token was used twice, if that is not long ago.
+    pub stolen: Option<Moment>,
 }
 
 /// One session in the list.
@@ -165,6 +167,8 @@ pub struct SessionItem {
     pub signed_in: Moment,
     /// When it was last used, as in "Last seen 3 minutes ago".
     pub last_seen: Moment,
+    /// The application whose tokens carry it, if tokens do.
+    pub client: Option<String>,
     /// Whether the user asked to stay signed in on this device.
     pub remembered: bool,
     /// When it ends if it is not used, as in "Ends in 29 days if unused".
@@ -466,6 +470,7 @@ pub(crate) mod tests {
             how: say(how),
             signed_in: moment("on 12 March 2026"),
             last_seen: moment(last_seen),
+            client: None,
             remembered,
             expires: moment(if remembered { "in 29 days" } else { "in 12 hours" }),
         };
@@ -489,7 +494,7 @@ pub(crate) mod tests {
             min_length: 15,
             errors: FieldErrors::default(),
         };
-        let sessions = |sessions, notice| SessionsPage { layout: layout(), sessions, notice };
+        let sessions = |sessions, notice| SessionsPage { layout: layout(), sessions, notice, stolen: None };
         let account = || AccountPage {
             layout: layout(),
             name: say("Alice"),
@@ -581,6 +586,22 @@ pub(crate) mod tests {
                 ),
             ),
             page("sessions-twelve", &sessions(many, None)),
+            page(
+                "sessions-stolen",
+                &SessionsPage {
+                    stolen: Some(moment("2 hours ago")),
+                    ..sessions(
+                        vec![
+                            this(),
+                            SessionItem {
+                                client: some("shop"),
+                                ..session("A program", "with a password", "just now", false, false)
+                            },
+                        ],
+                        None,
+                    )
+                },
+            ),
             page("account", &account()),
             page("account-saved", &AccountPage { notice: some("Saved."), email: String::new(), ..account() }),
             page(

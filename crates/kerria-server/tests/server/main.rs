@@ -21,3 +21,4 @@ mod operators;
 mod outage;
 mod sessions;
 mod throttling;
+mod tokens;

@@ -1,0 +1,364 @@
+//! Sessions that are carried in tokens: signing in, refreshing, replaying, ending.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use kerria::jwt::{KeySet, Refused, Verifier, VerifierSettings};
+use kerria_core::Clock;
+use serde_json::{Value, json};
+
+use crate::cast::{Answer, Browser, Kerria, PASSWORD};
+
+const GRACE: Duration = Duration::from_secs(30);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What a client holds.
+struct Held {
+    access: String,
+    refresh: String,
+}
+
+fn held(answer: &Answer) -> Held {
+    assert!(answer.status.is_success(), "{} {}", answer.status, answer.text);
+    let text = |member: &str| answer.json()[member].as_str().unwrap_or_default().to_owned();
+    Held { access: text("access_token"), refresh: text("refresh_token") }
+}
+
+fn login(more: &Value) -> Value {
+    let mut body = json!({ "login": "alice", "password": PASSWORD, "transport": "tokens" });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+async fn signed_in(kerria: &Kerria) -> Held {
+    held(&kerria.program().send("POST", "/api/v1/login", &login(&json!({}))).await)
+}
+
+async fn refresh(kerria: &Kerria, token: &str) -> Answer {
+    kerria.program().send("POST", "/api/v1/session/refresh", &json!({ "refresh_token": token })).await
+}
+
+fn with_access(kerria: &Kerria, token: &str) -> Browser {
+    let mut program = kerria.program();
+    program.bearer = Some(token.to_owned());
+    program
+}
+
+async fn is_good(kerria: &Kerria, held: &Held) -> bool {
+    with_access(kerria, &held.access).is_signed_in().await
+}
+
+fn claims(token: &str) -> Value {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let part = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+}
+
+/// What somebody else verifies our tokens with.
+async fn published(kerria: &Kerria) -> KeySet {
+    KeySet::parse(kerria.program().get("/.well-known/jwks.json").await.text.as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn whoever_signs_in_with_tokens_gets_a_refresh_token_and_an_access_token() {
+    let kerria = Kerria::start().await;
+    let user = kerria.user("alice").await;
+    let answer = kerria.program().send("POST", "/api/v1/login", &login(&json!({}))).await;
+    assert_eq!(answer.set_cookies(), [""; 0]);
+    let body = answer.json();
+    assert_eq!(
+        (&body["token_type"], &body["expires_in"], &body["scope"]),
+        (&json!("Bearer"), &json!(300), &json!("account"))
+    );
+    let held = held(&answer);
+    assert!(held.refresh.starts_with("krt_"));
+    let claims = claims(&held.access);
+    let issuer = kerria.app.issuer();
+    for (claim, value) in [
+        ("iss", json!(issuer)),
+        ("aud", json!(issuer)),
+        ("sub", json!(user)),
+        ("client_id", json!("kerria")),
+        ("scope", json!("account")),
+        ("sid", body["session"]["handle"].clone()),
+        ("amr", json!(["pwd"])),
+        ("acr", json!("aal1")),
+    ] {
+        assert_eq!(claims[claim], value, "{claim}");
+    }
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 300);
+    assert_eq!(claims["auth_time"], claims["iat"]);
+    assert!(is_good(&kerria, &held).await);
+    let mut program = with_access(&kerria, &held.access);
+    let session = program.get("/api/v1/session").await.json();
+    assert_eq!((&session["transport"], &session["user"]["name"]), (&json!("tokens"), &json!("alice")));
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_no_session_token_and_a_session_token_no_refresh_token() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let tokens = signed_in(&kerria).await;
+    assert!(!with_access(&kerria, &tokens.refresh).is_signed_in().await);
+    let browser = kerria.signed_in("alice").await;
+    assert_eq!(refresh(&kerria, &browser.token()).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&kerria, &tokens.access).await.status, StatusCode::UNAUTHORIZED);
+    let mut in_cookie = kerria.browser();
+    for token in [&tokens.refresh, &tokens.access] {
+        in_cookie.cookies.insert("kerria".to_owned(), token.clone());
+        assert!(!in_cookie.is_signed_in().await);
+    }
+}
+
+#[tokio::test]
+async fn every_use_of_a_refresh_token_gives_a_new_one_and_the_session_goes_on() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let first = signed_in(&kerria).await;
+    let mut held = Held { access: first.access.clone(), refresh: first.refresh.clone() };
+    for _ in 0..5 {
+        kerria.clock.advance(MINUTE);
+        let next = self::held(&refresh(&kerria, &held.refresh).await);
+        assert_ne!(next.refresh, held.refresh);
+        assert_eq!(claims(&next.access)["sid"], claims(&first.access)["sid"]);
+        assert_eq!(claims(&next.access)["auth_time"], claims(&first.access)["auth_time"]);
+        held = next;
+    }
+    assert!(is_good(&kerria, &held).await);
+    assert_eq!(kerria.sessions().await, 1);
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_forgiven_with_the_same_successor_while_that_is_unused() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let first = signed_in(&kerria).await;
+    let lost = held(&refresh(&kerria, &first.refresh).await);
+    for _ in 0..10 {
+        kerria.clock.advance(GRACE / 10);
+        let again = held(&refresh(&kerria, &first.refresh).await);
+        assert_eq!(again.refresh, lost.refresh);
+        assert!(is_good(&kerria, &again).await);
+    }
+    assert!(refresh(&kerria, &lost.refresh).await.status.is_success());
+}
+
+#[tokio::test]
+async fn a_stolen_refresh_token_ends_the_session_for_thief_and_owner_alike() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let stolen = signed_in(&kerria).await;
+    let owner = held(&refresh(&kerria, &stolen.refresh).await);
+    let owner = held(&refresh(&kerria, &owner.refresh).await);
+    assert!(is_good(&kerria, &owner).await);
+    assert_eq!(refresh(&kerria, &stolen.refresh).await.status, StatusCode::UNAUTHORIZED); // the thief
+    assert_eq!(refresh(&kerria, &owner.refresh).await.status, StatusCode::UNAUTHORIZED); // and Alice
+    assert!(!is_good(&kerria, &owner).await);
+    assert!(!is_good(&kerria, &stolen).await);
+    let audit = kerria.audit().await;
+    assert!(audit.iter().any(|line| line["detail"] == "replayed, 1 session"), "{audit:?}");
+    // It is shown to her where she is told of her sessions.
+    let page = kerria.signed_in("alice").await.get("/sessions").await.text;
+    assert!(page.contains("used twice"), "{page}");
+}
+
+#[tokio::test]
+async fn after_the_grace_a_repeated_use_is_theft_even_if_the_successor_was_never_used() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let first = signed_in(&kerria).await;
+    let next = held(&refresh(&kerria, &first.refresh).await);
+    kerria.clock.advance(GRACE + Duration::from_millis(1));
+    assert_eq!(refresh(&kerria, &first.refresh).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&kerria, &next.refresh).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn many_refreshes_at_once_all_succeed_and_leave_one_token() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let mut present = signed_in(&kerria).await.refresh;
+    for _ in 0..20 {
+        let at_once = (0..16).map(|_| refresh(&kerria, &present));
+        let mut got: Vec<_> =
+            futures_util::future::join_all(at_once).await.iter().map(|answer| held(answer).refresh).collect();
+        got.dedup();
+        assert_eq!(got.len(), 1, "all got the same successor");
+        present = got.remove(0);
+    }
+    assert_eq!(kerria.sessions().await, 1);
+}
+
+#[tokio::test]
+async fn whatever_ends_the_session_ends_its_tokens_on_the_next_check() {
+    for end in ["logout", "others", "one", "password", "disable", "delete", "operator", "everyone"] {
+        let kerria = Kerria::start().await;
+        let user = kerria.user("alice").await;
+        let mut browser = kerria.signed_in("alice").await;
+        let tokens = signed_in(&kerria).await;
+        assert!(is_good(&kerria, &tokens).await);
+        let session = claims(&tokens.access)["sid"].as_str().unwrap().to_owned();
+        let mut operator = kerria.operator();
+        let operators = "/api/v1/operator";
+        let ended = match end {
+            "logout" => with_access(&kerria, &tokens.access).send("POST", "/api/v1/logout", &json!({})).await,
+            "others" => browser.delete("/api/v1/sessions?scope=others").await,
+            "one" => browser.delete(&format!("/api/v1/sessions/{session}")).await,
+            "password" => {
+                let body = json!({ "current_password": PASSWORD, "new_password": "another long passphrase" });
+                browser.send("PUT", "/api/v1/password", &body).await
+            }
+            "disable" => {
+                operator.send("POST", &format!("{operators}/users/{user}/disable"), &json!({})).await
+            }
+            "delete" => operator.delete(&format!("{operators}/users/{user}")).await,
+            "operator" => operator.delete(&format!("{operators}/sessions/{session}")).await,
+            _ => {
+                let everyone = json!({ "selector": { "kind": "everyone" } });
+                operator.send("POST", &format!("{operators}/revocations"), &everyone).await
+            }
+        };
+        assert!(ended.status.is_success(), "{end}: {} {}", ended.status, ended.text);
+        assert!(!is_good(&kerria, &tokens).await, "{end}: the access token");
+        assert_eq!(refresh(&kerria, &tokens.refresh).await.status, StatusCode::UNAUTHORIZED, "{end}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_issued_in_the_same_second_after_an_end_of_everything_stands() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let before = signed_in(&kerria).await;
+    let browser = kerria.signed_in("alice").await;
+    assert!(browser.clone().delete("/api/v1/sessions?scope=others").await.status.is_success());
+    let after = signed_in(&kerria).await;
+    assert_eq!(claims(&before.access)["iat"], claims(&after.access)["iat"]);
+    assert!(!is_good(&kerria, &before).await);
+    assert!(is_good(&kerria, &after).await);
+}
+
+#[tokio::test]
+async fn idle_and_absolute_limits_are_the_sessions_own() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let idle = signed_in(&kerria).await;
+    kerria.clock.advance(2 * HOUR);
+    assert_eq!(refresh(&kerria, &idle.refresh).await.status, StatusCode::UNAUTHORIZED);
+    let mut used = signed_in(&kerria).await;
+    for _ in 0..11 {
+        kerria.clock.advance(HOUR);
+        used = held(&refresh(&kerria, &used.refresh).await);
+    }
+    kerria.clock.advance(HOUR - MINUTE);
+    let last = refresh(&kerria, &used.refresh).await;
+    assert_eq!(last.json()["expires_in"], 60, "no access token outlives its session");
+    kerria.clock.advance(MINUTE);
+    let last = held(&last);
+    assert_eq!(refresh(&kerria, &last.refresh).await.status, StatusCode::UNAUTHORIZED);
+    assert!(!is_good(&kerria, &last).await);
+}
+
+#[tokio::test]
+async fn an_access_token_is_over_after_five_minutes_and_survives_a_restart_before() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let tokens = signed_in(&kerria).await;
+    // Something is ended, so that the log has moved on.
+    kerria.signed_in("alice").await.send("POST", "/api/v1/logout", &json!({})).await;
+    let kerria = kerria.restart().await;
+    kerria.clock.advance(5 * MINUTE - Duration::from_secs(1));
+    assert!(is_good(&kerria, &tokens).await);
+    kerria.clock.advance(Duration::from_secs(1));
+    assert!(!is_good(&kerria, &tokens).await);
+    assert!(refresh(&kerria, &tokens.refresh).await.status.is_success());
+}
+
+#[tokio::test]
+async fn an_access_token_changes_nothing_of_the_account() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let tokens = signed_in(&kerria).await;
+    let mut program = with_access(&kerria, &tokens.access);
+    let password = json!({ "current_password": PASSWORD, "new_password": "another long passphrase" });
+    for (method, path, body) in [
+        ("PUT", "/api/v1/user", json!({ "name": "mallory" })),
+        ("DELETE", "/api/v1/user", json!({})),
+        ("PUT", "/api/v1/password", password),
+        ("POST", "/api/v1/session/step-up", json!({ "password": PASSWORD })),
+    ] {
+        let answer = program.send(method, path, &body).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (StatusCode::FORBIDDEN, "session-needed"),
+            "{path}"
+        );
+    }
+    assert!(kerria.signed_in("alice").await.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn a_browser_application_keeps_tokens_where_no_script_reads_them() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let mut browser = kerria.browser();
+    let answer = browser.send("POST", "/api/v1/login", &login(&json!({ "keep": "refresh_in_cookie" }))).await;
+    assert!(answer.json().get("refresh_token").is_none() && answer.json()["access_token"].is_string());
+    let [cookie] = answer.set_cookies()[..] else { panic!("{:?}", answer.set_cookies()) };
+    assert!(
+        cookie.starts_with("kerria-refresh=krt_") && cookie.contains("HttpOnly; SameSite=Strict"),
+        "{cookie}"
+    );
+    let before = browser.cookies["kerria-refresh"].clone();
+    let renewed = browser.send("POST", "/api/v1/session/refresh", &json!({})).await;
+    assert!(renewed.status.is_success(), "{}", renewed.text);
+    assert!(renewed.json().get("refresh_token").is_none());
+    assert_ne!(browser.cookies["kerria-refresh"], before);
+    let foreign =
+        browser.sent_from(Some("cross-site")).send("POST", "/api/v1/session/refresh", &json!({})).await;
+    assert_eq!(foreign.problem(), "cross-site-request");
+    let silent = browser.sent_from(None).send("POST", "/api/v1/session/refresh", &json!({})).await;
+    assert_eq!(silent.problem(), "cross-site-request");
+}
+
+#[tokio::test]
+async fn an_access_token_in_a_cookie_is_protected_against_foreign_pages() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let mut browser = kerria.browser();
+    let answer = browser.send("POST", "/api/v1/login", &login(&json!({ "keep": "both_in_cookies" }))).await;
+    assert!(answer.json().get("access_token").is_none() && answer.json().get("refresh_token").is_none());
+    assert!(browser.is_signed_in().await);
+    let path = "/api/v1/session/data/cart";
+    let silent = browser.sent_from(None).send("PUT", path, &json!(1)).await;
+    assert_eq!(silent.problem(), "cross-site-request");
+    assert!(browser.send("PUT", path, &json!(1)).await.status.is_success());
+    let csrf = answer.json()["csrf_token"].as_str().unwrap().to_owned();
+    let with_token = browser.sent_from(None).with("x-csrf-token", &csrf).send("PUT", path, &json!(2)).await;
+    assert!(with_token.status.is_success(), "{}", with_token.text);
+}
+
+#[tokio::test]
+async fn others_verify_our_tokens_with_the_published_keys_across_a_rotation() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let issuer = kerria.app.issuer();
+    let verifier =
+        Verifier::new(VerifierSettings::new(&issuer, issuer.parse().unwrap()), published(&kerria).await);
+    let before = signed_in(&kerria).await;
+    kerria.clock.advance(90 * 24 * 60 * MINUTE);
+    kerria_server::maintenance::turn_keys(&kerria.app).await;
+    let after = signed_in(&kerria).await;
+    let kid = |token: &str| token.split('.').next().unwrap().to_owned();
+    assert_ne!(kid(&before.access), kid(&after.access));
+    // Whoever has fetched the keys before the rotation has the new one already.
+    verifier.verify(after.access.as_bytes(), kerria.clock.now()).unwrap();
+    let expired = verifier.verify(before.access.as_bytes(), kerria.clock.now()).unwrap_err();
+    assert_eq!(expired, Refused::Expired);
+    assert!(is_good(&kerria, &after).await);
+    let keys = kerria.program().get("/.well-known/jwks.json").await;
+    assert_eq!(keys.header("cache-control"), Some("public, max-age=300"));
+    for secret in ["\"d\"", "\"p\"", "\"q\"", "\"k\""] {
+        assert!(!keys.text.contains(secret), "{secret}");
+    }
+}
