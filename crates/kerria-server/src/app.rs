@@ -202,6 +202,7 @@ impl App {
     pub fn session_layer(&self) -> SessionLayer {
         SessionLayer::new(Arc::clone(&self.checker), Arc::clone(&self.clock), self.session_cookie.clone())
             .with_access_tokens(Arc::clone(&self.verifier), self.access_cookie.clone())
+            .with_consistency(self.config.session.consistency)
     }
 
     /// Who we are as an authorization server (RFC 8414, section 2).

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::{
     binding::Binding,
     cache::{Cached, Keep, SessionCache, note},
+    consistency::Consistency,
     display_name::DisplayName,
     jwt,
     moves::{Move, Moves},
@@ -126,7 +127,7 @@ pub enum Refusal {
 pub struct CheckCounters {
     /// The session was in memory.
     pub hits: AtomicU64,
-    /// The store was asked.
+    /// The store was asked, because the session was not in memory, or because that is what was wanted.
     pub misses: AtomicU64,
     /// The session was good.
     pub good: AtomicU64,
@@ -221,7 +222,7 @@ impl Checker {
         device: Option<&Device>,
         now: Timestamp,
     ) -> Result<Check, StoreError> {
-        match self.recall(text, transport, device.cloned(), now) {
+        match self.recall(text, transport, device.cloned(), now, Consistency::Leased) {
             Ok(check) => Ok(check),
             Err(question) => self.read(&question).await,
         }
@@ -234,13 +235,14 @@ impl Checker {
         transport: Transport,
         device: Option<Device>,
         now: Timestamp,
+        consistency: Consistency,
     ) -> Result<Check, Question> {
         let Some(token) = Token::parse(TokenKind::Session, text, &self.key) else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
         let from = device.map(|device| Box::new((device.place(), device)));
         let subject = Subject::Token(transport);
-        self.recall_what(Question { hash: token.hash(), subject, from, now })
+        self.recall_what(Question { hash: token.hash(), subject, from, now }, consistency)
     }
 
     /// The same of a session that an access token names, for a token that is good by itself: whether its session, and
@@ -251,6 +253,7 @@ impl Checker {
         as_of: LogNumber,
         device: Option<Device>,
         now: Timestamp,
+        consistency: Consistency,
     ) -> Result<Check, Question> {
         let Some(session) = bearing.session else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
@@ -266,7 +269,8 @@ impl Checker {
         }
         let from = device.map(|device| Box::new((device.place(), device)));
         let subject = Subject::Session(session);
-        self.recall_what(Question { hash: TokenHash::of_handle(session), subject, from, now })
+        let asked = Question { hash: TokenHash::of_handle(session), subject, from, now };
+        self.recall_what(asked, consistency)
     }
 
     /// An access token was refused by itself.
@@ -281,8 +285,11 @@ impl Checker {
         refusal
     }
 
-    fn recall_what(&self, asked: Question) -> Result<Check, Question> {
+    fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Question> {
         self.start_over_if_time_went_back(asked.now);
+        if consistency == Consistency::Strict {
+            return Err(asked);
+        }
         let check = self.look_up(&asked).ok_or(asked)?;
         self.counters.hits.fetch_add(1, Relaxed);
         Ok(self.count(check))

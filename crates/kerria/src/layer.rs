@@ -16,6 +16,7 @@ use tracing::debug;
 
 use crate::{
     checker::{Checker, Question, Refusal},
+    consistency::Consistency,
     cookie::SecretCookie,
     current::{CurrentSession, SessionState},
     jwt::Verifier,
@@ -37,6 +38,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     cookie: SecretCookie,
     access: Option<AccessTokens>,
+    consistency: Consistency,
 }
 
 /// Access tokens that are accepted in the place of a session token.
@@ -51,7 +53,7 @@ impl SessionLayer {
     /// A layer that asks `checker`.
     #[must_use]
     pub fn new(checker: Arc<Checker>, clock: Arc<dyn Clock>, cookie: SecretCookie) -> Self {
-        Self(Arc::new(Inner { checker, clock, cookie, access: None }))
+        Self(Arc::new(Inner { checker, clock, cookie, access: None, consistency: Consistency::default() }))
     }
 
     /// Accepts access tokens (RFC 9068) that `verifier` finds good, too: in the `Authorization` header, or in `cookie`. The
@@ -60,6 +62,12 @@ impl SessionLayer {
     pub fn with_access_tokens(self, verifier: Arc<Verifier>, cookie: SecretCookie) -> Self {
         let access = Some(AccessTokens { verifier, cookie });
         Self(Arc::new(Inner { access, ..Inner::clone(&self.0) }))
+    }
+
+    /// Answers on this ground. Around a route, it holds for that route.
+    #[must_use]
+    pub fn with_consistency(self, consistency: Consistency) -> Self {
+        Self(Arc::new(Inner { consistency, ..Inner::clone(&self.0) }))
     }
 
     /// What memory says about the session of a request with these headers; `None` if only the store can tell. For a server
@@ -83,12 +91,15 @@ impl Inner {
         Ok(match *presented {
             Presented::Nothing => SessionState::None,
             Presented::Ambiguous => SessionState::Refused(Refusal::NoToken),
-            Presented::Token(text, transport) => self.checker.recall(text, transport, place(), now)?.into(),
+            Presented::Token(text, transport) => {
+                self.checker.recall(text, transport, place(), now, self.consistency)?.into()
+            }
             Presented::AccessToken { text, verifier, .. } => match verifier.verify_offline(text, now) {
                 // The checker asks the revocations, and whether the session still counts.
                 Ok(token) => {
                     let as_of = token.claims.as_of.unwrap_or_default();
-                    self.checker.recall_bearing(&token.claims.bearing(), as_of, place(), now)?.into()
+                    let bearing = token.claims.bearing();
+                    self.checker.recall_bearing(&bearing, as_of, place(), now, self.consistency)?.into()
                 }
                 Err(refused) => {
                     debug!(reason = refused.as_str(), "an access token was refused");

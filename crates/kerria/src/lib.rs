@@ -8,6 +8,7 @@
 pub mod binding;
 pub mod cache;
 pub mod checker;
+pub mod consistency;
 pub mod cookie;
 pub mod csrf;
 pub mod current;
@@ -19,6 +20,7 @@ pub mod system;
 
 pub use binding::Binding;
 pub use checker::{Check, CheckCounters, Checked, Checker, CheckerSettings, Refusal};
+pub use consistency::Consistency;
 pub use cookie::SecretCookie;
 pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};

@@ -4,6 +4,7 @@ pub mod account;
 pub mod data;
 pub mod extract;
 pub mod guard;
+pub mod keys;
 pub mod login;
 pub mod openapi;
 pub mod operator;

@@ -75,6 +75,20 @@ pub(super) struct AuditEntry {
     pub(super) detail: String,
 }
 
+#[derive(Deserialize)]
+pub(super) struct Keys {
+    pub(super) keys: Vec<Key>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Key {
+    pub(super) kid: String,
+    pub(super) algorithm: String,
+    pub(super) state: String,
+    pub(super) created_at: String,
+    pub(super) since: String,
+}
+
 /// Reads an answer.
 pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> anyhow::Result<T> {
     T::deserialize(answer)

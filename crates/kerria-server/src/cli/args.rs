@@ -61,6 +61,12 @@ pub(super) enum Command {
     /// Read what happened to accounts and sessions.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// List and rotate the keys that sign access tokens.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Explain a token.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Check, explain and begin a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -206,6 +212,30 @@ pub(super) enum AuditCommand {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// List the keys: which one signs, which one is next, and which ones are still believed.
+    List,
+    /// Let the next key sign from now on. What the old one signed stays good until it is over.
+    Rotate {
+        /// Only the keys of this algorithm, as in EdDSA.
+        #[arg(long, conflicts_with = "revoke")]
+        algorithm: Option<String>,
+        /// Throw all keys away instead, and end everything of everyone: for keys that are in wrong hands. Asks first.
+        #[arg(long)]
+        revoke: bool,
+        #[command(flatten)]
+        confirmation: Confirmation,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Say in words what a token is and whether it is good. Reads it from the first line of standard input. (There is no
+    /// flag for it: everyone on the machine could read it.)
+    Inspect,
 }
 
 #[derive(Debug, Subcommand)]

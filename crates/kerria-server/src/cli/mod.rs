@@ -7,12 +7,14 @@ mod configuration;
 mod db;
 mod doctor;
 mod failure;
+mod keys;
 mod operator;
 mod out;
 mod prompt;
 mod sessions;
 mod table;
 mod times;
+mod tokens;
 mod users;
 
 use std::{env, path::PathBuf, process::ExitCode};
@@ -25,7 +27,7 @@ use crate::{
     config::{self, Config, Flag, Sources},
     logs,
 };
-use args::{Cli, Command, ServeArgs, SettingFlags};
+use args::{Cli, Command, ServeArgs, SettingFlags, TokenCommand};
 use failure::Failure;
 use operator::{Missing, Operator};
 use out::Out;
@@ -60,6 +62,13 @@ fn run(command: Command, sources: &Sources, out: &mut Out) -> Result<(), Failure
         }
         Command::Audit(command) => {
             ask(sources, Missing::Refuse, async |operator| audit::run(command, operator, out).await)
+        }
+        Command::Keys(command) => {
+            ask(sources, Missing::Refuse, async |operator| keys::run(command, operator, out).await)
+        }
+        Command::Token(TokenCommand::Inspect) => {
+            let token = prompt::token()?;
+            ask(sources, Missing::Refuse, async |operator| tokens::inspect(&token, operator, out).await)
         }
         Command::Config(command) => configuration::run(command, sources, out),
         Command::Db(command) => db::run(&command, &config::load(sources)?, out),

@@ -10,6 +10,9 @@ use super::failure::Failure;
 /// The longest password that is read, in bytes, the line end included. The server refuses much shorter ones.
 const PASSWORD_BYTES: u64 = 64 * 1024;
 
+/// The longest token that is read, in bytes.
+const TOKEN_BYTES: u64 = 16 * 1024;
+
 /// Asks for a new password twice, without showing it; or reads it from the first line of standard input.
 pub(super) fn new_password(from_stdin: bool) -> Result<Secret<String>, Failure> {
     if from_stdin {
@@ -28,6 +31,20 @@ pub(super) fn new_password(from_stdin: bool) -> Result<Secret<String>, Failure> 
         return Err(anyhow::anyhow!("the two passwords differ; nothing was changed").into());
     }
     Ok(password)
+}
+
+/// Reads a token from the first line of standard input.
+pub(super) fn token() -> Result<Secret<String>, Failure> {
+    if io::stdin().is_terminal() {
+        return Ok(rpassword::prompt_password("Token (it is not shown): ").map(Secret::new)?);
+    }
+    let mut line = String::new();
+    io::Read::take(&mut io::stdin().lock(), TOKEN_BYTES).read_line(&mut line).context("cannot read the token")?;
+    let line = Secret::new(line);
+    match line.expose().trim() {
+        "" => Err(anyhow::anyhow!("standard input held no token: send it as a line").into()),
+        token => Ok(Secret::from(token)),
+    }
 }
 
 /// Asks whether to go on. `what` is what will happen, in a sentence.

@@ -41,6 +41,7 @@ pub(super) fn config() -> Config {
             data: DataLimits::default(),
             last_seen_precision: Duration::ZERO,
             binding: kerria::Binding::default(),
+            consistency: kerria::Consistency::default(),
             cache_entries: 0,
             log_retention: Duration::ZERO,
         },

@@ -108,6 +108,8 @@ pub struct SessionSettings {
     pub last_seen_precision: Duration,
     /// What happens when a session is used from another place.
     pub binding: kerria::Binding,
+    /// On what the answer to a check rests.
+    pub consistency: kerria::Consistency,
     /// How many sessions are kept in memory.
     pub cache_entries: u32,
     /// How long entries of the revocation log and of the audit log are kept.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod client;
+pub mod inspection;
 pub mod refresh;
 
 use kerria_core::{Secret, StoreError, store::Found};

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use kerria::Binding;
+use kerria::{Binding, Consistency};
 use kerria_core::store::{AtLimit, SessionLimit};
 
 use super::{Setting, row};
@@ -52,6 +52,17 @@ pub(super) static SESSION: &[Setting] = &[
         "5m",
         "How old the last sign-in may be for a sensitive action, such as changing the password. After that the user \
          is asked for the password again.",
+    ),
+    row(
+        "session.consistency",
+        "leased",
+        Kind::Choice(&[
+            ("leased", |c| c.session.consistency = Consistency::Leased),
+            ("strict", |c| c.session.consistency = Consistency::Strict),
+        ]),
+        "strict",
+        "On what the answer to a check rests: `leased` on memory, which hears of every end before it is answered; `strict` on \
+         the database, which is asked each time.",
     ),
     row(
         "session.limit_per_user",
