@@ -174,11 +174,11 @@ fn an_empty_file_is_migrated_once() {
     let folder = Folder::new();
     let path = folder.database();
     fs::write(&path, "").unwrap();
-    assert_eq!(pending_migrations(&path).unwrap(), ["0001_initial"]);
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 1 });
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 1, to: 1 });
+    assert_eq!(pending_migrations(&path).unwrap(), ["0001_initial", "0002_tokens"]);
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 2 });
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 2, to: 2 });
     assert_eq!(pending_migrations(&path).unwrap(), [""; 0]);
-    assert_eq!(check(&path).unwrap().schema, 1);
+    assert_eq!(check(&path).unwrap().schema, 2);
 }
 
 #[test]
@@ -190,8 +190,8 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let before = fs::read(&path).unwrap();
     let error = SqliteStore::open(&path).unwrap_err();
     let sentence = error.to_string();
-    assert!(sentence.contains("schema version 7, and this program knows versions up to 1"), "{sentence}");
-    assert!(matches!(check(&path), Err(OpenError::Newer { found: 7, known: 1, .. })));
+    assert!(sentence.contains("schema version 7, and this program knows versions up to 2"), "{sentence}");
+    assert!(matches!(check(&path), Err(OpenError::Newer { found: 7, known: 2, .. })));
     assert!(matches!(pending_migrations(&path), Err(OpenError::Newer { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
