@@ -1,12 +1,14 @@
 -- Sessions that are carried in tokens: for whom they were opened, and what refresh rotation has to remember. Their
 -- `token_hash` is the hash of the present refresh token.
 ALTER TABLE session ADD COLUMN client_id TEXT CHECK ((client_id IS NULL) = (transport <> 'tokens'));
-ALTER TABLE session ADD COLUMN scope TEXT;
-ALTER TABLE session ADD COLUMN audience TEXT;
+ALTER TABLE session ADD COLUMN scope TEXT CHECK ((scope IS NULL) = (client_id IS NULL));
+ALTER TABLE session ADD COLUMN audience TEXT CHECK ((audience IS NULL) = (client_id IS NULL));
 -- The token before the present one, when it was replaced, and from what its successor follows.
-ALTER TABLE session ADD COLUMN previous_hash BLOB;
-ALTER TABLE session ADD COLUMN nonce BLOB;
-ALTER TABLE session ADD COLUMN rotated_at INTEGER;
+ALTER TABLE session ADD COLUMN previous_hash BLOB
+    CHECK (length(previous_hash) = 32) CHECK (previous_hash IS NULL OR client_id IS NOT NULL);
+ALTER TABLE session ADD COLUMN nonce BLOB
+    CHECK (length(nonce) = 32) CHECK ((nonce IS NULL) = (previous_hash IS NULL));
+ALTER TABLE session ADD COLUMN rotated_at INTEGER CHECK ((rotated_at IS NULL) = (previous_hash IS NULL));
 
 CREATE INDEX session_of_client ON session (client_id) WHERE client_id IS NOT NULL;
 
@@ -33,7 +35,7 @@ ALTER TABLE new_log RENAME TO log;
 CREATE TABLE reference_token (
     token_hash  BLOB NOT NULL PRIMARY KEY CHECK (length(token_hash) = 32),
     id          BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
-    session_id  BLOB,
+    session_id  BLOB CHECK (length(session_id) = 16),
     client_id   TEXT NOT NULL,
     scope       TEXT NOT NULL,
     audience    TEXT NOT NULL,

@@ -23,8 +23,10 @@ pub trait Sessions: Send + Sync {
     /// replaces, keeps the limit of sessions, notes the sign-in with the user and in the audit log.
     async fn open(&self, sign_in: SignIn) -> Result<Opened, StoreError>;
 
-    /// The session that this token carries. `None` if there is none; whether a session that is found still counts at
-    /// this time is for the policy to say.
+    /// The session that this session token carries. `None` if there is none; whether a session that is found still counts
+    /// at this time is for the policy to say. A refresh token carries none: it buys access tokens and does nothing else, so
+    /// a session that is carried in tokens is found by its handle only
+    /// ([`Tokens::session`](crate::store::Tokens::session)).
     async fn find(&self, token: &TokenHash) -> Result<Option<Found>, StoreError>;
 
     /// Notes when sessions were last used. A later time is never replaced by an earlier one; a session that is gone
@@ -42,7 +44,8 @@ pub trait Sessions: Send + Sync {
         now: Timestamp,
     ) -> Result<Revoked, StoreError>;
 
-    /// Gives a session a new token, because its user has just proved again who they are. The old token is dead.
+    /// Gives a session a new token, because its user has just proved again who they are. The old token is dead. If the
+    /// session is carried in tokens, these are refresh tokens, and nothing is forgiven any more of what came before.
     async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError>;
 
     /// All sessions of a user that were not ended, expired ones included, the last used first.
@@ -137,7 +140,8 @@ pub enum Opened {
     Opened(Found),
     /// The user has as many sessions as they may have. Nothing was changed.
     LimitReached,
-    /// The user was disabled or deleted, or their password changed, since it was verified. Nothing was changed.
+    /// The user was disabled or deleted, their password changed, or the client of the grant removed, since it was
+    /// verified. Nothing was changed.
     CredentialsChanged,
 }
 

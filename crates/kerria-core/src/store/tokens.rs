@@ -19,8 +19,8 @@ pub trait Tokens: Send + Sync {
     /// Uses a refresh token, in one step with everything that follows from it:
     ///
     /// - The present token of its session is replaced by the successor, and the use counts as a use of the session.
-    /// - The one before it, within `window` after it was replaced, gets the nonce of its successor once more, and nothing
-    ///   changes. (The present token not having been used is what makes the other the one before it.)
+    /// - The one before it, for less than `window` after it was replaced, gets the nonce of its successor once more, and
+    ///   nothing changes. (The present token not having been used is what makes the other the one before it.)
     /// - Any other token that names a live session was used before. The session is ended with
     ///   [`Cause::Replayed`](crate::Cause::Replayed), which is committed when the answer arrives, and audited.
     ///
@@ -33,7 +33,8 @@ pub trait Tokens: Send + Sync {
     /// Whether this is the hash of the present refresh token of `session`.
     async fn is_present_refresh(&self, session: SessionId, token: &TokenHash) -> Result<bool, StoreError>;
 
-    /// Keeps a reference token. If its session has ended meanwhile, it is not kept, and the answer is `false`.
+    /// Keeps a reference token. If its session has ended meanwhile, or its client was removed, it is not kept, and the
+    /// answer is `false`.
     async fn keep_reference(&self, token: &TokenHash, reference: Reference) -> Result<bool, StoreError>;
 
     /// What a reference token stands for. `None` if it was never kept, was ended with its session or client, or was
@@ -41,7 +42,7 @@ pub trait Tokens: Send + Sync {
     async fn reference(&self, token: &TokenHash) -> Result<Option<Reference>, StoreError>;
 
     /// Spends something that may be used once until `expires_at`: the `jti` of a client's assertion (RFC 7523, section 3).
-    /// Of all calls with the same `by` and `jti`, one is answered `true`.
+    /// Of all calls with the same `by` and `jti`, one is answered `true`. It is remembered until `expires_at` at least.
     async fn spend(&self, by: ClientId, jti: &str, expires_at: Timestamp) -> Result<bool, StoreError>;
 
     /// Removes up to `limit` reference tokens and spent identifiers that are over at `now`, and returns how many.
@@ -131,7 +132,8 @@ pub trait SigningKeys: Send + Sync {
     async fn begin_keyring(&self, algorithm: Algorithm, keys: Vec<SigningKey>) -> Result<(), StoreError>;
 
     /// Turns the keyring of an algorithm on: the active key retires, the next one becomes active, and `next` comes in. Only
-    /// if `active` is still the active key; else nothing is changed, and the answer is `false`.
+    /// if `active` is still the active key, and there is one to follow it; else nothing is changed, and the answer is
+    /// `false`.
     async fn turn_keyring(
         &self,
         algorithm: Algorithm,

@@ -7,13 +7,18 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod clients;
 pub mod doors;
 pub mod model;
 mod play;
 pub mod races;
+pub mod refresh;
 pub mod revocation;
 pub mod session_data;
 pub mod sessions;
+pub mod signing_keys;
+pub mod token_races;
+pub mod tokens;
 
 use std::sync::Arc;
 
@@ -65,6 +70,13 @@ macro_rules! conformance {
                 all_processes_get_the_keys_that_the_first_one_kept
                 a_healthy_store_says_so_and_is_unchanged
             ;
+            clients:
+                a_client_is_read_back_as_it_was_registered
+                a_taken_client_identifier_is_taken_and_nothing_is_changed
+                a_change_of_a_client_changes_all_of_it_and_no_other
+                removing_a_client_ends_all_that_was_issued_to_it_for_good
+                removing_a_client_nobody_uses_is_logged_too
+            ;
             doors:
                 attempts_are_counted_and_slowed_down
                 one_closed_door_is_enough_and_the_open_ones_count_nothing
@@ -92,6 +104,30 @@ macro_rules! conformance {
                 what_was_read_before_an_end_is_never_accepted_after_it
                 log_numbers_are_given_without_gap_or_repetition
             ;
+            refresh:
+                a_refresh_gives_a_new_token_and_the_session_goes_on
+                a_rotation_writes_nothing_into_either_log
+                a_lost_reply_is_forgiven_with_the_same_successor_each_time
+                the_window_does_not_grow_with_its_use
+                each_rotation_has_a_window_of_its_own
+                a_token_that_comes_again_after_the_window_ends_the_session
+                the_token_before_is_dead_once_its_successor_was_used
+                an_older_token_ends_the_session_however_old
+                a_token_that_is_none_of_the_two_ends_the_session_before_any_rotation_too
+                a_token_of_another_client_changes_nothing_and_the_owners_still_works
+                an_ended_session_is_refreshed_no_more
+                a_session_that_time_has_ended_is_refreshed_no_more_and_nothing_changes
+                a_refresh_moves_the_idle_limit_and_never_the_absolute_one
+                a_remembered_session_in_tokens_has_the_limits_of_a_remembered_one
+                a_clock_that_went_back_sets_nothing_back_and_ends_nothing
+                a_grant_never_changes
+                a_session_that_is_carried_otherwise_cannot_be_refreshed
+                a_refresh_token_is_no_session_token
+                whatever_ends_the_sessions_of_a_user_ends_those_in_tokens_too
+                who_proves_again_who_they_are_gets_a_refresh_token_and_all_before_are_dead
+                a_refresh_token_of_a_new_proof_is_rotated_like_every_other
+                nothing_is_opened_for_a_client_that_was_removed
+            ;
             revocation:
                 ending_a_session_ends_it_alone_and_its_data_with_it
                 each_selector_ends_what_it_selects
@@ -103,6 +139,10 @@ macro_rules! conformance {
                 an_entry_of_a_clock_that_went_back_leaves_no_hole
                 a_follower_has_applied_what_is_answered_and_nothing_from_before
                 what_was_found_is_as_of_the_last_entry
+                ending_one_access_token_ends_it_alone
+                ending_a_client_ends_its_sessions_and_access_tokens_and_no_others
+                ending_everyone_ends_the_access_tokens_of_clients_themselves_too
+                ending_an_access_token_or_a_client_is_logged_even_if_nothing_of_it_is_kept
             ;
             session_data:
                 a_value_stands_under_its_key_until_it_is_replaced_or_removed
@@ -139,6 +179,35 @@ macro_rules! conformance {
                 the_sweep_removes_what_time_has_ended_and_nothing_else
                 a_session_of_a_deleted_user_is_not_found_under_any_name
             ;
+            signing_keys:
+                a_keyring_begins_once
+                each_algorithm_has_a_keyring_of_its_own
+                a_turn_retires_the_active_key_and_the_next_one_signs
+                who_does_not_know_the_active_key_turns_nothing
+                without_a_key_to_follow_it_the_active_one_stays
+                there_is_one_active_key_of_an_algorithm_and_one_that_is_next
+                a_reset_throws_all_keys_away_and_ends_everything_of_everyone
+                keys_are_dropped_a_while_after_they_retired_and_not_before
+            ;
+            token_races:
+                of_many_uses_of_one_refresh_token_all_get_the_same_successor
+                a_refresh_never_revives_a_session_that_is_ended
+                a_refresh_and_a_replay_at_once_end_the_session
+                of_many_replays_at_once_one_ends_the_session
+                a_reference_token_that_is_kept_while_its_session_ends_ends_with_it
+                nothing_issued_while_its_client_is_removed_outlives_it
+                of_many_who_spend_one_identifier_one_may
+                of_many_who_begin_a_keyring_one_does
+                of_many_turns_of_a_keyring_at_once_one_counts
+            ;
+            tokens:
+                a_reference_token_stands_for_what_it_was_kept_with
+                a_reference_token_ends_with_its_session
+                a_reference_token_survives_a_rotation_and_a_new_proof
+                a_reference_token_of_what_has_ended_meanwhile_is_not_kept
+                the_sweep_of_tokens_removes_what_is_over_and_nothing_else
+                an_identifier_is_spent_once_by_each_client
+            ;
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,11 +238,16 @@ mod tests {
         for source in [
             include_str!("accounts.rs"),
             include_str!("audit.rs"),
+            include_str!("clients.rs"),
             include_str!("doors.rs"),
             include_str!("races.rs"),
+            include_str!("refresh.rs"),
             include_str!("revocation.rs"),
             include_str!("session_data.rs"),
             include_str!("sessions.rs"),
+            include_str!("signing_keys.rs"),
+            include_str!("token_races.rs"),
+            include_str!("tokens.rs"),
         ] {
             for rule in source.split("\npub async fn ").skip(1) {
                 let (name, _) = rule.split_once('(').unwrap();

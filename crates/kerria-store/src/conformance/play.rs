@@ -12,12 +12,13 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, CredentialVersion, DataKey, DataLimits, Device, LogEntry, LogEvent, LogNumber, LoginName, Method,
-    PasswordHash, RevokedSet, Selector, SessionId, SessionPolicy, Store, Timestamp, TokenHash, Transport,
+    AccessTokenForm, Cause, Client, ClientAuthentication, ClientId, CredentialVersion, DataKey, DataLimits,
+    Device, Grant, GrantType, LogEntry, LogEvent, LogNumber, LoginName, Method, PasswordHash, RevokedSet,
+    RotationNonce, Selector, SessionId, SessionPolicy, Store, Timestamp, TokenHash, TokenId, Transport,
     UserId, UserName, Verdict,
     store::{
-        AtLimit, DataOwner, DataWrite, Follower, Found, LogPage, NewSession, NewUser, Opened, SessionLimit,
-        SignIn, UserCreation,
+        AtLimit, DataOwner, DataWrite, Follower, Found, LogPage, NewSession, NewUser, Opened, Reference,
+        Refresh, SessionLimit, SignIn, UserCreation,
     },
 };
 use tokio::sync::Barrier;
@@ -26,6 +27,8 @@ use tokio::sync::Barrier;
 pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 pub(super) const FIRST: CredentialVersion = CredentialVersion(1);
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+/// How long a lost reply is forgiven.
+pub(super) const WINDOW: Duration = Duration::from_secs(30);
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 
 /// So many seconds after the start.
@@ -61,6 +64,10 @@ impl Play {
 
     pub(super) fn user_id(&self) -> UserId {
         UserId::from_bytes(self.unique())
+    }
+
+    pub(super) fn token_id(&self) -> TokenId {
+        TokenId::from_bytes(self.unique())
     }
 
     pub(super) fn new_user(&self, called: &str) -> NewUser {
@@ -131,6 +138,72 @@ impl Play {
         carried
     }
 
+    /// A client of this name.
+    pub(super) async fn client(&self, name: &str) -> ClientId {
+        let client = client(name);
+        assert!(self.store.add_client(&client).await.unwrap());
+        client.id
+    }
+
+    /// A session of that user, carried in tokens of that client, and its first refresh token.
+    pub(super) async fn with_tokens(&self, user: UserId, client: ClientId) -> (SessionId, TokenHash) {
+        let mut sign_in = self.sign_in_with_tokens(user, client);
+        sign_in.version = self.store.credentials_of(user).await.unwrap().unwrap().version;
+        let carried = (sign_in.session.id, sign_in.session.token);
+        self.open(sign_in).await;
+        carried
+    }
+
+    pub(super) fn sign_in_with_tokens(&self, user: UserId, client: ClientId) -> SignIn {
+        let mut sign_in = self.sign_in(user);
+        (sign_in.session.transport, sign_in.grant) = (Transport::Tokens, Some(grant(client)));
+        sign_in
+    }
+
+    /// The use of `presented`, with another nonce each time.
+    pub(super) fn refresh(
+        &self,
+        session: SessionId,
+        presented: TokenHash,
+        client: ClientId,
+        now: Timestamp,
+    ) -> Refresh {
+        Refresh {
+            session,
+            presented,
+            successor: self.token(),
+            nonce: RotationNonce::from_bytes(self.unique()),
+            client,
+            window: WINDOW,
+            policy: SessionPolicy::default(),
+            now,
+        }
+    }
+
+    /// A reference token to be, good for five minutes.
+    pub(super) fn reference(&self, session: Option<SessionId>, client: ClientId) -> Reference {
+        Reference {
+            id: self.token_id(),
+            session,
+            grant: grant(client),
+            issued_at: START,
+            expires_at: at(300),
+        }
+    }
+
+    /// A reference token that was kept, and its `jti`.
+    pub(super) async fn kept(&self, session: Option<SessionId>, client: ClientId) -> (TokenHash, TokenId) {
+        let (token, reference) = (self.token(), self.reference(session, client));
+        let id = reference.id;
+        assert!(self.store.keep_reference(&token, reference).await.unwrap());
+        (token, id)
+    }
+
+    /// Whether that reference token stands for anything.
+    pub(super) async fn stands(&self, token: &TokenHash) -> bool {
+        self.store.reference(token).await.unwrap().is_some()
+    }
+
     /// An anonymous session with `value` under `key`, and its token.
     pub(super) async fn visitor(&self, key: &str, value: &str) -> (SessionId, TokenHash) {
         let session = self.new_session(START);
@@ -198,6 +271,24 @@ impl Play {
         *checker.set.lock().unwrap() = RevokedSet::starting_at(head);
         checker
     }
+}
+
+/// A public client of this name.
+pub(super) fn client(name: &str) -> Client {
+    Client {
+        id: name.parse().unwrap(),
+        name: format!("The {name}"),
+        authentication: ClientAuthentication::Public,
+        grants: vec![GrantType::RefreshToken],
+        scope: "read write".parse().unwrap(),
+        audiences: vec!["https://api.example.com".parse().unwrap()],
+        access_tokens: AccessTokenForm::Reference,
+        created_at: START,
+    }
+}
+
+pub(super) fn grant(client: ClientId) -> Grant {
+    Grant { client, scope: "read".parse().unwrap(), audience: "https://api.example.com".parse().unwrap() }
 }
 
 pub(super) fn device() -> Device {

@@ -182,3 +182,88 @@ pub async fn what_was_found_is_as_of_the_last_entry(store: Arc<dyn Store>) {
         play.end(one(other)).await;
     }
 }
+
+pub async fn ending_one_access_token_ends_it_alone(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (alice, shop) = (play.user("Alice").await, play.client("shop").await);
+    let (session, refresh) = play.with_tokens(alice, shop).await;
+    let (reference, id) = play.kept(Some(session), shop).await;
+    let others = [play.kept(Some(session), shop).await.0, play.kept(None, shop).await.0];
+    let selector = Selector::Token { token: id };
+    let revoked = play.store.revoke(selector, Cause::GivenBack, Some(device()), at(5)).await.unwrap();
+    assert_eq!(revoked, Revoked { ended: 0, number: LogNumber(1) }, "its session goes on");
+    assert!(!play.stands(&reference).await);
+    assert!(play.stands(&others[0]).await && play.stands(&others[1]).await);
+    assert!(play.store.is_present_refresh(session, &refresh).await.unwrap());
+    assert_eq!(play.events().await, [ended(selector, Cause::GivenBack)]);
+    let line = play.store.audit(None, 1).await.unwrap().pop().unwrap();
+    assert_eq!((line.event, line.at, line.address), (AuditEvent::SessionsEnded, at(5), Some(ADDRESS)));
+}
+
+pub async fn ending_a_client_ends_its_sessions_and_access_tokens_and_no_others(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let [alice, bob] = [play.user("Alice").await, play.user("Bob").await];
+    let [shop, app] = [play.client("shop").await, play.client("app").await];
+    let (of_alice, _) = play.with_tokens(alice, shop).await;
+    let (of_bob, _) = play.with_tokens(bob, shop).await;
+    let (of_app, _) = play.with_tokens(alice, app).await;
+    let (in_a_cookie, cookie) = play.signed_in(alice).await;
+    for session in [of_alice, of_bob, of_app] {
+        play.put(session, "cart", "[1]").await;
+    }
+    let gone = [play.kept(Some(of_bob), shop).await.0, play.kept(None, shop).await.0];
+    // One client's token in another client's session (RFC 8693).
+    let exchanged = play.kept(Some(of_app), shop).await.0;
+    let stands = [play.kept(Some(of_app), app).await.0, play.kept(None, app).await.0];
+    let selector = Selector::Client { client: shop };
+    let revoked = play.store.revoke(selector, Cause::Operator, None, at(5)).await.unwrap();
+    assert_eq!(revoked, Revoked { ended: 2, number: LogNumber(1) });
+    assert_eq!(play.sessions_of(alice).await, [in_a_cookie, of_app]);
+    assert_eq!(play.sessions_of(bob).await, []);
+    for session in [of_alice, of_bob] {
+        assert_eq!(play.data(session, "cart").await, None);
+    }
+    assert_eq!(play.data(of_app, "cart").await.as_deref(), Some("[1]"));
+    for reference in [gone[0], gone[1], exchanged] {
+        assert!(!play.stands(&reference).await);
+    }
+    assert!(play.stands(&stands[0]).await && play.stands(&stands[1]).await);
+    assert!(play.lives(&cookie).await);
+    assert_eq!(play.events().await, [ended(selector, Cause::Operator)]);
+    // The client is still registered, and what it gets from here on is good.
+    play.with_tokens(alice, shop).await;
+    assert!(play.stands(&play.kept(None, shop).await.0).await);
+}
+
+pub async fn ending_everyone_ends_the_access_tokens_of_clients_themselves_too(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let shop = play.client("shop").await;
+    let (reference, _) = play.kept(None, shop).await;
+    play.end(Selector::Everyone).await;
+    assert!(!play.stands(&reference).await);
+    assert_eq!(play.store.clients().await.unwrap().len(), 1);
+}
+
+/// There may be JWTs that no store knows.
+pub async fn ending_an_access_token_or_a_client_is_logged_even_if_nothing_of_it_is_kept(
+    store: Arc<dyn Store>,
+) {
+    let play = Play::new(store);
+    let token = play.token_id();
+    let client = "nobody".parse().unwrap();
+    let longest = "x".repeat(40).parse().unwrap();
+    let selectors = [
+        Selector::Token { token },
+        Selector::Client { client },
+        Selector::Token { token },
+        Selector::Client { client: longest },
+    ];
+    let checker = play.checker().await;
+    for (count, selector) in (1..).zip(selectors) {
+        let revoked = play.store.revoke(selector, Cause::GivenBack, None, at(1)).await.unwrap();
+        assert_eq!(revoked, Revoked { ended: 0, number: LogNumber(count) });
+    }
+    assert_eq!(play.events().await, selectors.map(|selector| ended(selector, Cause::GivenBack)));
+    assert_eq!(checker.heard(), play.log().await);
+    assert_eq!(play.store.audit(None, 100).await.unwrap().len(), 4);
+}

@@ -19,6 +19,10 @@ use super::{
 /// How much is copied between two reports of progress: about 4 MB.
 const PAGES: i32 = 1024;
 
+/// How many numbers of the revocation log a copy leaves to what happens after the backup: more than a server can give
+/// between two backups, and few enough that a number always fits into 53 bits of JSON.
+const NUMBERS_LEFT_OUT: i64 = 1 << 32;
+
 /// Why there is no backup. The text is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -55,8 +59,9 @@ pub enum BackupError {
 /// name when it is complete and on the disk, and never takes the place of another file. `progress` hears how many pages
 /// were copied, and how many there are.
 ///
-/// The copy holds no sessions, no invitations and no known devices: what was ended or used up since would come back to
-/// life when it is restored.
+/// The copy holds accounts, clients and signing keys, but no sessions, no reference tokens, no invitations and no known
+/// devices: what was ended or used up since would come back to life when it is restored. Its revocation log is empty and
+/// goes on far behind the last number, so that no access token from before the restore is believed on its number alone.
 ///
 /// # Errors
 /// What is in the way, in words for the operator.
@@ -89,13 +94,26 @@ fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(u64, u64)) -> r
         }
     }
     drop(backup);
-    // What was ended or used up after the backup must not come back with it. Accounts are kept; everybody signs in again.
-    copy.execute_batch(
-        "DELETE FROM session; DELETE FROM session_data; DELETE FROM invitation; DELETE FROM known_device; VACUUM",
-    )?;
+    forget_what_may_end(&copy)?;
+    copy.execute_batch("VACUUM")?;
     // One file that holds everything, until somebody opens it.
     copy.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
     copy.close().map_err(|(_, error)| error)
+}
+
+/// What was ended or used up after the backup must not come back with it. Accounts are kept; everybody signs in again.
+/// What was spent stays spent.
+fn forget_what_may_end(copy: &Connection) -> rusqlite::Result<()> {
+    for table in ["session", "session_data", "reference_token", "invitation", "known_device", "log"] {
+        // A file that waits for a migration does not have them all.
+        if copy.table_exists(None, table)? {
+            copy.execute(&format!("DELETE FROM {table}"), ())?;
+        }
+    }
+    // An access token bears the number of the log at which it was issued. No number that was given after the backup may
+    // be given again after a restore: a token of the life before would outrank what is ended in this one.
+    copy.execute("UPDATE log_counter SET number = number + ?1, removed = number + ?1", [NUMBERS_LEFT_OUT])?;
+    Ok(())
 }
 
 /// A copy that is not complete yet. It is removed if it never is.

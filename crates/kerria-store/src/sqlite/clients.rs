@@ -2,11 +2,10 @@
 
 use async_trait::async_trait;
 use kerria_core::{
-    AccessTokenForm, Algorithm, Cause, Client, ClientAuthentication, ClientId, GrantType, Selector,
-    Timestamp, TokenHash,
+    AccessTokenForm, Cause, Client, ClientAuthentication, ClientId, Selector, Timestamp, TokenHash,
     store::{Clients, StoreError},
 };
-use rusqlite::{Row, ToSql, types::Type};
+use rusqlite::{Connection, Row, ToSql};
 
 use super::{
     SqliteStore,
@@ -100,41 +99,39 @@ fn words<'w>(words: impl Iterator<Item = &'w str>) -> String {
 }
 
 fn client(row: &Row<'_>) -> rusqlite::Result<Client> {
-    let authentication: String = row.get("authentication")?;
-    let access_tokens: String = row.get("access_tokens")?;
-    let all_words = |column: &str| -> rusqlite::Result<Vec<String>> {
-        Ok(row.get::<_, String>(column)?.split_ascii_whitespace().map(str::to_owned).collect())
-    };
-    let grant = |name: &String| GrantType::ALL.into_iter().find(|grant| grant.as_str() == name);
     Ok(Client {
         id: rows::text(row, "id")?,
         name: row.get("name")?,
-        authentication: match authentication.as_str() {
-            "none" => ClientAuthentication::Public,
-            "client_secret" => ClientAuthentication::Secret(TokenHash::from_bytes(row.get("secret_hash")?)),
-            "private_key_jwt" => ClientAuthentication::PrivateKeyJwt(row.get("jwks")?),
-            _ => return Err(unknown("authentication", &authentication)),
-        },
-        grants: all_words("grants")?.iter().filter_map(grant).collect(),
+        authentication: authentication(row)?,
+        grants: rows::parsed(row, "grants", |grants| {
+            grants.split_ascii_whitespace().map(rows::named).collect()
+        })?,
         scope: rows::text(row, "scope")?,
-        audiences: all_words("audiences")?.iter().filter_map(|audience| audience.parse().ok()).collect(),
-        access_tokens: match (access_tokens.as_str(), algorithm(&access_tokens)) {
-            (REFERENCE, _) => AccessTokenForm::Reference,
-            (_, Some(algorithm)) => AccessTokenForm::Jwt(algorithm),
-            (_, None) => return Err(unknown("form of access tokens", &access_tokens)),
+        audiences: rows::parsed(row, "audiences", |all| {
+            all.split_ascii_whitespace().map(str::parse).collect()
+        })?,
+        access_tokens: match row.get_ref("access_tokens")?.as_str()? {
+            REFERENCE => AccessTokenForm::Reference,
+            _ => AccessTokenForm::Jwt(rows::word(row, "access_tokens")?),
         },
         created_at: Timestamp::from_millis(row.get("created_at")?),
     })
 }
 
-/// The algorithm of this name.
-pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
-    [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256]
-        .into_iter()
-        .find(|algorithm| algorithm.as_str() == name)
+fn authentication(row: &Row<'_>) -> rusqlite::Result<ClientAuthentication> {
+    // One of the two, or none.
+    let secret = row.get::<_, Option<_>>("secret_hash")?.map(TokenHash::from_bytes);
+    let jwks = row.get::<_, Option<_>>("jwks")?;
+    Ok(match (secret, jwks) {
+        (Some(secret), _) => ClientAuthentication::Secret(secret),
+        (None, Some(jwks)) => ClientAuthentication::PrivateKeyJwt(jwks),
+        (None, None) => ClientAuthentication::Public,
+    })
 }
 
-pub(super) fn unknown(what: &str, word: &str) -> rusqlite::Error {
-    let reason = format!("{word:?} is no {what} that is known").into();
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, reason)
+/// Whether something may be issued to this client: it has not been removed. This installation itself needs no
+/// registration.
+pub(super) fn may_be_issued_to(connection: &Connection, client: ClientId) -> rusqlite::Result<bool> {
+    let registered = "SELECT EXISTS (SELECT 1 FROM client WHERE id = ?1)";
+    Ok(client == ClientId::OWN || connection.the(registered, [client.as_str()], |row| row.get(0))?)
 }

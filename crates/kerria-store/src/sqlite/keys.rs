@@ -2,15 +2,14 @@
 
 use async_trait::async_trait;
 use kerria_core::{
-    Algorithm, Cause, KeyState, Selector, SigningKey, Timestamp,
+    Algorithm, Cause, Selector, SigningKey, Timestamp,
     store::{SigningKeys, StoreError},
 };
 use rusqlite::Row;
 
 use super::{
     SqliteStore,
-    clients::{algorithm, unknown},
-    rows::Ask,
+    rows::{self, Ask},
     sessions,
     writer::Step,
 };
@@ -18,8 +17,10 @@ use super::{
 #[async_trait]
 impl SigningKeys for SqliteStore {
     async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
-        self.read(|connection| connection.all("SELECT * FROM signing_key ORDER BY algorithm, since", (), key))
-            .await
+        self.read(|connection| {
+            connection.all("SELECT * FROM signing_key ORDER BY algorithm, since, kid", (), key)
+        })
+        .await
     }
 
     async fn begin_keyring(&self, algorithm: Algorithm, keys: Vec<SigningKey>) -> Result<(), StoreError> {
@@ -45,7 +46,8 @@ impl SigningKeys for SqliteStore {
         self.write(move |step| {
             let retired = step.change(
                 "UPDATE signing_key SET state = 'retired', since = ?3 \
-                 WHERE kid = ?1 AND algorithm = ?2 AND state = 'active'",
+                 WHERE kid = ?1 AND algorithm = ?2 AND state = 'active' AND EXISTS ( \
+                     SELECT 1 FROM signing_key WHERE algorithm = ?2 AND state = 'next')",
                 (active, algorithm.as_str(), now.as_millis()),
             )?;
             if retired == 0 {
@@ -99,15 +101,10 @@ fn insert(step: &Step<'_>, key: &SigningKey) -> rusqlite::Result<()> {
 }
 
 fn key(row: &Row<'_>) -> rusqlite::Result<SigningKey> {
-    let (name, state): (String, String) = (row.get("algorithm")?, row.get("state")?);
-    let states = [KeyState::Next, KeyState::Active, KeyState::Retired];
     Ok(SigningKey {
         kid: row.get("kid")?,
-        algorithm: algorithm(&name).ok_or_else(|| unknown("algorithm", &name))?,
-        state: states
-            .into_iter()
-            .find(|known| known.as_str() == state)
-            .ok_or_else(|| unknown("state of a key", &state))?,
+        algorithm: rows::word(row, "algorithm")?,
+        state: rows::word(row, "state")?,
         sealed: row.get("sealed")?,
         public: row.get("public")?,
         created_at: Timestamp::from_millis(row.get("created_at")?),

@@ -37,7 +37,7 @@ fn examine(connection: &Connection, schema: u32) -> rusqlite::Result<Checked> {
     let snapshot = connection.unchecked_transaction()?;
     let count = |sql| snapshot.the(sql, (), |row| row.get(0));
     Ok(Checked {
-        problems: problems(&snapshot)?,
+        problems: problems(&snapshot, schema)?,
         schema,
         users: count("SELECT count(*) FROM account")?,
         sessions: count("SELECT count(*) FROM session")?,
@@ -45,24 +45,11 @@ fn examine(connection: &Connection, schema: u32) -> rusqlite::Result<Checked> {
     })
 }
 
-fn problems(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+fn problems(connection: &Connection, schema: u32) -> rusqlite::Result<Vec<String>> {
     let mut problems = connection.all("PRAGMA integrity_check", (), |row| row.get::<_, String>(0))?;
     problems.retain(|line| line != "ok");
-    for (sql, problem) in [
-        ("SELECT count(*) FROM pragma_foreign_key_check", "rows that belong to something that is not there"),
-        (
-            "SELECT count(*) FROM session_data WHERE session_id NOT IN (SELECT id FROM session)",
-            "values of sessions that were ended",
-        ),
-        (
-            "SELECT count(*) FROM session WHERE user_id IS NOT NULL AND user_id NOT IN (SELECT id FROM account)",
-            "sessions of users that were deleted",
-        ),
-        (
-            "SELECT abs(number - removed - (SELECT count(*) FROM log)) FROM log_counter",
-            "entries missing from the revocation log, or too many",
-        ),
-    ] {
+    let about_tokens: &[_] = if schema < TOKENS { &[] } else { &ABOUT_TOKENS };
+    for (sql, problem) in ALWAYS.iter().chain(about_tokens) {
         let count: u64 = connection.the(sql, (), |row| row.get(0))?;
         if count > 0 {
             problems.push(format!("there are {problem}: {count}"));
@@ -70,3 +57,41 @@ fn problems(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     }
     Ok(problems)
 }
+
+/// What is counted, and what it means if there is any.
+type Question = (&'static str, &'static str);
+
+const ALWAYS: [Question; 4] = [
+    ("SELECT count(*) FROM pragma_foreign_key_check", "rows that belong to something that is not there"),
+    (
+        "SELECT count(*) FROM session_data WHERE session_id NOT IN (SELECT id FROM session)",
+        "values of sessions that were ended",
+    ),
+    (
+        "SELECT count(*) FROM session WHERE user_id IS NOT NULL AND user_id NOT IN (SELECT id FROM account)",
+        "sessions of users that were deleted",
+    ),
+    (
+        "SELECT abs(number - removed - (SELECT count(*) FROM log)) FROM log_counter",
+        "entries missing from the revocation log, or too many",
+    ),
+];
+
+/// The schema version since which there are tokens, clients and signing keys.
+const TOKENS: u32 = 2;
+
+const ABOUT_TOKENS: [Question; 3] = [
+    (
+        "SELECT count(*) FROM session WHERE client_id <> 'kerria' AND client_id NOT IN (SELECT id FROM client)",
+        "sessions of clients that were removed",
+    ),
+    (
+        "SELECT count(*) FROM reference_token WHERE client_id <> 'kerria' AND client_id NOT IN (SELECT id FROM client)",
+        "access tokens of clients that were removed",
+    ),
+    (
+        "SELECT count(DISTINCT algorithm) FROM signing_key WHERE algorithm NOT IN ( \
+             SELECT algorithm FROM signing_key WHERE state = 'active')",
+        "algorithms with keys none of which is active",
+    ),
+];

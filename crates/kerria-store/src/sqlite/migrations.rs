@@ -93,3 +93,87 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32, OpenE
         found => Ok(found),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use kerria_core::{
+        Cause, DataKey, LogEvent, LogNumber, Selector, SessionId, TokenHash, TokenId, Transport, UserId,
+        store::{LogPage, SessionData, Sessions, Tokens},
+    };
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{Checked, SqliteStore, backup, check};
+
+    const VERSION_1: &str = include_str!("samples/version_1.sql");
+
+    /// A file as a server of schema version 1 left it.
+    fn of_version_1(folder: &TempDir) -> PathBuf {
+        let path = folder.path().join("kerria.db");
+        let connection = opening::connect_for_writing(&opening::create(&path).unwrap()).unwrap();
+        apply(&connection, 1, &MIGRATIONS[0]).unwrap();
+        connection.execute_batch(VERSION_1).unwrap();
+        path
+    }
+
+    #[tokio::test]
+    async fn a_file_from_before_there_were_tokens_loses_no_session_and_no_log_entry() {
+        let folder = TempDir::new().unwrap();
+        let path = of_version_1(&folder);
+        assert_eq!(pending_migrations(&path).unwrap(), ["0002_tokens"]);
+        assert_eq!(migrate(&path).unwrap(), Migrated { from: 1, to: 2 });
+        let expected =
+            Checked { problems: Vec::new(), schema: 2, users: 1, sessions: 3, last_number: LogNumber(5) };
+        assert_eq!(check(&path).unwrap(), expected);
+        let store = SqliteStore::open(&path).unwrap();
+        let alice = UserId::from_bytes([10; 16]);
+        let session = |number| SessionId::from_bytes([number; 16]);
+        for (number, transport, user) in [
+            (1, Transport::Cookie, Some(alice)),
+            (2, Transport::Bearer, Some(alice)),
+            (3, Transport::Cookie, None),
+        ] {
+            let found = store.find(&TokenHash::from_bytes([number; 32])).await.unwrap().unwrap();
+            assert_eq!((found.session.id, found.session.transport), (session(number), transport));
+            assert_eq!((found.session.user, found.as_of), (user, LogNumber(5)));
+            assert_eq!(found.session.last_seen_at.as_millis(), 1_800_000_000_000 + i64::from(number));
+            assert_eq!(store.session(session(number)).await.unwrap(), Some((found, None)));
+        }
+        let cart = store.data(session(3), &DataKey::parse("cart").unwrap()).await.unwrap();
+        assert_eq!(cart.as_deref(), Some("[1]"));
+        let LogPage::Entries(entries) = store.log_after(LogNumber(1), 10).await.unwrap() else { panic!() };
+        let events: Vec<_> =
+            entries.iter().map(|entry| (entry.number.0, entry.selector, entry.event)).collect();
+        let ended = |cause| LogEvent::Ended { cause };
+        assert_eq!(
+            events,
+            [
+                (2, Selector::Session { session: session(4) }, ended(Cause::SignedOut)),
+                (3, Selector::User { user: alice }, LogEvent::Changed),
+                (4, Selector::UserExcept { user: alice, except: session(1) }, ended(Cause::PasswordChanged)),
+                (5, Selector::Everyone, ended(Cause::Operator)),
+            ]
+        );
+        assert_eq!(entries[0].at.as_millis(), 1_800_000_000_002);
+        let start_over = LogPage::StartOver { head: LogNumber(5) };
+        assert_eq!(store.log_after(LogNumber(0), 10).await.unwrap(), start_over, "what was trimmed stays so");
+        let selector = Selector::Token { token: TokenId::from_bytes([1; 16]) };
+        let revoked = store.revoke(selector, Cause::Operator, None, entries[0].at).await.unwrap();
+        assert_eq!(revoked.number, LogNumber(6));
+    }
+
+    #[test]
+    fn a_file_that_waits_for_a_migration_can_be_checked_and_backed_up() {
+        let folder = TempDir::new().unwrap();
+        let (path, copy) = (of_version_1(&folder), folder.path().join("backup.db"));
+        let checked = check(&path).unwrap();
+        assert_eq!((checked.problems.as_slice(), checked.schema, checked.sessions), (&[][..], 1, 3));
+        backup(&path, &copy, |_, _| ()).unwrap();
+        assert_eq!(check(&copy).unwrap().problems, [""; 0]);
+        assert_eq!(migrate(&copy).unwrap(), Migrated { from: 1, to: 2 });
+        let restored = check(&copy).unwrap();
+        assert_eq!((restored.problems.as_slice(), restored.users, restored.sessions), (&[][..], 1, 0));
+    }
+}

@@ -186,8 +186,7 @@ pub(super) fn text<T>(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<
 where
     T: FromStr<Err: Error + Send + Sync + 'static>,
 {
-    let at = column.idx(row.as_ref())?;
-    parsed(row, at, T::from_str)
+    parsed(row, column, T::from_str)
 }
 
 pub(super) fn instant(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
@@ -214,18 +213,21 @@ fn optional<T>(
 }
 
 /// A state or a cause, by the word that is stored.
-fn word<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
-    parsed(row, at, |word| {
-        let word: value::StrDeserializer<'_, value::Error> = word.into_deserializer();
-        T::deserialize(word)
-    })
+pub(super) fn word<T: DeserializeOwned>(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<T> {
+    parsed(row, column, named)
 }
 
-fn parsed<T, E: Error + Send + Sync + 'static>(
+/// What has this name.
+pub(super) fn named<T: DeserializeOwned>(name: &str) -> Result<T, value::Error> {
+    T::deserialize(name.into_deserializer())
+}
+
+pub(super) fn parsed<T, E: Error + Send + Sync + 'static>(
     row: &Row<'_>,
-    at: usize,
+    column: impl RowIndex,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> rusqlite::Result<T> {
+    let at = column.idx(row.as_ref())?;
     parse(row.get_ref(at)?.as_str()?)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, Box::new(error)))
 }

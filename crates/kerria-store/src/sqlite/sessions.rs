@@ -14,7 +14,7 @@ use kerria_core::{
 use rusqlite::Connection;
 
 use super::{
-    SqliteStore, audit, ending, log,
+    SqliteStore, audit, clients, ending, log,
     rows::{self, Ask, select_sessions},
     writer::Step,
 };
@@ -28,7 +28,11 @@ impl Sessions for SqliteStore {
     async fn find(&self, token: &TokenHash) -> Result<Option<Found>, StoreError> {
         let token = *token;
         self.read(move |connection| {
-            connection.one(select_sessions!("WHERE s.token_hash = ?1"), [token.as_bytes()], rows::found)
+            connection.one(
+                select_sessions!("WHERE s.token_hash = ?1 AND s.transport <> 'tokens'"),
+                [token.as_bytes()],
+                rows::found,
+            )
         })
         .await
     }
@@ -132,6 +136,11 @@ fn open(step: &mut Step<'_>, sign_in: &SignIn) -> rusqlite::Result<Opened> {
 
 /// Whether what was verified is still true.
 fn may_sign_in(step: &Step<'_>, sign_in: &SignIn) -> rusqlite::Result<bool> {
+    if let Some(grant) = &sign_in.grant
+        && !clients::may_be_issued_to(step, grant.client)?
+    {
+        return Ok(false);
+    }
     step.the(
         "SELECT EXISTS (SELECT 1 FROM account WHERE id = ?1 AND version = ?2 AND status = ?3)",
         (sign_in.user.as_bytes(), sign_in.version.0, Status::Active.as_str()),
@@ -280,7 +289,8 @@ fn renew(step: &mut Step<'_>, old: &TokenHash, new: &TokenHash, now: Timestamp) 
     Ok(Renewal::Renewed(found))
 }
 
-/// Gives a session a new token because its user has proved who they are. The old one is dead, and checkers hear of it.
+/// Gives a session a new token because its user has proved who they are. The old one is dead, and so is the one before it,
+/// and checkers hear of it.
 pub(super) fn give_new_token(
     step: &mut Step<'_>,
     session: SessionId,
@@ -288,8 +298,8 @@ pub(super) fn give_new_token(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     step.change(
-        "UPDATE session SET token_hash = ?2, authenticated_at = ?3, last_seen_at = max(last_seen_at, ?3) \
-         WHERE id = ?1",
+        "UPDATE session SET token_hash = ?2, previous_hash = NULL, nonce = NULL, rotated_at = NULL, \
+         authenticated_at = ?3, last_seen_at = max(last_seen_at, ?3) WHERE id = ?1",
         (session.as_bytes(), token.as_bytes(), now.as_millis()),
     )?;
     step.write_log(Selector::Session { session }, LogEvent::Changed, now)?;

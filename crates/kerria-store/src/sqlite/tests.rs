@@ -8,13 +8,14 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, DataKey, DataLimits, LogEntry, LogNumber, PasswordHash, Selector, SessionId, Timestamp, TokenHash,
-    Transport, UserId, UserName,
+    AccessTokenForm, Algorithm, Cause, Client, ClientAuthentication, ClientId, DataKey, DataLimits, Grant,
+    GrantType, KeyState, LogEntry, LogNumber, Method, PasswordHash, RotationNonce, Selector, SessionId,
+    SessionPolicy, SigningKey, Timestamp, TokenHash, TokenId, Transport, UserId, UserName,
     account::CredentialVersion,
     device::Device,
     store::{
-        Accounts, DataOwner, Follower, NewSession, NewUser, SessionData, Sessions, Store, Trouble,
-        UserCreation,
+        Accounts, Clients, DataOwner, Follower, LogPage, NewSession, NewUser, Opened, Reference, Refresh,
+        Rotation, SessionData, Sessions, SignIn, SigningKeys, Store, Tokens, Trouble, UserCreation,
     },
 };
 use rusqlite::Connection;
@@ -86,6 +87,97 @@ fn new_user(name: &str) -> NewUser {
     }
 }
 
+fn hash(byte: u8) -> TokenHash {
+    TokenHash::from_bytes([byte; 32])
+}
+
+fn shop() -> Client {
+    Client {
+        id: "shop".parse().unwrap(),
+        name: "The shop".to_owned(),
+        authentication: ClientAuthentication::Secret(hash(7)),
+        grants: GrantType::ALL.to_vec(),
+        scope: "read write".parse().unwrap(),
+        audiences: vec!["https://api.example.com".parse().unwrap()],
+        access_tokens: AccessTokenForm::Jwt(Algorithm::Es256),
+        created_at: NOW,
+    }
+}
+
+fn key(kid: &str, state: KeyState) -> SigningKey {
+    SigningKey {
+        kid: kid.to_owned(),
+        algorithm: Algorithm::EdDsa,
+        state,
+        sealed: vec![1, 2, 3],
+        public: "{}".to_owned(),
+        created_at: NOW,
+        since: NOW,
+    }
+}
+
+fn grant() -> Grant {
+    Grant {
+        client: shop().id,
+        scope: "read".parse().unwrap(),
+        audience: "https://api.example.com".parse().unwrap(),
+    }
+}
+
+fn reference(id: u8, session: Option<SessionId>) -> Reference {
+    Reference {
+        id: TokenId::from_bytes([id; 16]),
+        session,
+        grant: grant(),
+        issued_at: NOW,
+        expires_at: NOW + Duration::from_secs(300),
+    }
+}
+
+/// The use of a refresh token, with its successor and nonce.
+fn refresh(session: SessionId, presented: u8, next: u8) -> Refresh {
+    Refresh {
+        session,
+        presented: hash(presented),
+        successor: hash(next),
+        nonce: RotationNonce::from_bytes([next; 32]),
+        client: shop().id,
+        window: Duration::from_secs(30),
+        policy: SessionPolicy::default(),
+        now: NOW,
+    }
+}
+
+/// The shop, a keyring, and Alice in a session whose second refresh token is the present one: `[0x12; 32]` after
+/// `[0x11; 32]`, with a reference token `[0x21; 32]`. One of the shop itself is `[0x22; 32]`.
+async fn with_tokens(store: &SqliteStore) -> SessionId {
+    let alice = new_user("alice");
+    let user = alice.id;
+    store.create_user(alice, None).await.unwrap();
+    assert!(store.add_client(&shop()).await.unwrap());
+    let keys = vec![key("a", KeyState::Active), key("b", KeyState::Next)];
+    store.begin_keyring(Algorithm::EdDsa, keys).await.unwrap();
+    let session = NewSession { token: hash(0x11), transport: Transport::Tokens, ..visitor(1) };
+    let id = session.id;
+    let sign_in = SignIn {
+        session,
+        user,
+        version: CredentialVersion(1),
+        method: Method::Password,
+        replaces: None,
+        carry_over: Vec::new(),
+        limit: None,
+        policy: SessionPolicy::default(),
+        grant: Some(grant()),
+    };
+    assert!(matches!(store.open(sign_in).await.unwrap(), Opened::Opened(_)));
+    assert!(matches!(store.rotate_refresh(refresh(id, 0x11, 0x12)).await.unwrap(), Rotation::Rotated(..)));
+    assert!(store.keep_reference(&hash(0x21), reference(1, Some(id))).await.unwrap());
+    assert!(store.keep_reference(&hash(0x22), reference(2, None)).await.unwrap());
+    assert!(store.spend(shop().id, "jti", NOW + Duration::from_secs(60)).await.unwrap());
+    id
+}
+
 /// Keeps the writer busy until the answer is dropped, so that what is sent meanwhile is committed together.
 fn hold_up(store: &SqliteStore) -> mpsc::Sender<()> {
     let (release, held) = mpsc::channel::<()>();
@@ -124,6 +216,37 @@ async fn what_was_kept_is_there_after_a_restart() {
     let store = folder.store();
     assert!(store.has_users().await.unwrap());
     assert_eq!(end_everything(&store).await, LogNumber(2));
+}
+
+#[tokio::test]
+async fn tokens_clients_and_keys_are_there_after_a_restart() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let session = with_tokens(&store).await;
+    let ended = [
+        Selector::Token { token: TokenId::from_bytes([9; 16]) },
+        Selector::Client { client: "x".repeat(40).parse().unwrap() },
+    ];
+    for selector in ended {
+        store.revoke(selector, Cause::GivenBack, None, NOW).await.unwrap();
+    }
+    let found = store.session(session).await.unwrap();
+    drop(store);
+    let store = folder.store();
+    assert_eq!(store.session(session).await.unwrap(), found);
+    assert_eq!(found.unwrap().1, Some(grant()));
+    assert_eq!(store.clients().await.unwrap(), [shop()]);
+    assert_eq!(store.signing_keys().await.unwrap(), [key("a", KeyState::Active), key("b", KeyState::Next)]);
+    assert_eq!(store.reference(&hash(0x21)).await.unwrap(), Some(reference(1, Some(session))));
+    assert_eq!(store.reference(&hash(0x22)).await.unwrap(), Some(reference(2, None)));
+    assert!(!store.spend(shop().id, "jti", NOW).await.unwrap());
+    let LogPage::Entries(entries) = store.log_after(LogNumber(0), 10).await.unwrap() else { panic!() };
+    assert_eq!(entries.iter().map(|entry| entry.selector).collect::<Vec<_>>(), ended);
+    let repeated = store.rotate_refresh(refresh(session, 0x11, 0x13)).await.unwrap();
+    let nonce = RotationNonce::from_bytes([0x12; 32]);
+    assert!(matches!(repeated, Rotation::Repeated(_, _, again) if again == nonce), "{repeated:?}");
+    let rotated = store.rotate_refresh(refresh(session, 0x12, 0x13)).await.unwrap();
+    assert!(matches!(rotated, Rotation::Rotated(..)), "{rotated:?}");
 }
 
 #[tokio::test]
@@ -174,11 +297,11 @@ fn an_empty_file_is_migrated_once() {
     let folder = Folder::new();
     let path = folder.database();
     fs::write(&path, "").unwrap();
-    assert_eq!(pending_migrations(&path).unwrap(), ["0001_initial"]);
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 1 });
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 1, to: 1 });
+    assert_eq!(pending_migrations(&path).unwrap(), ["0001_initial", "0002_tokens"]);
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 2 });
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 2, to: 2 });
     assert_eq!(pending_migrations(&path).unwrap(), [""; 0]);
-    assert_eq!(check(&path).unwrap().schema, 1);
+    assert_eq!(check(&path).unwrap().schema, 2);
 }
 
 #[test]
@@ -190,8 +313,8 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let before = fs::read(&path).unwrap();
     let error = SqliteStore::open(&path).unwrap_err();
     let sentence = error.to_string();
-    assert!(sentence.contains("schema version 7, and this program knows versions up to 1"), "{sentence}");
-    assert!(matches!(check(&path), Err(OpenError::Newer { found: 7, known: 1, .. })));
+    assert!(sentence.contains("schema version 7, and this program knows versions up to 2"), "{sentence}");
+    assert!(matches!(check(&path), Err(OpenError::Newer { found: 7, known: 2, .. })));
     assert!(matches!(pending_migrations(&path), Err(OpenError::Newer { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
@@ -430,6 +553,90 @@ async fn a_backup_made_while_the_server_writes_is_whole() {
     let restored = SqliteStore::open(&to).unwrap();
     assert!(restored.has_users().await.unwrap());
     assert_eq!(restored.find(&visitor(0).token).await.unwrap(), None, "what ended since would come back");
+}
+
+#[tokio::test]
+async fn a_backup_keeps_clients_and_keys_and_nothing_that_was_issued() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let session = with_tokens(&store).await;
+    let before = end_everything(&store).await;
+    let (in_cookie, of_shop) = (visitor(2), reference(3, None));
+    put(&store, 2, "1").await.unwrap();
+    assert!(store.keep_reference(&hash(0x23), of_shop).await.unwrap());
+    let to = folder.path("backup.db");
+    backup(&folder.database(), &to, |_, _| ()).unwrap();
+    // What happens after the backup, of which the copy does not know.
+    let mut latest = before;
+    for _ in 0..100 {
+        latest = end_everything(&store).await;
+    }
+    let checked = check(&to).unwrap();
+    assert_eq!((checked.problems.as_slice(), checked.sessions), (&[][..], 0));
+    assert!(checked.last_number > latest, "no number is given to two ends");
+    let restored = SqliteStore::open(&to).unwrap();
+    assert_eq!(restored.clients().await.unwrap(), [shop()]);
+    assert_eq!(restored.signing_keys().await.unwrap().len(), 2);
+    assert_eq!(restored.session(session).await.unwrap(), None);
+    assert_eq!(restored.find(&in_cookie.token).await.unwrap(), None);
+    for token in [0x21, 0x22, 0x23] {
+        assert_eq!(restored.reference(&hash(token)).await.unwrap(), None);
+    }
+    assert!(!restored.spend(shop().id, "jti", NOW).await.unwrap(), "what was used once stays used");
+    let start_over = LogPage::StartOver { head: checked.last_number };
+    assert_eq!(restored.log_after(latest, 10).await.unwrap(), start_over);
+    let next = end_everything(&restored).await;
+    assert_eq!(next, LogNumber(checked.last_number.0 + 1));
+    assert_eq!(check(&to).unwrap().problems, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_check_names_what_is_wrong_with_tokens_and_keys() {
+    let folder = Folder::new();
+    let store = folder.store();
+    with_tokens(&store).await;
+    assert!(
+        store
+            .keep_reference(
+                &hash(0x24),
+                Reference { grant: Grant { client: ClientId::OWN, ..grant() }, ..reference(4, None) }
+            )
+            .await
+            .unwrap()
+    );
+    assert_eq!(check(&folder.database()).unwrap().problems, [""; 0]);
+    store.write(|step| step.change("DELETE FROM client", ())).await.unwrap();
+    store.write(|step| step.change("DELETE FROM signing_key WHERE state = 'active'", ())).await.unwrap();
+    assert_eq!(
+        check(&folder.database()).unwrap().problems,
+        [
+            "there are sessions of clients that were removed: 1",
+            "there are access tokens of clients that were removed: 2",
+            "there are algorithms with keys none of which is active: 1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_client_or_key_that_cannot_be_read_is_damage() {
+    let folder = Folder::new();
+    let store = folder.store();
+    with_tokens(&store).await;
+    for (column, word) in [
+        ("grants", "refresh_token unheard_of"),
+        ("scope", "\""),
+        ("audiences", "https://api.example.com é"),
+        ("access_tokens", "none"),
+    ] {
+        let set = format!("UPDATE client SET {column} = ?1");
+        store.write(move |step| step.change(&set, [word])).await.unwrap();
+        assert_eq!(store.clients().await.unwrap_err().trouble, Trouble::Damaged, "{column}");
+        let whole = shop();
+        assert!(store.change_client(&whole).await.unwrap());
+        assert_eq!(store.client(whole.id).await.unwrap(), Some(whole));
+    }
+    store.write(|step| step.change("UPDATE signing_key SET algorithm = 'none'", ())).await.unwrap();
+    assert_eq!(store.signing_keys().await.unwrap_err().trouble, Trouble::Damaged);
 }
 
 #[tokio::test]

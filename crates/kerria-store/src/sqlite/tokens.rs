@@ -8,7 +8,7 @@ use kerria_core::{
 use rusqlite::{Connection, Row};
 
 use super::{
-    SqliteStore,
+    SqliteStore, clients,
     rows::{self, Ask, select_sessions},
     sessions,
     writer::Step,
@@ -73,16 +73,15 @@ impl Tokens for SqliteStore {
 
     async fn sweep_tokens(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.write(move |step| {
-            let over = (now.as_millis(), limit);
             let references = step.change(
                 "DELETE FROM reference_token WHERE token_hash IN ( \
                      SELECT token_hash FROM reference_token WHERE expires_at <= ?1 LIMIT ?2)",
-                over,
+                (now.as_millis(), limit),
             )?;
             let spent = step.change(
                 "DELETE FROM spent WHERE (client_id, jti) IN ( \
                      SELECT client_id, jti FROM spent WHERE expires_at <= ?1 LIMIT ?2)",
-                over,
+                (now.as_millis(), u64::from(limit) - references),
             )?;
             Ok(references + spent)
         })
@@ -113,7 +112,7 @@ fn rotate(step: &mut Step<'_>, refresh: &Refresh) -> rusqlite::Result<Rotation> 
     }
     match (held.previous, held.nonce, held.rotated_at) {
         (Some(previous), Some(nonce), Some(at))
-            if previous == refresh.presented && refresh.now <= at + refresh.window =>
+            if previous == refresh.presented && refresh.now < at + refresh.window =>
         {
             Ok(Rotation::Repeated(held.found, held.grant, nonce))
         }
@@ -162,6 +161,9 @@ fn end_for_replay(
 
 fn keep_reference(step: &Step<'_>, token: &TokenHash, kept: &Reference) -> rusqlite::Result<bool> {
     let Reference { id, session, grant, issued_at, expires_at } = kept;
+    if !clients::may_be_issued_to(step, grant.client)? {
+        return Ok(false);
+    }
     let session = session.as_ref().map(|session| session.as_bytes());
     let rows = step.change(
         "INSERT INTO reference_token \

@@ -1,12 +1,16 @@
 //! Plays a sequence of steps on a store and on the model.
 
-use std::{fmt::Debug, num::NonZeroU32, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, num::NonZeroU32, sync::Arc};
 
 use kerria_core::{
-    CredentialVersion, DataKey, DataLimits, DataRefused, EmailAddress, LogNumber, LoginName, Selector,
-    SessionId, SessionPolicy, Status, Store, Timestamp, TokenHash, Transport, UserId, UserName,
+    ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, EmailAddress, LogNumber, LoginName,
+    RotationNonce, Selector, SessionId, SessionPolicy, Status, Store, Timestamp, TokenHash, TokenId,
+    Transport, UserId, UserName,
     audit::{AuditEntry, AuditEvent},
-    store::{AtLimit, DataOwner, Invitation, NewSession, NewUser, PasswordChange, SessionLimit, SignIn},
+    store::{
+        AtLimit, DataOwner, Invitation, NewSession, NewUser, PasswordChange, PasswordChanged, Reference,
+        Refresh, Renewal, Rotation, SessionLimit, SignIn,
+    },
     throttle::Door,
 };
 
@@ -14,7 +18,7 @@ use super::{
     super::{
         Stage,
         doors::RULE,
-        play::{START, data_key, password},
+        play::{self, START, data_key, grant, password},
     },
     random::{Step, What},
     state::{Model, device, minutes},
@@ -55,6 +59,10 @@ struct Run {
     users: Vec<UserId>,
     sessions: Vec<SessionId>,
     tokens: Vec<TokenHash>,
+    /// All that each session ever had, the latest last.
+    tokens_of: BTreeMap<SessionId, Vec<TokenHash>>,
+    references: Vec<TokenHash>,
+    reference_ids: Vec<TokenId>,
     invitations: Vec<TokenHash>,
 }
 
@@ -114,6 +122,11 @@ impl Run {
             What::UserExcept(user, except) => {
                 Selector::UserExcept { user: self.user(user), except: self.session(except) }
             }
+            What::Token(token) => {
+                let nobodys = TokenId::from_bytes([0xee; 16]);
+                Selector::Token { token: latest(&self.reference_ids, token).unwrap_or(nobodys) }
+            }
+            What::Client(which) => Selector::Client { client: client(which) },
             What::Everyone => Selector::Everyone,
         }
     }
@@ -121,11 +134,16 @@ impl Run {
     async fn take(&mut self, store: Arc<dyn Store>, step: &Step) -> Result<(), String> {
         let now = self.now();
         match step.clone() {
-            Step::Open { serial, user, stale, replaces, carry, limit, remembered, method } => {
+            Step::Open { serial, user, stale, replaces, carry, limit, remembered, method, client: of } => {
                 let replaces = replaces.map(|back| self.session(back));
                 let user = self.user(user);
+                let mut session = self.new_session(serial, remembered);
+                if of.is_some() {
+                    session.transport = Transport::Tokens;
+                }
+                self.tokens_of.insert(session.id, vec![session.token]);
                 let sign_in = SignIn {
-                    session: self.new_session(serial, remembered),
+                    session,
                     user,
                     version: self.version(user, stale),
                     method,
@@ -136,10 +154,68 @@ impl Run {
                         at_limit: if refuse { AtLimit::Refuse } else { AtLimit::EndOldest },
                     }),
                     policy: SessionPolicy::default(),
-                    grant: None,
+                    grant: of.map(|of| grant(client(of))),
                 };
                 let expected = self.model.open(&sign_in);
                 same("opened", store.open(sign_in).await.unwrap(), expected)
+            }
+            Step::Refresh { serial, session, ago, other_client } => {
+                let session = self.session(session);
+                let nobodys = TokenHash::from_bytes([0xee; 32]);
+                let held = self.model.sessions.get(&session).and_then(|held| held.details.client);
+                let owner = held.unwrap_or(ClientId::OWN);
+                let tokens = self.tokens_of.get(&session).map_or(&[][..], Vec::as_slice);
+                let refresh = Refresh {
+                    session,
+                    presented: latest(tokens, ago).unwrap_or(nobodys),
+                    successor: TokenHash::from_bytes(bytes(6, serial)),
+                    nonce: RotationNonce::from_bytes(bytes(7, serial)),
+                    client: if other_client { "other".parse().unwrap() } else { owner },
+                    window: minutes(2),
+                    policy: SessionPolicy::default(),
+                    now,
+                };
+                let expected = self.model.rotate(&refresh);
+                if let Rotation::Rotated(..) = expected {
+                    self.tokens.push(refresh.successor);
+                    self.tokens_of.entry(session).or_default().push(refresh.successor);
+                }
+                same("rotated", store.rotate_refresh(refresh).await.unwrap(), expected)
+            }
+            Step::KeepReference { serial, session, client: of, minutes: left } => {
+                let token = TokenHash::from_bytes(bytes(8, serial));
+                let reference = Reference {
+                    id: TokenId::from_bytes(bytes(9, serial)),
+                    session: session.map(|back| self.session(back)),
+                    grant: grant(client(of)),
+                    issued_at: now,
+                    expires_at: now + minutes(left),
+                };
+                self.references.push(token);
+                self.reference_ids.push(reference.id);
+                let expected = self.model.keep_reference(&token, &reference);
+                same("kept", store.keep_reference(&token, reference).await.unwrap(), expected)
+            }
+            Step::Spend { client: of, jti, minutes: left } => {
+                let (by, jti, expires_at) = (client(of), jti.to_string(), now + minutes(left));
+                let expected = self.model.spend(by, &jti, expires_at);
+                same("spent", store.spend(by, &jti, expires_at).await.unwrap(), expected)
+            }
+            Step::SweepTokens { limit } => {
+                let expected = self.model.sweep_tokens(now);
+                let first = store.sweep_tokens(now, limit).await.unwrap();
+                same("swept at first", first, expected.min(u64::from(limit)))?;
+                same("swept in all", first + store.sweep_tokens(now, u32::MAX).await.unwrap(), expected)
+            }
+            Step::AddClient { client: which } => {
+                let added = play::client(client(which).as_str());
+                let expected = self.model.clients.insert(added.id);
+                same("added", store.add_client(&added).await.unwrap(), expected)
+            }
+            Step::RemoveClient { client: which } => {
+                let removed = client(which);
+                let expected = self.model.remove_client(removed, now);
+                same("removed", store.remove_client(removed, now).await.unwrap(), expected)
             }
             Step::Touch { seen } => {
                 let seen: Vec<_> = seen
@@ -160,6 +236,9 @@ impl Run {
                 let old = latest(&self.tokens, token).unwrap_or(TokenHash::from_bytes([0xee; 32]));
                 let new = self.token(serial);
                 let expected = self.model.renew(&old, &new, now);
+                if let Renewal::Renewed(found) = &expected {
+                    self.tokens_of.entry(found.session.id).or_default().push(new);
+                }
                 same("renewed", store.renew(&old, &new, now).await.unwrap(), expected)
             }
             Step::SweepSessions { limit } => self.sweep_sessions(&*store, limit).await,
@@ -213,6 +292,9 @@ impl Run {
                     now,
                 };
                 let expected = self.model.change_password(&change);
+                if let (PasswordChanged::Changed { .. }, Some((session, token))) = (&expected, &change.keep) {
+                    self.tokens_of.entry(*session).or_default().push(*token);
+                }
                 same("changed", store.change_password(change).await.unwrap(), expected)
             }
             Step::Rehash { serial, user, verified } => {
@@ -320,11 +402,21 @@ impl Run {
         let all = store.all_sessions(None, u32::MAX).await.unwrap();
         same("sessions", all, model.sessions.keys().map(|session| model.details(*session)).collect())?;
         for session in &self.sessions {
+            same("session", store.session(*session).await.unwrap(), model.session(*session))?;
+            for token in self.tokens_of.get(session).into_iter().flatten() {
+                let expected = model.sessions.get(session).is_some_and(|held| held.details.token == *token);
+                same("present", store.is_present_refresh(*session, token).await.unwrap(), expected)?;
+            }
             for key in (0..4).map(key) {
                 let expected = model.sessions.get(session).and_then(|held| held.data.get(&key).cloned());
                 same("data", store.data(*session, &key).await.unwrap(), expected)?;
             }
         }
+        for token in &self.references {
+            same("reference", store.reference(token).await.unwrap(), model.reference(token))?;
+        }
+        let clients = store.clients().await.unwrap().into_iter().map(|client| client.id).collect();
+        same("clients", clients, model.clients.iter().copied().collect::<Vec<_>>())?;
         let users = store.users(None, u32::MAX).await.unwrap();
         same("users", users, model.users.values().map(|account| account.user.clone()).collect())?;
         for user in &self.users {
@@ -369,6 +461,11 @@ fn bytes<const N: usize>(kind: u8, serial: u64) -> [u8; N] {
     let mut bytes = [kind; N];
     bytes[..8].copy_from_slice(&serial.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     bytes
+}
+
+/// The first stands for the installation itself, and needs no registration.
+fn client(which: u8) -> ClientId {
+    ["kerria", "app", "shop"][usize::from(which)].parse().unwrap()
 }
 
 fn key(which: u8) -> DataKey {

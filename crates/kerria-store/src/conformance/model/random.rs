@@ -15,6 +15,34 @@ pub(super) enum Step {
         limit: Option<(u32, bool)>,
         remembered: bool,
         method: Method,
+        client: Option<u8>,
+    },
+    /// The use of the refresh token that the session had so many uses ago: 0 is the present one.
+    Refresh {
+        serial: u64,
+        session: usize,
+        ago: usize,
+        other_client: bool,
+    },
+    KeepReference {
+        serial: u64,
+        session: Option<usize>,
+        client: u8,
+        minutes: u64,
+    },
+    Spend {
+        client: u8,
+        jti: u8,
+        minutes: u64,
+    },
+    SweepTokens {
+        limit: u32,
+    },
+    AddClient {
+        client: u8,
+    },
+    RemoveClient {
+        client: u8,
     },
     Touch {
         seen: Vec<(usize, u64)>,
@@ -117,6 +145,8 @@ pub(super) enum What {
     Session(usize),
     User(usize),
     UserExcept(usize, usize),
+    Token(usize),
+    Client(u8),
     Everyone,
 }
 
@@ -162,13 +192,18 @@ impl Random {
         self.below(3) as usize
     }
 
+    /// A client: one of few, the first of which is always there.
+    fn client(&mut self) -> u8 {
+        self.below(3) as u8
+    }
+
     fn small(&mut self) -> u8 {
         self.below(4) as u8
     }
 
     pub(super) fn step(&mut self, serial: usize) -> Step {
         let serial = serial as u64;
-        match self.below(50) {
+        match self.below(66) {
             0..=11 => Step::Open {
                 serial,
                 user: self.user(),
@@ -178,6 +213,7 @@ impl Random {
                 limit: self.maybe(|random| (1 + random.below(3) as u32, random.one_in(3))),
                 remembered: self.one_in(3),
                 method: [Method::Password, Method::Invitation, Method::SignUp][self.below(3) as usize],
+                client: self.maybe(Self::client),
             },
             12..=14 => Step::Touch { seen: self.some(4, |random| (random.pick(), random.below(90))) },
             15..=17 => Step::Revoke { what: self.what(), cause: self.cause(), from_a_device: self.one_in(2) },
@@ -221,12 +257,32 @@ impl Random {
             46 => Step::TakeBack { doors: self.doors() },
             47 => Step::Reset { doors: self.doors() },
             48 => Step::Wait { minutes: self.below(200) },
-            _ => Step::Reopen,
+            49 => Step::Reopen,
+            50..=58 => Step::Refresh {
+                serial,
+                session: self.pick(),
+                ago: [0, 0, 0, 1, 1, 2][self.below(6) as usize],
+                other_client: self.one_in(8),
+            },
+            59..=60 => Step::KeepReference {
+                serial,
+                session: self.maybe(Self::pick),
+                client: self.client(),
+                minutes: self.below(90),
+            },
+            61 => Step::Spend { client: self.client(), jti: self.small(), minutes: self.below(90) },
+            62 => Step::SweepTokens { limit: self.below(4) as u32 },
+            63..=64 => Step::AddClient { client: self.client() },
+            _ if self.one_in(4) => Step::RemoveClient { client: self.client() },
+            // A short while, so that a token comes again inside its window and after it.
+            _ => Step::Wait { minutes: self.below(4) },
         }
     }
 
     fn what(&mut self) -> What {
-        match self.below(8) {
+        match self.below(10) {
+            8 => What::Token(self.pick()),
+            9 => What::Client(self.client()),
             0..=3 => What::Session(self.pick()),
             4..=5 => What::User(self.user()),
             6 => What::UserExcept(self.user(), self.pick()),
@@ -236,10 +292,22 @@ impl Random {
 
     fn cause(&mut self) -> Cause {
         use Cause::{
-            EndedByUser, Limit, Operator, PasswordChanged, Replaced, SignedOut, UserDeleted, UserDisabled,
+            EndedByUser, GivenBack, Limit, Operator, PasswordChanged, Replaced, Replayed, SignedOut,
+            UserDeleted, UserDisabled,
         };
-        [SignedOut, EndedByUser, Replaced, Limit, PasswordChanged, UserDisabled, UserDeleted, Operator]
-            [self.below(8) as usize]
+        let causes = [
+            SignedOut,
+            EndedByUser,
+            Replaced,
+            Limit,
+            PasswordChanged,
+            UserDisabled,
+            UserDeleted,
+            Operator,
+            Replayed,
+            GivenBack,
+        ];
+        causes[self.below(causes.len() as u64) as usize]
     }
 
     fn json(&mut self) -> String {

@@ -6,14 +6,14 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, CredentialVersion, DataKey, DataLimits, DataRefused, Device, EmailAddress, LogEntry, LogEvent,
-    LogNumber, LoginName, PasswordHash, Selector, Session, SessionId, SessionPolicy, Standing, Status,
-    Timestamp, TokenHash, User, UserId, UserName,
+    Cause, ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, Device, EmailAddress, Grant,
+    LogEntry, LogEvent, LogNumber, LoginName, PasswordHash, RotationNonce, Selector, Session, SessionId,
+    SessionPolicy, Standing, Status, Timestamp, TokenHash, Transport, User, UserId, UserName,
     audit::AuditEvent,
     store::{
         AtLimit, Credentials, DataOwner, DataWrite, Found, Invitation, LogPage, NewSession, NewUser, Opened,
-        PasswordChange, PasswordChanged, Removal, Renaming, Renewal, Revoked, SessionDetails, SignIn,
-        UserCreation,
+        PasswordChange, PasswordChanged, Reference, Refresh, Removal, Renaming, Renewal, Revoked, Rotation,
+        SessionDetails, SignIn, UserCreation,
     },
     throttle::{Admission, Door, DoorState, admit},
 };
@@ -27,6 +27,9 @@ pub(super) struct Model {
     pub(super) sessions: BTreeMap<SessionId, Held>,
     pub(super) log: Vec<LogEntry>,
     pub(super) removed: usize,
+    pub(super) clients: BTreeSet<ClientId>,
+    pub(super) references: BTreeMap<[u8; 32], Reference>,
+    pub(super) spent: BTreeMap<(ClientId, String), Timestamp>,
     pub(super) invitations: BTreeMap<[u8; 32], Invitation>,
     pub(super) doors: BTreeMap<String, (DoorState, Timestamp)>,
     pub(super) audit: Vec<Line>,
@@ -39,9 +42,18 @@ pub(super) struct Account {
 }
 
 pub(super) struct Held {
-    token: TokenHash,
     pub(super) details: SessionDetails,
     pub(super) data: BTreeMap<DataKey, String>,
+    grant: Option<Grant>,
+    /// The last rotation, until the user proves again who they are.
+    rotation: Option<Rotated>,
+}
+
+/// The token that was replaced, from what its successor follows, and when that was.
+struct Rotated {
+    previous: TokenHash,
+    nonce: RotationNonce,
+    at: Timestamp,
 }
 
 impl Model {
@@ -72,8 +84,20 @@ impl Model {
     }
 
     pub(super) fn find(&self, token: &TokenHash) -> Option<Found> {
-        let (session, _) = self.sessions.iter().find(|(_, held)| held.token == *token)?;
-        Some(self.found(*session))
+        let session = self.carried_by(token)?;
+        let in_tokens = self.sessions[&session].details.session.transport == Transport::Tokens;
+        (!in_tokens).then(|| self.found(session))
+    }
+
+    /// The session whose present token this is, of whatever kind.
+    fn carried_by(&self, token: &TokenHash) -> Option<SessionId> {
+        let mut sessions = self.sessions.iter();
+        sessions.find(|(_, held)| held.details.token == *token).map(|(session, _)| *session)
+    }
+
+    pub(super) fn session(&self, session: SessionId) -> Option<(Found, Option<Grant>)> {
+        let grant = self.sessions.get(&session)?.grant.clone();
+        Some((self.found(session), grant))
     }
 
     pub(super) fn sessions_of(&self, user: UserId) -> Vec<SessionDetails> {
@@ -123,10 +147,11 @@ impl Model {
             place: device.place(),
         };
         let method = user.map(|sign_in| sign_in.method);
-        let client = user.and_then(|sign_in| sign_in.grant.as_ref()).map(|grant| grant.client);
+        let grant = user.and_then(|sign_in| sign_in.grant.clone());
+        let client = grant.as_ref().map(|grant| grant.client);
         let details =
             SessionDetails { session, token, user_name: None, method, device: device.clone(), client };
-        self.sessions.insert(id, Held { token, details, data: BTreeMap::new() });
+        self.sessions.insert(id, Held { details, data: BTreeMap::new(), grant, rotation: None });
     }
 
     fn end(&mut self, selector: Selector, cause: Cause, now: Timestamp) -> u64 {
@@ -143,6 +168,12 @@ impl Model {
             }
         });
         let ended = (before - self.sessions.len()) as u64;
+        self.references.retain(|_, reference| match selector {
+            Selector::Token { token } => reference.id != token,
+            Selector::Client { client } => reference.grant.client != client,
+            Selector::Everyone => false,
+            Selector::Session { .. } | Selector::User { .. } | Selector::UserExcept { .. } => true,
+        });
         let always =
             matches!(selector, Selector::Everyone | Selector::Client { .. } | Selector::Token { .. });
         if ended > 0 || always {
@@ -157,7 +188,8 @@ impl Model {
         let current = self.users.get(&user).is_some_and(|account| {
             account.credentials.version == version && account.credentials.status == Status::Active
         });
-        if !current {
+        let has_client = sign_in.grant.as_ref().is_none_or(|grant| self.knows(grant.client));
+        if !current || !has_client {
             return Opened::CredentialsChanged;
         }
         let mut counting: Vec<_> = self
@@ -223,16 +255,85 @@ impl Model {
     }
 
     pub(super) fn renew(&mut self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Renewal {
-        let Some(found) = self.find(old) else { return Renewal::Gone };
-        self.give_new_token(found.session.id, new, now);
-        self.note(now, AuditEvent::SteppedUp, found.session.user, Some(found.session.id));
-        Renewal::Renewed(self.found(found.session.id))
+        let Some(session) = self.carried_by(old) else { return Renewal::Gone };
+        self.give_new_token(session, new, now);
+        let found = self.found(session);
+        self.note(now, AuditEvent::SteppedUp, found.session.user, Some(session));
+        Renewal::Renewed(found)
+    }
+
+    fn knows(&self, client: ClientId) -> bool {
+        client == ClientId::OWN || self.clients.contains(&client)
+    }
+
+    pub(super) fn rotate(&mut self, refresh: &Refresh) -> Rotation {
+        let Refresh { session, presented, now, .. } = *refresh;
+        let Some((found, Some(grant))) = self.session(session) else { return Rotation::Gone };
+        if grant.client != refresh.client {
+            return Rotation::OtherClient;
+        }
+        if !matches!(refresh.policy.standing(&found.session, now), Standing::Active { .. }) {
+            return Rotation::Gone;
+        }
+        let held = self.sessions.get_mut(&session).unwrap();
+        if held.details.token == presented {
+            held.rotation = Some(Rotated { previous: presented, nonce: refresh.nonce, at: now });
+            held.details.token = refresh.successor;
+            held.details.session.last_seen_at = held.details.session.last_seen_at.max(now);
+            return Rotation::Rotated(self.found(session), grant);
+        }
+        match &held.rotation {
+            Some(last) if last.previous == presented && now < last.at + refresh.window => {
+                Rotation::Repeated(found, grant, last.nonce)
+            }
+            _ => {
+                self.revoke(Selector::Session { session }, Cause::Replayed, now);
+                Rotation::Replayed { user: found.session.user }
+            }
+        }
+    }
+
+    pub(super) fn keep_reference(&mut self, token: &TokenHash, reference: &Reference) -> bool {
+        let session_stands = reference.session.is_none_or(|session| self.sessions.contains_key(&session));
+        let kept = session_stands && self.knows(reference.grant.client);
+        if kept {
+            self.references.insert(*token.as_bytes(), reference.clone());
+        }
+        kept
+    }
+
+    pub(super) fn reference(&self, token: &TokenHash) -> Option<Reference> {
+        let reference = self.references.get(token.as_bytes())?;
+        let stands = reference.session.is_none_or(|session| self.sessions.contains_key(&session));
+        stands.then(|| reference.clone())
+    }
+
+    pub(super) fn spend(&mut self, by: ClientId, jti: &str, expires_at: Timestamp) -> bool {
+        let (key, known) = ((by, jti.to_owned()), self.spent.len());
+        self.spent.entry(key).or_insert(expires_at);
+        self.spent.len() > known
+    }
+
+    /// Removes what is over, and says how much a sweep without a limit removes.
+    pub(super) fn sweep_tokens(&mut self, now: Timestamp) -> u64 {
+        let before = self.references.len() + self.spent.len();
+        self.references.retain(|_, reference| reference.expires_at > now);
+        self.spent.retain(|_, expires_at| *expires_at > now);
+        (before - self.references.len() - self.spent.len()) as u64
+    }
+
+    pub(super) fn remove_client(&mut self, client: ClientId, now: Timestamp) -> bool {
+        let removed = self.clients.remove(&client);
+        if removed {
+            self.revoke(Selector::Client { client }, Cause::Operator, now);
+        }
+        removed
     }
 
     fn give_new_token(&mut self, session: SessionId, token: &TokenHash, now: Timestamp) {
         let held = self.sessions.get_mut(&session).unwrap();
-        held.token = *token;
         held.details.token = *token;
+        held.rotation = None;
         held.details.session.authenticated_at = now;
         held.details.session.last_seen_at = held.details.session.last_seen_at.max(now);
         self.write_log(Selector::Session { session }, LogEvent::Changed, now);
