@@ -3,7 +3,7 @@ use kerria_core::Algorithm;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::header::is_key_name;
+use super::{header::is_key_name, strict::is_object};
 
 /// A public key with which signatures can be verified, as JWKs hold it (RFC 7517; RFC 7518, section 6; RFC 8037, section 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,9 @@ impl Jwk {
     /// # Errors
     /// If it is not a public key with which we verify signatures.
     pub fn parse(json: &[u8]) -> Result<(Self, Option<String>), JwkRefused> {
+        if !is_object(json) {
+            return Err(JwkRefused::Malformed);
+        }
         let members: Members = serde_json::from_slice(json).map_err(|_| JwkRefused::Malformed)?;
         members.public_key()
     }

@@ -77,3 +77,154 @@ async fn fetch(source: &impl KeySource) -> Result<KeySet, FetchError> {
     }
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::pending,
+        sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    };
+
+    use kerria_core::Algorithm;
+    use serde_json::json;
+    use tokio::{task::JoinHandle, time::sleep as pass};
+
+    use super::*;
+    use crate::jwt::{
+        Refused,
+        testing::{ED25519, Issuer, claims, now, settings},
+    };
+
+    /// Answers as the script says, and its last line for ever.
+    struct Script(&'static [Answer], AtomicUsize);
+
+    #[derive(Clone, Copy)]
+    enum Answer {
+        Key,
+        Text(&'static str),
+        Failure,
+        Nothing,
+    }
+
+    impl KeySource for Arc<Script> {
+        async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
+            let turn = self.1.fetch_add(1, SeqCst);
+            match self.0[turn.min(self.0.len() - 1)] {
+                Answer::Key => Ok(format!(r#"{{"keys":[{ED25519}]}}"#).into_bytes()),
+                Answer::Text(text) => Ok(text.into()),
+                Answer::Failure => Err(FetchError("no route".into())),
+                Answer::Nothing => pending().await,
+            }
+        }
+    }
+
+    struct Stage {
+        verifier: Arc<Verifier>,
+        script: Arc<Script>,
+        follower: JoinHandle<Infallible>,
+    }
+
+    impl Stage {
+        fn with(script: &'static [Answer]) -> Self {
+            let verifier = Arc::new(Verifier::new(settings(), KeySet::default()));
+            let script = Arc::new(Script(script, AtomicUsize::new(0)));
+            let follower =
+                tokio::spawn(follow_jwks(Arc::clone(&verifier), Arc::clone(&script), Pace::default()));
+            Self { verifier, script, follower }
+        }
+
+        fn fetched(&self) -> usize {
+            self.script.1.load(SeqCst)
+        }
+
+        fn knows_the_key(&self) -> bool {
+            let token = Issuer::new(Algorithm::EdDsa).issue(&claims());
+            self.verifier.verify(token.as_bytes(), now()).is_ok()
+        }
+
+        fn show_unknown_key(&self) {
+            let issuer = Issuer::new(Algorithm::EdDsa);
+            let mut header = issuer.header();
+            header["kid"] = json!("new");
+            let token = issuer.sign(&header.to_string(), &claims().to_string());
+            assert_eq!(self.verifier.verify(token.as_bytes(), now()), Err(Refused::UnknownKey));
+        }
+    }
+
+    impl Drop for Stage {
+        fn drop(&mut self) {
+            self.follower.abort();
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_fetched_at_once_and_every_five_minutes() {
+        let stage = Stage::with(&[Answer::Key]);
+        pass(SECOND).await;
+        assert!(stage.knows_the_key());
+        assert_eq!(stage.fetched(), 1);
+        pass(SECOND * 298).await;
+        assert_eq!(stage.fetched(), 1);
+        pass(SECOND * 2).await;
+        assert_eq!(stage.fetched(), 2);
+        pass(SECOND * 300).await;
+        assert_eq!(stage.fetched(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_key_makes_them_come_sooner_but_no_flood_makes_them_come_often() {
+        let stage = Stage::with(&[Answer::Key]);
+        pass(SECOND * 100).await;
+        stage.show_unknown_key();
+        pass(SECOND).await;
+        assert_eq!(stage.fetched(), 2);
+        for _ in 0..290 {
+            stage.show_unknown_key();
+            stage.show_unknown_key();
+            pass(SECOND).await;
+        }
+        assert_eq!(stage.fetched(), 2 + 9, "once in 30 seconds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_source_fails_the_last_keys_stay_and_it_is_asked_less_and_less() {
+        let stage = Stage::with(&[Answer::Key, Answer::Failure]);
+        pass(SECOND * 301).await;
+        assert_eq!(stage.fetched(), 2);
+        // After 1, 2, 4, 8, 16, 32 seconds, then after 60 each.
+        for (after, fetched) in
+            [(1, 3), (2, 4), (4, 5), (8, 6), (16, 7), (32, 8), (60, 9), (60, 10), (600, 20)]
+        {
+            stage.show_unknown_key();
+            pass(SECOND * after).await;
+            assert_eq!(stage.fetched(), fetched);
+        }
+        assert!(stage.knows_the_key());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_set_with_a_key_for_us_takes_no_key_away() {
+        const TOO_LONG: Answer = Answer::Text(match std::str::from_utf8(&[b' '; 256 * 1024 + 1]) {
+            Ok(spaces) => spaces,
+            Err(_) => "",
+        });
+        let stage = Stage::with(&[
+            Answer::Key,
+            Answer::Text(r#"{"keys":[]}"#),
+            Answer::Text("<html>"),
+            TOO_LONG,
+            Answer::Nothing,
+            Answer::Key,
+        ]);
+        pass(SECOND * 301).await;
+        for fetched in 3..=6 {
+            assert!(stage.knows_the_key());
+            pass(SECOND * (1 << (fetched - 3)) + if fetched == 6 { ANSWER } else { Duration::ZERO }).await;
+            assert_eq!(stage.fetched(), fetched);
+        }
+        pass(SECOND * 299).await;
+        assert_eq!(stage.fetched(), 6, "the old pace again");
+    }
+}

@@ -9,6 +9,7 @@ use super::{
     compact::Compact,
     header::is_key_name,
     jwk::{Jwk, JwkRefused},
+    strict::is_object,
 };
 
 /// The fewest bytes of a secret for HS256: as many as the hash has (RFC 7518, section 3.2).
@@ -153,7 +154,7 @@ impl KeySet {
             keys: Vec<&'j RawValue>,
         }
 
-        if json.len() > JWK_SET_BYTES {
+        if json.len() > JWK_SET_BYTES || !is_object(json) {
             return Err(KeySetRefused::Malformed);
         }
         let set: Set<'_> = serde_json::from_slice(json).map_err(|_| KeySetRefused::Malformed)?;
@@ -199,5 +200,136 @@ impl KeySet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::jwt::testing::{ED25519, P256, RSA_MODULUS, bytes, rsa_jwk, text};
+
+    fn with(jwk: &str, name: &str, value: Value) -> String {
+        let mut jwk: Value = serde_json::from_str(jwk).unwrap();
+        jwk[name] = value;
+        jwk.to_string()
+    }
+
+    fn rsa_of(bits: usize, e: &[u8]) -> String {
+        let mut n = vec![0xff; bits.div_ceil(8)];
+        n[0] >>= n.len() * 8 - bits;
+        rsa_jwk(&text(n), &text(e))
+    }
+
+    #[test]
+    fn a_key_that_is_published_is_read_as_the_same_key() {
+        for jwk in [ED25519.to_owned(), P256.to_owned(), rsa_jwk(RSA_MODULUS, "AQAB")] {
+            let (key, kid) = Jwk::parse(jwk.as_bytes()).unwrap();
+            assert_eq!(kid, None);
+            assert_eq!(Jwk::parse(key.to_json().as_bytes()), Ok((key.clone(), Some(key.thumbprint()))));
+            let published: Value = serde_json::from_str(&key.to_json()).unwrap();
+            assert_eq!((&published["use"], &published["alg"]), (&json!("sig"), &json!(key.algorithm())));
+            let members: Vec<_> = published.as_object().unwrap().keys().map(String::as_str).collect();
+            assert!(members.iter().all(|name| !["d", "p", "q", "dp", "dq", "qi", "k", "oth"].contains(name)));
+        }
+    }
+
+    #[test]
+    fn keys_that_are_private_weak_or_for_something_else_are_passed_over() {
+        let rsa = rsa_jwk(RSA_MODULUS, "AQAB");
+        let even = [&bytes(RSA_MODULUS)[..255], &[0xa0]].concat();
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        for (jwk, why) in [
+            (with(ED25519, "d", json!("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")), JwkRefused::Private),
+            (with(&rsa, "p", json!("AQAB")), JwkRefused::Private),
+            (with(&rsa, "oth", json!([])), JwkRefused::Private),
+            (
+                json!({"kty": "oct", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T"}).to_string(),
+                JwkRefused::Private,
+            ),
+            (with(ED25519, "use", json!("enc")), JwkRefused::NotForUs),
+            (with(ED25519, "use", json!("SIG")), JwkRefused::NotForUs),
+            (with(ED25519, "key_ops", json!(["sign"])), JwkRefused::NotForUs),
+            (with(ED25519, "key_ops", json!([])), JwkRefused::NotForUs),
+            (with(ED25519, "alg", json!("HS256")), JwkRefused::NotForUs),
+            (with(ED25519, "alg", json!("ES256")), JwkRefused::NotForUs),
+            (with(&rsa, "alg", json!("PS256")), JwkRefused::NotForUs),
+            (with(&rsa, "alg", json!("HS256")), JwkRefused::NotForUs),
+            (with(ED25519, "crv", json!("X25519")), JwkRefused::NotForUs),
+            (with(ED25519, "crv", json!("Ed448")), JwkRefused::NotForUs),
+            (with(ED25519, "kty", json!("EC")), JwkRefused::NotForUs),
+            (with(P256, "crv", json!("P-384")), JwkRefused::NotForUs),
+            (with(P256, "crv", json!("secp256k1")), JwkRefused::NotForUs),
+            (with(P256, "kty", json!("AKP")), JwkRefused::NotForUs),
+            (json!({"keys": []}).to_string(), JwkRefused::NotForUs),
+            (with(ED25519, "x", json!(&x[..40])), JwkRefused::Weak),
+            (with(P256, "y", json!("AAAA")), JwkRefused::Weak),
+            (rsa_of(2047, &[1, 0, 1]), JwkRefused::Weak),
+            (rsa_of(1024, &[1, 0, 1]), JwkRefused::Weak),
+            (rsa_of(4097, &[1, 0, 1]), JwkRefused::Weak),
+            (rsa_of(65_536, &[1, 0, 1]), JwkRefused::Weak),
+            (rsa_of(2048, &[3]), JwkRefused::Weak),
+            (rsa_of(2048, &[1, 0, 0]), JwkRefused::Weak),
+            (rsa_of(2048, &[255, 255]), JwkRefused::Weak),
+            (rsa_of(2048, &[0, 1, 0, 1]), JwkRefused::Weak),
+            (rsa_of(2048, &[1, 0, 0, 0, 1]), JwkRefused::Weak),
+            (rsa_jwk(&text(even), "AQAB"), JwkRefused::Weak),
+            (rsa_jwk("", "AQAB"), JwkRefused::Weak),
+            (with(ED25519, "x", json!(format!("{x}="))), JwkRefused::Malformed),
+            (with(ED25519, "x", json!(1)), JwkRefused::Malformed),
+            (with(ED25519, "kid", json!("")), JwkRefused::Malformed),
+            (with(ED25519, "kid", json!("k".repeat(129))), JwkRefused::Malformed),
+            (ED25519.replacen('{', r#"{"x":"AAAA","#, 1), JwkRefused::Malformed),
+            (P256.replace(r#","y""#, r#","z""#), JwkRefused::Malformed),
+            ("null".to_owned(), JwkRefused::Malformed),
+            ("[]".to_owned(), JwkRefused::Malformed),
+            (r#"["EdDSA","Ed25519"]"#.to_owned(), JwkRefused::Malformed),
+        ] {
+            assert_eq!(Jwk::parse(jwk.as_bytes()), Err(why), "{jwk}");
+        }
+        for jwk in [
+            rsa_of(2048, &[1, 0, 1]),
+            rsa_of(4096, &[1, 0, 1]),
+            with(ED25519, "key_ops", json!(["verify"])),
+            with(&rsa, "alg", json!("RS256")),
+            with(ED25519, "x5c", json!(["MIIB"])),
+        ] {
+            assert!(Jwk::parse(jwk.as_bytes()).is_ok(), "{jwk}");
+        }
+    }
+
+    #[test]
+    fn one_bad_key_does_not_take_the_good_ones_away() {
+        let private = with(P256, "d", json!("AAAA"));
+        let set = format!(
+            r#"{{"keys":[{{"kty":"oct","k":"AA"}},{private},{ED25519},1,null,{{}},"x",{}],"x":1}}"#,
+            with(P256, "kid", json!("second"))
+        );
+        let set = KeySet::parse(set.as_bytes()).unwrap();
+        let mut kids: Vec<_> = set.iter().map(VerificationKey::kid).collect();
+        kids.sort_unstable();
+        assert_eq!(kids, ["kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "second"]);
+    }
+
+    #[test]
+    fn a_set_of_which_nobody_could_tell_what_it_means_is_refused() {
+        let named = |jwk: &str| with(jwk, "kid", json!("same"));
+        let same = format!(r#"{{"keys":[{},{}]}}"#, named(ED25519), named(P256));
+        assert_eq!(KeySet::parse(same.as_bytes()), Err(KeySetRefused::SameKid));
+        let keys = |count: usize| format!(r#"{{"keys":[{}]}}"#, vec!["{}"; count].join(","));
+        assert!(KeySet::parse(keys(64).as_bytes()).unwrap().is_empty());
+        let long = format!(r#"{{"keys":[],"pad":"{}"}}"#, "x".repeat(JWK_SET_BYTES));
+        let deep = format!(r#"{{"keys":[{}{}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        for bad in
+            ["", "{}", "[]", "[[]]", "null", r#"{"keys":{}}"#, r#"{"keys":null}"#, r#"{"keys":[],"keys":[]}"#]
+        {
+            assert_eq!(KeySet::parse(bad.as_bytes()), Err(KeySetRefused::Malformed), "{bad}");
+        }
+        for bad in [keys(65), long] {
+            assert_eq!(KeySet::parse(bad.as_bytes()), Err(KeySetRefused::Malformed));
+        }
+        // Deep is nothing for us, and costs no stack.
+        assert!(KeySet::parse(deep.as_bytes()).is_ok_and(|keys| keys.is_empty()));
     }
 }

@@ -102,3 +102,43 @@ impl Shard {
         self.young.insert(text, verified);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jwt::testing::claims;
+
+    fn verified(keys: u64) -> Verified {
+        Verified { claims: Arc::new(AccessClaims::parse(claims().to_string().as_bytes()).unwrap()), keys }
+    }
+
+    fn number(number: u32) -> Fingerprint {
+        Seen::fingerprint(&number.to_be_bytes())
+    }
+
+    #[test]
+    fn it_stays_within_its_bounds_and_keeps_what_is_in_use() {
+        let seen = Seen::new(1_000);
+        for other in 1..10_000 {
+            seen.insert(number(other), verified(0));
+            if other == 1 || other % 10 == 0 {
+                assert!(other == 1 || seen.get(&number(0), 0).is_some(), "{other}");
+                seen.insert(number(0), verified(0));
+            }
+            assert!(seen.len() <= 1_024);
+        }
+        assert!(seen.len() > 500);
+        assert!(seen.get(&number(9_999), 0).is_some());
+        assert!(seen.get(&number(1), 0).is_none());
+    }
+
+    #[test]
+    fn what_was_verified_by_other_keys_is_not_found() {
+        let seen = Seen::new(10);
+        seen.insert(number(1), verified(1));
+        assert!(seen.get(&number(1), 2).is_none());
+        assert!(seen.get(&number(1), 1).is_some());
+        seen.clear();
+        assert!(seen.get(&number(1), 1).is_none());
+    }
+}

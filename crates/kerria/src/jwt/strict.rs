@@ -10,6 +10,11 @@ use serde::{
 /// The most members of one object.
 const MEMBERS: usize = 64;
 
+/// Whether JSON is that of an object. What is derived with serde would take the members from an array, too.
+pub(super) fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
+}
+
 /// Reads every member of an object: `take` gets its name and has to read its value, [`skip`] if nothing else.
 ///
 /// Refuses a name that comes twice, however it is escaped: of two readers of such an object, one takes the first and one
