@@ -11,6 +11,7 @@ mod http;
 mod numbers;
 mod operation;
 mod process;
+mod refreshes;
 mod report;
 mod sign_ins;
 mod world;
@@ -39,6 +40,13 @@ enum Command {
         /// The port.
         port: u16,
     },
+    /// Uses refresh tokens against a server, and prints how often and how slowly.
+    Refresh {
+        /// The server's port.
+        port: u16,
+        /// For how long, in seconds.
+        seconds: u32,
+    },
     /// Prints how many bytes of memory a cached session takes.
     Footprint {
         /// How many sessions to cache.
@@ -49,7 +57,7 @@ enum Command {
 /// What to measure, and how long.
 #[derive(clap::Args)]
 struct Measure {
-    /// The parts: checks, http, sign-ins, operation. All, if none is named.
+    /// The parts: checks, http, sign-ins, refreshes, operation. All, if none is named.
     parts: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 5)]
@@ -83,6 +91,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Measure(measure) => runtime.block_on(run(&measure)),
         Command::Hello { port } => runtime.block_on(hello::serve(port)),
+        Command::Refresh { port, seconds } => runtime.block_on(refreshes::work(port, seconds)),
         Command::Footprint { sessions } => runtime.block_on(footprint::print(sessions)),
     }
 }
@@ -97,6 +106,9 @@ async fn run(measure: &Measure) -> anyhow::Result<()> {
     }
     if measure.wants("sign-ins") {
         sign_ins::measure(measure, &mut report).await?;
+    }
+    if measure.wants("refreshes") {
+        refreshes::measure(measure, &mut report).await?;
     }
     if measure.wants("operation") {
         operation::measure(measure, &mut report).await?;

@@ -44,6 +44,7 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let listen = config.listen;
     let app = App::open(config).await?;
+    app.keyring.check()?;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen} (setting listen): is another program using that port?")
     })?;

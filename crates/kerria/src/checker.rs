@@ -258,10 +258,7 @@ impl Checker {
         let Some(session) = bearing.session else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
-        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
-        let verdict = revoked.verdict_on(bearing, as_of);
-        drop(revoked);
-        match verdict {
+        match self.verdict_on(bearing, as_of) {
             Verdict::Stands => {}
             Verdict::Ended => return Ok(self.count(Check::Refused(Refusal::Revoked))),
             // Whether the token was ended by itself is not known any more. Its client gets a new one for its refresh token.
@@ -457,6 +454,18 @@ impl Checker {
     /// A move could not be told. It comes up again when the session is next used from there.
     pub fn not_told(&self, moved: &Move) {
         self.moves.forget(moved);
+    }
+
+    /// What became of an access token that was issued as of this number of the log, as far as memory knows.
+    #[must_use]
+    pub fn verdict_on(&self, bearing: &Bearing, as_of: LogNumber) -> Verdict {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).verdict_on(bearing, as_of)
+    }
+
+    /// The number of the last entry of the revocation log that was applied.
+    #[must_use]
+    pub fn head(&self) -> LogNumber {
+        LogNumber(self.head.load(SeqCst))
     }
 
     /// How long sessions last.

@@ -76,10 +76,7 @@ pub async fn rotate(
 pub struct Reset {}
 
 /// `POST /api/v1/operator/keys/reset`: throws all keys away and ends everything of everyone.
-pub async fn reset(
-    State(app): State<Arc<App>>,
-    Body(Reset {}): Body<Reset>,
-) -> Result<Json<Value>, Problem> {
+pub async fn reset(State(app): State<Arc<App>>, Body(Reset {}): Body<Reset>) -> Result<Json<Value>, Problem> {
     app.keyring.reset(app.clock.now()).await?;
     app.verifier.set_keys(app.keyring.verification_keys());
     Ok(Json(shown(&app)))

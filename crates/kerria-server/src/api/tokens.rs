@@ -22,6 +22,7 @@ use crate::{
     tokens::{
         TokenSet,
         client::{self, NotGranted},
+        inspection::{self, Inspection},
         refresh::{Refreshed, refresh},
     },
 };
@@ -205,4 +206,19 @@ pub async fn keys(State(app): State<Arc<App>>) -> Response {
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
     ];
     (about, app.keyring.published()).into_response()
+}
+
+/// A token to look at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inspect {
+    token: Secret<String>,
+}
+
+/// `POST /api/v1/operator/tokens/inspect`: what a token is, in words.
+pub async fn inspect(
+    State(app): State<Arc<App>>,
+    Body(Inspect { token }): Body<Inspect>,
+) -> Result<Json<Inspection>, Problem> {
+    Ok(Json(inspection::inspect(&app, token.expose()).await?))
 }

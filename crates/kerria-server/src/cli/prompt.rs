@@ -39,7 +39,9 @@ pub(super) fn token() -> Result<Secret<String>, Failure> {
         return Ok(rpassword::prompt_password("Token (it is not shown): ").map(Secret::new)?);
     }
     let mut line = String::new();
-    io::Read::take(&mut io::stdin().lock(), TOKEN_BYTES).read_line(&mut line).context("cannot read the token")?;
+    io::Read::take(&mut io::stdin().lock(), TOKEN_BYTES)
+        .read_line(&mut line)
+        .context("cannot read the token")?;
     let line = Secret::new(line);
     match line.expose().trim() {
         "" => Err(anyhow::anyhow!("standard input held no token: send it as a line").into()),

@@ -44,6 +44,8 @@ struct Ring {
     active: Vec<(Algorithm, String, Signer)>,
     /// The JWK Set (RFC 7517, section 5).
     published: Bytes,
+    /// An active key that this sealing key does not open.
+    sealed: Option<String>,
 }
 
 /// What came of turning a keyring on.
@@ -69,7 +71,7 @@ pub enum KeyError {
     /// A private key cannot be opened.
     #[error(
         "the signing key {0} cannot be opened with this sealing key: restore the file of the sealing key from a backup, or \
-         run `kerria keys reset`, which ends all sessions"
+         run `kerria keys rotate --revoke`, which ends all sessions"
     )]
     Sealed(String),
     /// No key for this algorithm.
@@ -81,7 +83,7 @@ impl Keyring {
     /// Opens the keyring, and begins it on the first start.
     ///
     /// # Errors
-    /// If the store fails, or the private keys cannot be opened.
+    /// If the store fails. Private keys that cannot be opened are told by [`Keyring::check`].
     pub async fn open(
         store: Arc<dyn Store>,
         entropy: Arc<dyn Entropy>,
@@ -103,7 +105,7 @@ impl Keyring {
     /// If the store fails.
     pub async fn begin(&self, algorithm: Algorithm, now: Timestamp) -> Result<(), KeyError> {
         self.reload().await?;
-        let begun = self.ring().active.iter().any(|(of, ..)| *of == algorithm);
+        let begun = self.ring().keys.iter().any(|key| key.algorithm == algorithm);
         if algorithm == Algorithm::Hs256 || begun {
             return Ok(());
         }
@@ -113,26 +115,34 @@ impl Keyring {
         self.reload().await
     }
 
+    /// Whether all active keys can sign.
+    ///
+    /// # Errors
+    /// If the sealing key does not open one of them.
+    pub fn check(&self) -> Result<(), KeyError> {
+        self.ring().sealed.clone().map_or(Ok(()), |kid| Err(KeyError::Sealed(kid)))
+    }
+
     /// Takes in what is kept, so that what another process changed counts here, too.
     ///
     /// # Errors
-    /// If the store fails, or a private key cannot be opened.
+    /// If the store fails.
     pub async fn reload(&self) -> Result<(), KeyError> {
         let keys = self.store.signing_keys().await?;
         if self.ring().keys == keys {
             return Ok(());
         }
-        let mut active = Vec::new();
+        let (mut active, mut sealed) = (Vec::new(), None);
         for key in keys.iter().filter(|key| key.state == KeyState::Active) {
-            let broken = || KeyError::Sealed(key.kid.clone());
-            let private = self.sealing.open(&key.sealed, &key.kid).map_err(|_| broken())?;
-            let signer = Signer::read(key.algorithm, private.expose()).map_err(|_| broken())?;
-            active.push((key.algorithm, key.kid.clone(), signer));
+            match self.unseal(key) {
+                Some(signer) => active.push((key.algorithm, key.kid.clone(), signer)),
+                None => sealed = Some(key.kid.clone()),
+            }
         }
         let public: Vec<_> = keys.iter().map(|key| key.public.as_str()).collect();
         let published = format!(r#"{{"keys":[{}]}}"#, public.join(",")).into();
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(Ring { keys, active, published });
+            Arc::new(Ring { keys, active, published, sealed });
         Ok(())
     }
 
@@ -236,6 +246,11 @@ impl Keyring {
         self.store.reset_keyrings(algorithms.into_iter().flat_map(fresh).collect(), now).await?;
         info!("all signing keys were thrown away, and all sessions ended");
         self.reload().await
+    }
+
+    fn unseal(&self, key: &SigningKey) -> Option<Signer> {
+        let private = self.sealing.open(&key.sealed, &key.kid).ok()?;
+        Signer::read(key.algorithm, private.expose()).ok()
     }
 
     fn make(&self, algorithm: Algorithm, state: KeyState, now: Timestamp) -> SigningKey {

@@ -54,7 +54,7 @@ impl SealingKey {
         let Ok(bytes) = <&[u8; KEY_BYTES]>::try_from(bytes.expose().as_slice()) else {
             bail!(
                 "the sealing key {} has {} bytes instead of {KEY_BYTES}: restore the file from a backup, or remove it and \
-                 run `kerria keys reset`, which ends all sessions",
+                 run `kerria keys rotate --revoke`, which ends all sessions",
                 path.display(),
                 bytes.expose().len()
             );
@@ -138,6 +138,9 @@ mod tests {
         assert!(check_file(&path).unwrap_err().to_string().contains("chmod 600"));
         fs::write(&path, "short").unwrap();
         let error = SealingKey::load_or_create(&path, &SystemEntropy).err().unwrap().to_string();
-        assert!(error.contains("5 bytes instead of 32") && error.contains("kerria keys reset"), "{error}");
+        assert!(
+            error.contains("5 bytes instead of 32") && error.contains("kerria keys rotate --revoke"),
+            "{error}"
+        );
     }
 }
