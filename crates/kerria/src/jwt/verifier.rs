@@ -200,12 +200,31 @@ impl Verifier {
     /// # Errors
     /// If it is not good, with the reason.
     pub fn verify_offline(&self, text: &[u8], now: Timestamp) -> Result<AccessToken, Refused> {
+        self.look_at(text, Some(&self.settings.audience), now)
+    }
+
+    /// The same for whoever the token is meant for: for the issuer itself, who is asked about tokens for others (RFC 7662).
+    /// A resource server must not use it.
+    ///
+    /// # Errors
+    /// If it is not good, with the reason. Never [`Refused::WrongAudience`].
+    pub fn verify_issued(&self, text: &[u8], now: Timestamp) -> Result<AccessToken, Refused> {
+        self.look_at(text, None, now)
+    }
+
+    fn look_at(
+        &self,
+        text: &[u8],
+        meant_for: Option<&Audience>,
+        now: Timestamp,
+    ) -> Result<AccessToken, Refused> {
         if text.len() > JWT_BYTES {
             return Err(Refused::Malformed);
         }
         let keys = self.keys();
         let fingerprint = Seen::fingerprint(text);
         if let Some(claims) = self.seen.get(&fingerprint, keys.number) {
+            must_be_meant_for(&claims, meant_for)?;
             return match self.must_be_its_time(&claims, now) {
                 Ok(()) => Ok(AccessToken { claims }),
                 Err(refused) => {
@@ -215,6 +234,7 @@ impl Verifier {
             };
         }
         let claims = Arc::new(self.read(text, &keys.set)?);
+        must_be_meant_for(&claims, meant_for)?;
         self.must_be_its_time(&claims, now)?;
         self.seen.insert(fingerprint, Verified { claims: Arc::clone(&claims), keys: keys.number });
         Ok(AccessToken { claims })
@@ -296,9 +316,6 @@ impl Verifier {
         if claims.iss != self.settings.issuer {
             return Err(Refused::WrongIssuer);
         }
-        if !claims.aud.iter().any(|audience| audience == self.settings.audience.as_str()) {
-            return Err(Refused::WrongAudience);
-        }
         Ok(claims)
     }
 
@@ -322,6 +339,11 @@ impl Verifier {
             Verdict::Reread => Err(Refused::CannotTell),
         }
     }
+}
+
+fn must_be_meant_for(claims: &AccessClaims, audience: Option<&Audience>) -> Result<(), Refused> {
+    let is_meant = |audience: &Audience| claims.aud.iter().any(|aud| aud == audience.as_str());
+    if audience.is_none_or(is_meant) { Ok(()) } else { Err(Refused::WrongAudience) }
 }
 
 impl Follower for Verifier {
