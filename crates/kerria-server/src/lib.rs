@@ -13,6 +13,7 @@ pub mod login;
 pub mod logs;
 pub mod maintenance;
 pub mod metrics;
+pub mod oauth;
 pub mod operation;
 pub mod pages;
 pub mod passwords;

@@ -19,7 +19,9 @@ use crate::{
         keys, login, openapi, operator, session, tokens,
     },
     app::App,
-    events, operation,
+    events,
+    oauth::{introspection, metadata, revocation, token},
+    operation,
     pages::{self, reply::error_page, views::ErrorPage, visitor::layout},
     problem::Problem,
 };
@@ -155,6 +157,21 @@ pub fn operators() -> Vec<Route> {
     ]
 }
 
+/// The OAuth endpoints. No row is guarded: the handlers ask for the client, each in its own way, because a client's proof may
+/// be in the body. They are not behind the layer that checks sessions, so a cookie means nothing to them.
+#[rustfmt::skip]
+pub fn oauth() -> Vec<Route> {
+    use Access::Public;
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    vec![
+        row(POST, "/oauth2/token",      Public, post(token::token)),
+        row(POST, "/oauth2/introspect", Public, post(introspection::introspect)),
+        row(POST, "/oauth2/revoke",     Public, post(revocation::revoke)),
+        row(GET,  "/.well-known/oauth-authorization-server", Public, get(metadata::show)),
+    ]
+}
+
 /// What says whether the server is well, and the files that pages refer to.
 #[rustfmt::skip]
 pub fn plain() -> Vec<Route> {
@@ -181,6 +198,7 @@ pub fn public(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), operators_only));
     in_session
         .merge(for_operators)
+        .merge(router(oauth(), &app).method_not_allowed_fallback(no_such_method))
         .merge(router(plain(), &app).method_not_allowed_fallback(no_such_method))
         .with_state(app)
 }
@@ -255,5 +273,6 @@ async fn no_such_method(State(app): State<Arc<App>>, current: CurrentSession, re
 }
 
 fn is_api(request: &Request) -> bool {
-    request.uri().path().starts_with("/api/")
+    let path = request.uri().path();
+    path.starts_with("/api/") || path.starts_with("/oauth2/")
 }

@@ -14,9 +14,9 @@ use std::{
 };
 
 use kerria_core::{
-    Bearing, Cause, Device, LogEntry, LogEvent, LogNumber, Place, RevokedSet, Selector, Session, SessionId,
-    SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey, TokenKind, Transport,
-    UserId, Verdict,
+    Bearing, Cause, Device, Grant, LogEntry, LogEvent, LogNumber, Place, RevokedSet, Selector, Session,
+    SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey, TokenKind,
+    Transport, UserId, Verdict,
     store::{Follower, Found, LogPage, SessionDetails},
 };
 use tokio::sync::watch;
@@ -270,6 +270,51 @@ impl Checker {
         self.recall_what(asked, consistency)
     }
 
+    /// Whether the session that an access token names is good at `now`, and nothing has ended the token alone, for a token
+    /// that is good by itself and was issued as of `as_of`. Counts as a use of the session, from wherever.
+    ///
+    /// # Errors
+    /// If the session is not in memory and the store fails.
+    pub async fn check_bearing(
+        &self,
+        bearing: &Bearing,
+        as_of: LogNumber,
+        now: Timestamp,
+    ) -> Result<Check, StoreError> {
+        match self.recall_bearing(bearing, as_of, None, now, Consistency::Leased) {
+            Ok(check) => Ok(check),
+            Err(question) => self.read(&question).await,
+        }
+    }
+
+    /// What became of an access token that was issued as of `as_of`, as far as this process remembers. Says nothing about
+    /// how long its session lasts.
+    #[must_use]
+    pub fn verdict_on(&self, bearing: &Bearing, as_of: LogNumber) -> Verdict {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).verdict_on(bearing, as_of)
+    }
+
+    /// The number of the last entry of the revocation log that was applied.
+    #[must_use]
+    pub fn head(&self) -> LogNumber {
+        LogNumber(self.head.load(SeqCst))
+    }
+
+    /// The session with this handle and what it was opened for, with its exact last use. Asks the store, and counts as no
+    /// use.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
+        let Some((mut found, grant)) = self.store.session(session).await? else { return Ok(None) };
+        let hash = TokenHash::of_handle(session);
+        // In this order: what has departed from the cache is on its way to the untold.
+        let seen = self.last_seen(&hash).max(self.cache.departed(&hash, session)).max(self.untold(session));
+        found.session.last_seen_at =
+            seen.map_or(found.session.last_seen_at, |seen| seen.max(found.session.last_seen_at));
+        Ok(Some((found, grant)))
+    }
+
     /// An access token was refused by itself.
     pub(crate) fn refuse(&self, refused: jwt::Refused) -> Refusal {
         let refusal = match refused {
@@ -454,18 +499,6 @@ impl Checker {
     /// A move could not be told. It comes up again when the session is next used from there.
     pub fn not_told(&self, moved: &Move) {
         self.moves.forget(moved);
-    }
-
-    /// What became of an access token that was issued as of this number of the log, as far as memory knows.
-    #[must_use]
-    pub fn verdict_on(&self, bearing: &Bearing, as_of: LogNumber) -> Verdict {
-        self.revoked.read().unwrap_or_else(PoisonError::into_inner).verdict_on(bearing, as_of)
-    }
-
-    /// The number of the last entry of the revocation log that was applied.
-    #[must_use]
-    pub fn head(&self) -> LogNumber {
-        LogNumber(self.head.load(SeqCst))
     }
 
     /// How long sessions last.

@@ -11,10 +11,10 @@ use super::{IssueError, client::lifetime};
 use crate::app::App;
 
 /// Authenticator assurance level 1 (NIST SP 800-63B-4, section 2.1): a password alone.
-const SINGLE_FACTOR: &str = "aal1";
+pub const SINGLE_FACTOR: &str = "aal1";
 
 /// A password (RFC 8176, section 2).
-const PASSWORD: &str = "pwd";
+pub const PASSWORD: &str = "pwd";
 
 /// An access token on its way to the client.
 pub struct AccessToken {
@@ -57,11 +57,26 @@ pub async fn issue(
     subject: Subject<'_>,
     grant: &Grant,
 ) -> Result<Option<Box<AccessToken>>, IssueError> {
+    issue_until(app, client, subject, grant, None).await
+}
+
+/// The same, of a token that is over at `until` at the latest.
+///
+/// # Errors
+/// The same.
+pub async fn issue_until(
+    app: &App,
+    client: &Client,
+    subject: Subject<'_>,
+    grant: &Grant,
+    until: Option<Timestamp>,
+) -> Result<Option<Box<AccessToken>>, IssueError> {
     let now = app.clock.now();
     let end = match subject {
         Subject::Session(found) => Some(app.checker.policy().absolute_end(&found.session)),
         Subject::Client(_) => None,
     };
+    let end = end.into_iter().chain(until).min();
     let mut token = Box::new(AccessToken {
         text: Secret::from(""),
         grant: grant.clone(),

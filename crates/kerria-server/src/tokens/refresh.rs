@@ -37,7 +37,7 @@ pub async fn refresh(
     if !client.grants.contains(&GrantType::RefreshToken) {
         return Ok(Refreshed::NotGranted(NotGranted::Grant));
     }
-    if let Some(refused) = more_than_granted(app, &token, scope.as_ref(), audience.as_ref()).await? {
+    if let Some(refused) = more_than_granted(app, &token, client, scope.as_ref(), audience.as_ref()).await? {
         return Ok(Refreshed::NotGranted(refused));
     }
     let nonce = RotationNonce::random(&*app.entropy);
@@ -75,6 +75,7 @@ pub async fn refresh(
 async fn more_than_granted(
     app: &App,
     token: &RefreshToken,
+    client: &Client,
     scope: Option<&Scope>,
     audience: Option<&Audience>,
 ) -> Result<Option<NotGranted>, IssueError> {
@@ -83,6 +84,8 @@ async fn more_than_granted(
     }
     let Some((_, Some(grant))) = app.store.session(token.session()).await? else { return Ok(None) };
     Ok(match (scope, audience) {
+        // Of another client's token nothing is told.
+        _ if grant.client != client.id => None,
         (Some(scope), _) if !scope.is_within(&grant.scope) => Some(NotGranted::Scope),
         (_, Some(audience)) if *audience != grant.audience => Some(NotGranted::Audience),
         _ => None,

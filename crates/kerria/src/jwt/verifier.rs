@@ -200,25 +200,31 @@ impl Verifier {
     /// # Errors
     /// If it is not good, with the reason.
     pub fn verify_offline(&self, text: &[u8], now: Timestamp) -> Result<AccessToken, Refused> {
-        let token = self.verify_issued(text, now)?;
-        if !token.claims.aud.iter().any(|audience| audience == self.settings.audience.as_str()) {
-            return Err(Refused::WrongAudience);
-        }
-        Ok(token)
+        self.look_at(text, Some(&self.settings.audience), now)
     }
 
-    /// The same for whomever it is meant. Only for the issuer, who is asked about tokens of all audiences (RFC 7662); a
-    /// resource server that used this would accept what was given to another.
+    /// The same for whoever the token is meant for: for the issuer itself, who is asked about tokens for others (RFC 7662).
+    /// A resource server must not use it.
     ///
     /// # Errors
-    /// If it is not good, with the reason.
+    /// If it is not good, with the reason. Never [`Refused::WrongAudience`].
     pub fn verify_issued(&self, text: &[u8], now: Timestamp) -> Result<AccessToken, Refused> {
+        self.look_at(text, None, now)
+    }
+
+    fn look_at(
+        &self,
+        text: &[u8],
+        meant_for: Option<&Audience>,
+        now: Timestamp,
+    ) -> Result<AccessToken, Refused> {
         if text.len() > JWT_BYTES {
             return Err(Refused::Malformed);
         }
         let keys = self.keys();
         let fingerprint = Seen::fingerprint(text);
         if let Some(claims) = self.seen.get(&fingerprint, keys.number) {
+            must_be_meant_for(&claims, meant_for)?;
             return match self.must_be_its_time(&claims, now) {
                 Ok(()) => Ok(AccessToken { claims }),
                 Err(refused) => {
@@ -228,6 +234,7 @@ impl Verifier {
             };
         }
         let claims = Arc::new(self.read(text, &keys.set)?);
+        must_be_meant_for(&claims, meant_for)?;
         self.must_be_its_time(&claims, now)?;
         self.seen.insert(fingerprint, Verified { claims: Arc::clone(&claims), keys: keys.number });
         Ok(AccessToken { claims })
@@ -334,6 +341,11 @@ impl Verifier {
     }
 }
 
+fn must_be_meant_for(claims: &AccessClaims, audience: Option<&Audience>) -> Result<(), Refused> {
+    let is_meant = |audience: &Audience| claims.aud.iter().any(|aud| aud == audience.as_str());
+    if audience.is_none_or(is_meant) { Ok(()) } else { Err(Refused::WrongAudience) }
+}
+
 impl Follower for Verifier {
     fn apply(&self, entries: &[LogEntry]) {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
@@ -343,202 +355,5 @@ impl Follower for Verifier {
         if let Some(last) = entries.last() {
             revoked.drop_old(last.at - SET_RETENTION, SET_CAPACITY);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kerria_core::{Cause, LogEvent, Selector, SessionId, TokenId};
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::jwt::testing::{AUDIENCE, ISSUED, Issuer, claims, claims_with, now, seconds, settings};
-
-    fn ended(number: u64, selector: Selector) -> LogEntry {
-        let event = LogEvent::Ended { cause: Cause::SignedOut };
-        LogEntry { number: LogNumber(number), at: now(), selector, event }
-    }
-
-    fn issued_as_of(number: u64) -> String {
-        Issuer::new(Algorithm::EdDsa).issue(&claims_with("as_of", json!(number)))
-    }
-
-    #[test]
-    fn a_token_that_was_seen_is_ended_at_once_by_whatever_selects_it() {
-        let bearing = AccessClaims::parse(claims().to_string().as_bytes()).unwrap().bearing();
-        let (session, user) = (bearing.session.unwrap(), bearing.user.unwrap());
-        let other = SessionId::from_bytes([9; 16]);
-        for (selector, ends) in [
-            (Selector::Token { token: bearing.token }, true),
-            (Selector::Token { token: TokenId::from_bytes([9; 16]) }, false),
-            (Selector::Session { session }, true),
-            (Selector::Session { session: other }, false),
-            (Selector::User { user }, true),
-            (Selector::UserExcept { user, except: session }, false),
-            (Selector::UserExcept { user, except: other }, true),
-            (Selector::Client { client: bearing.client }, true),
-            (Selector::Client { client: "other".parse().unwrap() }, false),
-            (Selector::Everyone, true),
-        ] {
-            let verifier = Issuer::new(Algorithm::EdDsa).verifier();
-            verifier.start_at(LogNumber(10));
-            let (before, after) = (issued_as_of(10), issued_as_of(11));
-            assert!(verifier.verify(before.as_bytes(), now()).is_ok());
-            verifier.apply(&[ended(11, selector)]);
-            let expected = if ends { Err(Refused::Revoked) } else { Ok(()) };
-            for _ in 0..2 {
-                assert_eq!(verifier.verify(before.as_bytes(), now()).map(|_| ()), expected, "{selector:?}");
-                assert!(
-                    verifier.verify(after.as_bytes(), now()).is_ok(),
-                    "{selector:?}, issued in the same second"
-                );
-                assert!(verifier.verify_offline(before.as_bytes(), now()).is_ok());
-            }
-        }
-    }
-
-    #[test]
-    fn a_token_from_before_what_was_heard_of_cannot_be_told() {
-        let verifier = Issuer::new(Algorithm::EdDsa).verifier();
-        verifier.start_at(LogNumber(10));
-        assert_eq!(verifier.verify(issued_as_of(9).as_bytes(), now()), Err(Refused::CannotTell));
-        assert!(verifier.verify_offline(issued_as_of(9).as_bytes(), now()).is_ok());
-        assert!(verifier.verify(issued_as_of(10).as_bytes(), now()).is_ok());
-    }
-
-    #[test]
-    fn a_token_that_does_not_say_as_of_when_may_be_older_than_anything() {
-        let mut undated = claims();
-        undated.as_object_mut().unwrap().remove("as_of");
-        let undated = Issuer::new(Algorithm::EdDsa).issue(&undated);
-        let verdict = |verifier: &Verifier| verifier.verify(undated.as_bytes(), now()).map(|_| ());
-        let verifier = Issuer::new(Algorithm::EdDsa).verifier();
-        assert_eq!(verdict(&verifier), Ok(()), "nothing was ever revoked, as far as is known");
-        verifier.apply(&[ended(1, Selector::Session { session: SessionId::from_bytes([9; 16]) })]);
-        assert_eq!(verdict(&verifier), Ok(()), "all is known, and nothing concerns it");
-        verifier.apply(&[ended(2, Selector::Everyone)]);
-        assert_eq!(verdict(&verifier), Err(Refused::Revoked));
-        let verifier = Issuer::new(Algorithm::EdDsa).verifier();
-        verifier.start_at(LogNumber(10));
-        assert_eq!(verdict(&verifier), Err(Refused::CannotTell), "what was before may concern it");
-    }
-
-    #[test]
-    fn what_was_applied_before_the_start_is_kept() {
-        let verifier = Issuer::new(Algorithm::EdDsa).verifier();
-        verifier.apply(&[ended(11, Selector::Everyone)]);
-        verifier.start_at(LogNumber(10));
-        assert_eq!(verifier.head(), LogNumber(11));
-        assert_eq!(verifier.verify(issued_as_of(10).as_bytes(), now()), Err(Refused::Revoked));
-    }
-
-    #[test]
-    fn the_set_stays_within_its_bounds() {
-        let verifier = Issuer::new(Algorithm::EdDsa).verifier();
-        let session = |number: u64| SessionId::from_bytes(u128::from(number).to_be_bytes());
-        let flood: Vec<_> = (1..=SET_CAPACITY as u64 + 100)
-            .map(|number| ended(number, Selector::Session { session: session(number) }))
-            .collect();
-        verifier.apply(&flood);
-        assert_eq!(verifier.revoked.read().unwrap().len(), SET_CAPACITY);
-        let much_later = LogEntry { at: now() + SET_RETENTION * 2, ..ended(200_000, Selector::Everyone) };
-        verifier.apply(&[much_later]);
-        assert_eq!(verifier.revoked.read().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_token_that_comes_again_is_not_verified_again_but_its_time_is() {
-        let verifier = Issuer::new(Algorithm::EdDsa).verifier();
-        let good = verifier.verify(issued_as_of(10).as_bytes(), now()).unwrap();
-        // What nobody has signed, put where only what was verified is put.
-        let text = b"a.b.c";
-        let verified = Verified { claims: Arc::clone(&good.claims), keys: 0 };
-        verifier.seen.insert(Seen::fingerprint(text), verified);
-        assert_eq!(verifier.verify(text, now()), Ok(good));
-        assert_eq!(verifier.remembered(), 2);
-        for token in [text, issued_as_of(10).as_bytes()] {
-            assert_eq!(verifier.verify(token, seconds(ISSUED + 305)), Err(Refused::Expired));
-        }
-        assert_eq!(verifier.remembered(), 0, "what is over is forgotten");
-        assert!(verifier.verify(issued_as_of(10).as_bytes(), now()).is_ok());
-        let before = seconds(ISSUED - 60);
-        assert_eq!(verifier.verify(issued_as_of(10).as_bytes(), before), Err(Refused::NotYetValid));
-    }
-
-    #[test]
-    fn what_is_refused_is_not_remembered() {
-        let verifier = Issuer::new(Algorithm::EdDsa).verifier();
-        verifier.start_at(LogNumber(10));
-        verifier.apply(&[ended(11, Selector::Everyone)]);
-        for (token, at, why) in [
-            (issued_as_of(10), ISSUED + 400, Refused::Expired),
-            (issued_as_of(10), ISSUED - 60, Refused::NotYetValid),
-            (issued_as_of(10) + "A", ISSUED, Refused::BadSignature),
-            (Issuer::new(Algorithm::Es256).issue(&claims()), ISSUED, Refused::UnknownKey),
-        ] {
-            assert_eq!(verifier.verify(token.as_bytes(), seconds(at)), Err(why));
-            assert_eq!(verifier.remembered(), 0);
-        }
-    }
-
-    #[test]
-    fn a_key_that_was_taken_away_verifies_nothing_any_more() {
-        let (old, new) = (Issuer::new(Algorithm::EdDsa), Issuer::new(Algorithm::Es256));
-        let both = KeySet::of(old.keys().iter().chain(new.keys().iter()).cloned()).unwrap();
-        let [old_token, new_token] = [&old, &new].map(|issuer| issuer.issue(&claims()));
-        let verifier = Verifier::new(settings(), both.clone());
-        let verify = |token: &str| verifier.verify(token.as_bytes(), now()).map(|_| ());
-        assert_eq!((verify(&old_token), verify(&new_token)), (Ok(()), Ok(())));
-        verifier.set_keys(both);
-        assert_eq!(verifier.remembered(), 2, "the same keys change nothing");
-        verifier.set_keys(new.keys());
-        assert_eq!((verify(&old_token), verify(&new_token)), (Err(Refused::UnknownKey), Ok(())));
-        verifier.set_keys(KeySet::default());
-        assert_eq!(verify(&new_token), Err(Refused::UnknownKey));
-    }
-
-    #[test]
-    fn without_a_memory_every_token_is_verified() {
-        let issuer = Issuer::new(Algorithm::EdDsa);
-        let verifier = Verifier::new(VerifierSettings { cache_entries: 0, ..settings() }, issuer.keys());
-        for _ in 0..2 {
-            assert!(verifier.verify(issuer.issue(&claims()).as_bytes(), now()).is_ok());
-            assert_eq!(verifier.remembered(), 0);
-        }
-    }
-
-    #[test]
-    fn a_client_whose_name_looks_like_a_user_is_none() {
-        let user = "01931c2e-7d1a-7b3c-9d4e-5f60718293a4";
-        let read = |claims: &Value| AccessClaims::parse(claims.to_string().as_bytes()).unwrap();
-        assert_eq!(read(&claims()).user(), user.parse().ok());
-        let mut of_client = claims_with("client_id", json!(user));
-        of_client.as_object_mut().unwrap().remove("sid");
-        assert_eq!(read(&of_client).user(), None);
-        assert_eq!(read(&claims_with("sub", json!("somebody"))).user(), None);
-        assert_eq!(read(&claims_with("aud", json!([AUDIENCE]))).aud, [AUDIENCE]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_an_unknown_key_of_an_accepted_algorithm_rings_and_only_once() {
-        let rung = async |verifier: &Verifier| {
-            tokio::time::timeout(Duration::from_secs(1), verifier.unknown_key()).await.is_ok()
-        };
-        let issuer = Issuer::new(Algorithm::EdDsa);
-        let verifier = issuer.verifier();
-        let mut header = issuer.header();
-        header["kid"] = json!("new");
-        let of_new_key = issuer.sign(&header.to_string(), &claims().to_string());
-        header["alg"] = json!("none");
-        let unsigned = issuer.sign(&header.to_string(), &claims().to_string());
-        for quiet in [issuer.issue(&claims()), unsigned, "a.b.c".to_owned()] {
-            drop(verifier.verify(quiet.as_bytes(), now()));
-            assert!(!rung(&verifier).await);
-        }
-        for _ in 0..1_000 {
-            assert_eq!(verifier.verify(of_new_key.as_bytes(), now()), Err(Refused::UnknownKey));
-        }
-        assert!(rung(&verifier).await);
-        assert!(!rung(&verifier).await);
     }
 }

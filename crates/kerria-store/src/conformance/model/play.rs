@@ -84,6 +84,15 @@ impl Run {
         latest(&self.sessions, back).unwrap_or(SessionId::from_bytes([0xee; 16]))
     }
 
+    /// One that stands and is carried in tokens, if there is any.
+    fn session_in_tokens(&self, back: usize) -> SessionId {
+        let held = |session: &&SessionId| self.model.sessions.get(session);
+        let in_tokens =
+            |session: &&SessionId| held(session).is_some_and(|held| held.details.client.is_some());
+        let standing: Vec<_> = self.sessions.iter().filter(in_tokens).copied().collect();
+        latest(&standing, back).unwrap_or_else(|| self.session(back))
+    }
+
     fn version(&self, user: UserId, stale: bool) -> CredentialVersion {
         let version = self.model.users.get(&user).map_or(1, |account| account.credentials.version.0);
         CredentialVersion(version + u64::from(stale))
@@ -159,8 +168,9 @@ impl Run {
                 let expected = self.model.open(&sign_in);
                 same("opened", store.open(sign_in).await.unwrap(), expected)
             }
-            Step::Refresh { serial, session, ago, other_client } => {
-                let session = self.session(session);
+            Step::Refresh { serial, later, session, any, ago, other_client } => {
+                self.minutes += later;
+                let session = if any { self.session(session) } else { self.session_in_tokens(session) };
                 let nobodys = TokenHash::from_bytes([0xee; 32]);
                 let held = self.model.sessions.get(&session).and_then(|held| held.details.client);
                 let owner = held.unwrap_or(ClientId::OWN);
@@ -173,7 +183,7 @@ impl Run {
                     client: if other_client { "other".parse().unwrap() } else { owner },
                     window: minutes(2),
                     policy: SessionPolicy::default(),
-                    now,
+                    now: self.now(),
                 };
                 let expected = self.model.rotate(&refresh);
                 if let Rotation::Rotated(..) = expected {

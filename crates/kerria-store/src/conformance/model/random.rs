@@ -17,10 +17,14 @@ pub(super) enum Step {
         method: Method,
         client: Option<u8>,
     },
-    /// The use of the refresh token that the session had so many uses ago: 0 is the present one.
+    /// The use of the refresh token that the session had so many uses ago: 0 is the present one. A little later, so
+    /// that it comes now inside the window and now after it.
     Refresh {
         serial: u64,
+        later: u64,
         session: usize,
+        /// Whether any session may be meant, or one that is carried in tokens.
+        any: bool,
         ago: usize,
         other_client: bool,
     },
@@ -203,7 +207,7 @@ impl Random {
 
     pub(super) fn step(&mut self, serial: usize) -> Step {
         let serial = serial as u64;
-        match self.below(66) {
+        match self.below(70) {
             0..=11 => Step::Open {
                 serial,
                 user: self.user(),
@@ -260,7 +264,9 @@ impl Random {
             49 => Step::Reopen,
             50..=58 => Step::Refresh {
                 serial,
-                session: self.pick(),
+                later: self.below(3),
+                session: self.below(2) as usize,
+                any: self.one_in(4),
                 ago: [0, 0, 0, 1, 1, 2][self.below(6) as usize],
                 other_client: self.one_in(8),
             },
@@ -272,10 +278,8 @@ impl Random {
             },
             61 => Step::Spend { client: self.client(), jti: self.small(), minutes: self.below(90) },
             62 => Step::SweepTokens { limit: self.below(4) as u32 },
-            63..=64 => Step::AddClient { client: self.client() },
-            _ if self.one_in(4) => Step::RemoveClient { client: self.client() },
-            // A short while, so that a token comes again inside its window and after it.
-            _ => Step::Wait { minutes: self.below(4) },
+            63..=68 => Step::AddClient { client: self.client() },
+            _ => Step::RemoveClient { client: self.client() },
         }
     }
 
