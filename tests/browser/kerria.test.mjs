@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { browser, closeBrowsers, Kerria, OTHER_PASSWORD, PASSWORD } from "./kerria.mjs";
+import { Kerria, OTHER_PASSWORD, PASSWORD } from "../kerria.mjs";
+import { browser, closeBrowsers } from "./chromium.mjs";
 
 const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 const pictures = new URL("../../target/screenshots/", import.meta.url).pathname;

@@ -16,7 +16,6 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::extract::Body,
     app::App,
-    keys::PUBLISHED_FOR,
     login::Carrier,
     problem::Problem,
     tokens::{
@@ -199,7 +198,7 @@ pub async fn keys(State(app): State<Arc<App>>) -> Response {
         (header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json")),
         (
             header::CACHE_CONTROL,
-            HeaderValue::from_str(&format!("public, max-age={}", PUBLISHED_FOR.as_secs()))
+            HeaderValue::from_str(&format!("public, max-age={}", app.config.tokens.jwks_max_age.as_secs()))
                 .expect("digits are ASCII"),
         ),
         // Other sites' pages verify tokens, too.

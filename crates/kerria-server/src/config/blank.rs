@@ -49,6 +49,7 @@ pub(super) fn config() -> Config {
             access_lifetime: Duration::ZERO,
             refresh_grace: Duration::ZERO,
             key_rotation: Duration::ZERO,
+            jwks_max_age: Duration::ZERO,
             sealing_key_file: None,
             hs256_audience: None,
             hs256_secret: None,

@@ -125,6 +125,8 @@ pub struct TokenSettings {
     pub refresh_grace: Duration,
     /// How long a key signs.
     pub key_rotation: Duration,
+    /// How long whoever verifies may keep the published keys (the `max-age` of the JWK Set).
+    pub jwks_max_age: Duration,
     /// The file with the key that encrypts the signing keys, if it is not in the data folder.
     pub sealing_key_file: Option<PathBuf>,
     /// The one audience that gets HS256.

@@ -22,9 +22,6 @@ use crate::config::TokenSettings;
 use sealing::SealingKey;
 use signer::Signer;
 
-/// How long whoever verifies may keep the published keys (the `max-age` of the JWK Set).
-pub const PUBLISHED_FOR: Duration = Duration::from_secs(5 * 60);
-
 /// The `kid` of the secret that is shared with an audience.
 const SHARED: &str = "shared";
 
@@ -34,6 +31,8 @@ pub struct Keyring {
     entropy: Arc<dyn Entropy>,
     sealing: SealingKey,
     shared: Option<Secret<String>>,
+    /// How long others may verify with keys that they fetched before.
+    max_age: Duration,
     ring: RwLock<Arc<Ring>>,
 }
 
@@ -92,7 +91,7 @@ impl Keyring {
         now: Timestamp,
     ) -> Result<Self, KeyError> {
         let shared = settings.hs256_secret.clone();
-        let keyring = Self { store, entropy, sealing, shared, ring: RwLock::default() };
+        let keyring = Self { store, entropy, sealing, shared, max_age: settings.jwks_max_age, ring: RwLock::default() };
         for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
             keyring.begin(algorithm, now).await?;
         }
@@ -200,7 +199,7 @@ impl Keyring {
         let (Some(active), Some(next)) = (of(KeyState::Active), of(KeyState::Next)) else {
             return Ok(Turned::Overtaken);
         };
-        let known_at = next.created_at + PUBLISHED_FOR;
+        let known_at = next.created_at + self.max_age;
         if now < known_at {
             return Ok(Turned::TooSoon { at: known_at });
         }
@@ -225,7 +224,7 @@ impl Keyring {
                 self.turn(key.algorithm, now).await?;
             }
         }
-        let last_token_over = settings.access_lifetime + PUBLISHED_FOR;
+        let last_token_over = settings.access_lifetime + self.max_age;
         if self.store.drop_retired_keys(now - last_token_over).await? > 0 {
             self.reload().await?;
         }

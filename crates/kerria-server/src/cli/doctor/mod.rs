@@ -3,6 +3,7 @@
 mod clock;
 mod database;
 mod folder;
+mod sealing;
 mod serving;
 mod settings;
 
@@ -16,7 +17,7 @@ use super::{
     times::now,
 };
 use crate::{
-    app::database_path,
+    app::{database_path, sealing_key_path},
     config::{Sources, Survey},
 };
 
@@ -87,6 +88,7 @@ async fn look(survey: &Survey) -> Vec<Finding> {
     let mut findings = settings::configuration(survey);
     findings.extend(folder::look(&config.data_dir));
     findings.push(database::look(&database));
+    findings.push(sealing::look(&sealing_key_path(config)));
     findings.push(clock::look(&database, now()));
     findings.push(serving::server(running).await);
     findings.push(serving::listen(config.listen, is_running));

@@ -32,6 +32,14 @@ pub(super) static TOKENS: &[Setting] = &[
         "How long a key signs access tokens before the next one takes its place. The next key is published from the \
          start, and the old one until its last token is over.",
     ),
+    row(
+        "tokens.jwks_max_age",
+        "5m",
+        Kind::Duration { least: SECOND, set: |c, v| c.tokens.jwks_max_age = v },
+        "1m",
+        "How long whoever verifies access tokens may keep the published keys. A key signs no sooner than so long after it \
+         was published.",
+    ),
     optional(
         "tokens.sealing_key_file",
         Kind::Path(|c, v| c.tokens.sealing_key_file = Some(v)),

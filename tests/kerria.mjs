@@ -1,17 +1,16 @@
-// A real Kerria and real browsers for the tests.
+// A real Kerria for the tests.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
-import { chromium } from "playwright-core";
 
 export const PASSWORD = "correct horse battery staple";
 export const OTHER_PASSWORD = "several unrelated words here";
 
-const binary = process.env.KERRIA ?? new URL("../../target/debug/kerria", import.meta.url).pathname;
+const binary = process.env.KERRIA ?? new URL("../target/debug/kerria", import.meta.url).pathname;
 
 const freePort = () => new Promise((resolve) => {
   const server = createServer().listen(0, "127.0.0.1", () => {
@@ -61,6 +60,14 @@ export class Kerria {
     return find();
   }
 
+  // A command line of the operator, asked for JSON. `input` is its standard input.
+  cli(args, input = "") {
+    const line = [...args, "--json", "--data-dir", join(this.folder, "data")];
+    const { status, stdout, stderr } = spawnSync(binary, line, { input, encoding: "utf8" });
+    if (status !== 0) throw new Error(`kerria ${args.join(" ")}: ${stderr}`);
+    return stdout.trim() === "" ? null : JSON.parse(stdout);
+  }
+
   async stop() {
     const gone = once(this.process, "exit");
     this.process.kill("SIGTERM");
@@ -96,19 +103,3 @@ export class Kerria {
     await page.locator("main form button").click();
   }
 }
-
-let shared;
-
-// A browser with nothing in it: a context of its own. `javaScriptEnabled`, `colorScheme`, `viewport` as Playwright has them.
-export const browser = async (options = {}) => {
-  shared ??= await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
-    ],
-  });
-  return shared.newContext(options);
-};
-
-export const closeBrowsers = async () => shared?.close();
