@@ -14,6 +14,7 @@ mod process;
 mod refreshes;
 mod report;
 mod sign_ins;
+mod timing;
 mod world;
 mod wrk;
 
@@ -57,7 +58,7 @@ enum Command {
 /// What to measure, and how long.
 #[derive(clap::Args)]
 struct Measure {
-    /// The parts: checks, http, sign-ins, refreshes, operation. All, if none is named.
+    /// The parts: checks, http, sign-ins, timing, refreshes, operation. All, if none is named.
     parts: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 5)]
@@ -106,6 +107,9 @@ async fn run(measure: &Measure) -> anyhow::Result<()> {
     }
     if measure.wants("sign-ins") {
         sign_ins::measure(measure, &mut report).await?;
+    }
+    if measure.wants("timing") {
+        timing::measure(measure, &mut report).await?;
     }
     if measure.wants("refreshes") {
         refreshes::measure(measure, &mut report).await?;

@@ -91,7 +91,8 @@ impl Keyring {
         now: Timestamp,
     ) -> Result<Self, KeyError> {
         let shared = settings.hs256_secret.clone();
-        let keyring = Self { store, entropy, sealing, shared, max_age: settings.jwks_max_age, ring: RwLock::default() };
+        let keyring =
+            Self { store, entropy, sealing, shared, max_age: settings.jwks_max_age, ring: RwLock::default() };
         for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
             keyring.begin(algorithm, now).await?;
         }
