@@ -13,6 +13,7 @@ mod operation;
 mod process;
 mod report;
 mod sign_ins;
+mod tokens;
 mod world;
 mod wrk;
 
@@ -49,7 +50,7 @@ enum Command {
 /// What to measure, and how long.
 #[derive(clap::Args)]
 struct Measure {
-    /// The parts: checks, http, sign-ins, operation. All, if none is named.
+    /// The parts: checks, tokens, http, sign-ins, operation. All, if none is named.
     parts: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 5)]
@@ -91,6 +92,9 @@ async fn run(measure: &Measure) -> anyhow::Result<()> {
     let mut report = Report::default();
     if measure.wants("checks") {
         checks::measure(measure, &mut report).await?;
+    }
+    if measure.wants("tokens") {
+        tokens::measure(measure, &mut report).await?;
     }
     if measure.wants("http") {
         http::measure(measure, &mut report).await?;
