@@ -1,6 +1,6 @@
 //! Access tokens: what a JWT costs a resource server, and what each way of carrying a session costs on the wire.
 
-use std::{iter::repeat_with, time::Duration};
+use std::{iter::repeat_with, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use aws_lc_rs::{
@@ -14,12 +14,12 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::DecodingKey;
 use kerria::{
-    Check, SecretCookie, SystemClock, SystemEntropy,
+    Check, Checker, SecretCookie, SystemClock, SystemEntropy,
     jwt::{AccessClaims, Header, Jwk, KeySet, NumericDate, VerificationKey, Verifier, VerifierSettings},
 };
 use kerria_core::{
     Algorithm, Cause, ClientId, Clock, LogEntry, LogEvent, LogNumber, Secret, Selector, SessionId, Timestamp,
-    Token, TokenId, TokenKind, Transport, UserId, entropy::random_bytes, store::Follower,
+    Token, TokenId, TokenKey, TokenKind, Transport, UserId, entropy::random_bytes, store::Follower,
 };
 use url::Url;
 
@@ -53,8 +53,7 @@ pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::R
             jwts.measure(now, costs)?;
         }
     }
-    let of_session_now = median(of_session.iter().copied());
-    report.note("check of an opaque session token", of_session_now, "µs");
+    report.note("check of an opaque session token", median(of_session.iter().copied()), "µs");
     for (jwts, costs) in jwts.iter().zip(&of_jwts) {
         let name = jwts.algorithm.as_str();
         let times = |others: &[f64]| median(others.iter().zip(&costs.bare).map(|(other, bare)| other / bare));
@@ -262,7 +261,7 @@ impl Signer {
 
 /// Sessions in memory, and their tokens.
 struct Sessions {
-    checker: std::sync::Arc<kerria::Checker>,
+    checker: Arc<Checker>,
     tokens: Vec<String>,
     now: Timestamp,
 }
@@ -293,13 +292,13 @@ impl Sessions {
 
 /// The header line with which a request carries its session.
 fn bytes_per_request(jwts: &[Jwts], report: &mut Report) -> anyhow::Result<()> {
-    let key = kerria_core::TokenKey::from_bytes([0; 16]);
+    let key = TokenKey::from_bytes([0; 16]);
     let opaque = |kind| Token::random(kind, &SystemEntropy).write(&key).expose().clone();
     let cookie = SecretCookie::new("kerria", &Url::parse(ISSUER)?);
     let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
     let cookie = format!("Cookie: {}={}\r\n", cookie.name(), opaque(TokenKind::Session));
     let mut note = |what: &str, line: &str| {
-        report.note(&format!("bytes of a request: {what}"), line.len() as f64, "bytes")
+        report.note(&format!("bytes of a request: {what}"), line.len() as f64, "bytes");
     };
     note("opaque token in a cookie", &cookie);
     note("opaque token as bearer", &bearer(&opaque(TokenKind::Session)));
