@@ -207,11 +207,12 @@ impl Jwt {
 }
 
 /// Processor time of this thread: what others do on the machine counts less than on the wall clock.
-fn thread_time() -> Duration {
+pub(crate) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-fn per_one(since: Duration, count: usize) -> f64 {
+/// Microseconds since then, for each of so many.
+pub(crate) fn per_one(since: Duration, count: usize) -> f64 {
     (thread_time() - since).as_secs_f64() * 1e6 / count as f64
 }

@@ -15,6 +15,7 @@ mod refreshes;
 mod report;
 mod sign_ins;
 mod timing;
+mod tokens;
 mod world;
 mod wrk;
 
@@ -58,7 +59,7 @@ enum Command {
 /// What to measure, and how long.
 #[derive(clap::Args)]
 struct Measure {
-    /// The parts: checks, http, sign-ins, timing, refreshes, operation. All, if none is named.
+    /// The parts: checks, tokens, http, sign-ins, timing, refreshes, operation. All, if none is named.
     parts: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 5)]
@@ -101,6 +102,9 @@ async fn run(measure: &Measure) -> anyhow::Result<()> {
     let mut report = Report::default();
     if measure.wants("checks") {
         checks::measure(measure, &mut report).await?;
+    }
+    if measure.wants("tokens") {
+        tokens::measure(measure, &mut report).await?;
     }
     if measure.wants("http") {
         http::measure(measure, &mut report).await?;

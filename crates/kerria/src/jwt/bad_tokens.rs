@@ -248,7 +248,8 @@ fn a_signature_that_is_none_is_refused() {
             bad.push([&signature[..32], &order].concat());
         }
         for signature in bad {
-            refused(&issuer, &format!("{message}{}", text(signature)), Refused::BadSignature);
+            let token = format!("{message}{}", text(signature));
+            refused(&issuer, &token, Refused::BadSignature);
         }
         refused(&issuer, message, Refused::Malformed);
         refused(&issuer, &one[..cut - 1], Refused::Malformed);

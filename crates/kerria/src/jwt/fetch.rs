@@ -8,6 +8,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use rustls::crypto::aws_lc_rs;
 
 use super::{
     jwks::{FetchError, KeySource},
@@ -44,7 +45,8 @@ impl HttpKeySource {
             return Err(HttpSourceRefused::Address);
         }
         let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
+            // Named, because rustls panics where another crate of the program has brought a second provider.
+            .with_provider_and_native_roots(aws_lc_rs::default_provider())
             .map_err(HttpSourceRefused::Certificates)?
             .https_or_http()
             .enable_http1()

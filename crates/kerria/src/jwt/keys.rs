@@ -1,6 +1,12 @@
 use std::{collections::HashMap, fmt};
 
-use jsonwebtoken::DecodingKey;
+use aws_lc_rs::{
+    error::KeyRejected,
+    hmac,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    },
+};
 use kerria_core::{Algorithm, Secret};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -26,15 +32,14 @@ const KEYS: usize = 64;
 pub struct VerificationKey {
     kid: String,
     algorithm: Algorithm,
-    source: Source,
-    key: DecodingKey,
+    material: Material,
 }
 
-/// What a key was made of.
-#[derive(Clone, PartialEq, Eq)]
-enum Source {
-    Public(Jwk),
-    Shared(Box<[u8]>),
+/// A key, parsed once, and what it was made of.
+#[derive(Clone)]
+enum Material {
+    Public(ParsedPublicKey, Jwk),
+    Shared(Box<hmac::Key>, Secret<Vec<u8>>),
 }
 
 impl VerificationKey {
@@ -44,7 +49,9 @@ impl VerificationKey {
     /// If it is not a public key with which we verify signatures.
     pub fn from_jwk(json: &[u8]) -> Result<Self, JwkRefused> {
         let (jwk, kid) = Jwk::parse(json)?;
-        Ok(Self::public(jwk, kid))
+        let key = parsed(&jwk).map_err(|_| JwkRefused::Weak)?;
+        let kid = kid.unwrap_or_else(|| jwk.thumbprint());
+        Ok(Self { kid, algorithm: jwk.algorithm(), material: Material::Public(key, jwk) })
     }
 
     /// A secret that we share with whoever signs, for HS256.
@@ -58,22 +65,9 @@ impl VerificationKey {
         if !is_key_name(kid) {
             return Err(SharedSecretRefused::Kid);
         }
-        Ok(Self {
-            kid: kid.to_owned(),
-            algorithm: Algorithm::Hs256,
-            source: Source::Shared(secret.expose().as_slice().into()),
-            key: DecodingKey::from_secret(secret.expose()),
-        })
-    }
-
-    fn public(jwk: Jwk, kid: Option<String>) -> Self {
-        let key = match &jwk {
-            Jwk::Ed25519 { x } => DecodingKey::from_ed_der(x),
-            Jwk::P256 { x, y } => DecodingKey::from_ec_der(&[&[4][..], x, y].concat()),
-            Jwk::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
-        };
-        let kid = kid.unwrap_or_else(|| jwk.thumbprint());
-        Self { kid, algorithm: jwk.algorithm(), source: Source::Public(jwk), key }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
+        let material = Material::Shared(Box::new(key), secret.clone());
+        Ok(Self { kid: kid.to_owned(), algorithm: Algorithm::Hs256, material })
     }
 
     /// The name that tokens give for it.
@@ -91,19 +85,32 @@ impl VerificationKey {
     /// Whether it has signed this, with its own algorithm, whatever the header says.
     #[must_use]
     pub fn has_signed(&self, jws: &Compact<'_>) -> bool {
-        let algorithm = match self.algorithm {
-            Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
-            Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
-            Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
-            Algorithm::Hs256 => jsonwebtoken::Algorithm::HS256,
-        };
-        jsonwebtoken::crypto::verify(jws.signature, jws.signed, &self.key, algorithm).unwrap_or(false)
+        match &self.material {
+            Material::Public(key, _) => key.verify_sig(jws.signed, &jws.signature).is_ok(),
+            Material::Shared(key, _) => hmac::verify(key, jws.signed, &jws.signature).is_ok(),
+        }
+    }
+}
+
+/// Fails if the numbers are no key: a point beside the curve, for instance.
+fn parsed(jwk: &Jwk) -> Result<ParsedPublicKey, KeyRejected> {
+    match jwk {
+        Jwk::Ed25519 { x } => ParsedPublicKey::new(&ED25519, x),
+        Jwk::P256 { x, y } => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&[4][..], x, y].concat()),
+        Jwk::Rsa { n, e } => {
+            RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        }
     }
 }
 
 impl PartialEq for VerificationKey {
     fn eq(&self, other: &Self) -> bool {
-        self.kid == other.kid && self.source == other.source
+        let same = match (&self.material, &other.material) {
+            (Material::Public(_, own), Material::Public(_, other)) => own == other,
+            (Material::Shared(_, own), Material::Shared(_, other)) => own.expose() == other.expose(),
+            _ => false,
+        };
+        same && self.kid == other.kid
     }
 }
 
@@ -288,6 +295,9 @@ mod tests {
         ] {
             assert_eq!(Jwk::parse(jwk.as_bytes()), Err(why), "{jwk}");
         }
+        let beside_the_curve = with(P256, "y", json!(x));
+        assert!(Jwk::parse(beside_the_curve.as_bytes()).is_ok());
+        assert_eq!(VerificationKey::from_jwk(beside_the_curve.as_bytes()), Err(JwkRefused::Weak));
         for jwk in [
             rsa_of(2048, &[1, 0, 1]),
             rsa_of(4096, &[1, 0, 1]),

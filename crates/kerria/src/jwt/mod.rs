@@ -5,8 +5,8 @@
 //! [`follow_jwks`], which fetches and refreshes a JWK Set in the background; from where is up to a [`KeySource`]. With the
 //! feature `fetch`, there is one for HTTPS.
 //!
-//! The cryptography is that of `jsonwebtoken` and aws-lc. Everything before and after it is read here, because a general
-//! library has to accept what an access token never holds: other algorithms, keys in headers, times as text.
+//! The cryptography is that of aws-lc. Everything before and after it is read here, because a general JWT library has to
+//! accept what an access token never holds: other algorithms, keys in headers, times as text.
 
 mod claims;
 mod compact;
@@ -26,6 +26,8 @@ mod bad_tokens;
 mod testing;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod wycheproof;
 
 pub use claims::{AccessClaims, ClaimsRefused, NumericDate};
 pub use compact::{Compact, JWT_BYTES};

@@ -138,6 +138,15 @@ mod tests {
         seen.insert(number(1), verified(1));
         assert!(seen.get(&number(1), 2).is_none());
         assert!(seen.get(&number(1), 1).is_some());
+        // In the old half, too.
+        for other in 2..100 {
+            seen.insert(number(other), verified(2));
+            if !seen.shard(&number(1)).unwrap().lock().unwrap().young.contains_key(&number(1)) {
+                break;
+            }
+        }
+        assert!(seen.get(&number(1), 2).is_none());
+        seen.insert(number(1), verified(1));
         seen.clear();
         assert!(seen.get(&number(1), 1).is_none());
     }
