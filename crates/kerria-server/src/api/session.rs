@@ -6,9 +6,9 @@ use axum::{
     Json,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
-use kerria::{CurrentSession, SessionState};
+use kerria::{CurrentSession, SecretCookie, SessionState};
 use kerria_core::{Cause, Secret, Selector};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -68,7 +68,10 @@ pub async fn logout(
     login::sign_out(&app, &current, &headers, &device).await?;
     let forget =
         [(header::HeaderName::from_static("clear-site-data"), HeaderValue::from_static("\"cache\""))];
-    Ok((StatusCode::NO_CONTENT, forget).into_response())
+    let sent = |cookie: &&SecretCookie| cookie.values(&headers).next().is_some();
+    let of_tokens = [&app.refresh_cookie, &app.access_cookie].into_iter().filter(sent);
+    let removed: Vec<_> = of_tokens.map(|cookie| (header::SET_COOKIE, cookie.remove())).collect();
+    Ok((StatusCode::NO_CONTENT, forget, AppendHeaders(removed)).into_response())
 }
 
 /// `GET /api/v1/sessions`: all sessions of the user who asks, the last used first.

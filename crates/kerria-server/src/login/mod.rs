@@ -350,10 +350,18 @@ pub async fn sign_out(
     headers: &HeaderMap,
     device: &Device,
 ) -> Result<(), StoreError> {
-    let carried = match current.checked() {
+    let mut carried = match current.checked() {
         Some(checked) => vec![checked.session.id],
         None => carried(app, headers).await?,
     };
+    // The access token may be over; its session is not. A refresh token that was used before would end it, too.
+    let refreshing = app.refresh_cookie.values(headers);
+    carried.extend(
+        refreshing
+            .filter_map(|text| RefreshToken::parse(text, app.checker.key()))
+            .map(|token| token.session()),
+    );
+    carried.dedup();
     for session in carried {
         end(app, Selector::Session { session }, Cause::SignedOut, Some(device.clone())).await?;
     }

@@ -339,6 +339,23 @@ async fn an_access_token_in_a_cookie_is_protected_against_foreign_pages() {
 }
 
 #[tokio::test]
+async fn a_browser_application_signs_out_even_when_its_access_token_is_over() {
+    for keep in ["refresh_in_cookie", "both_in_cookies"] {
+        let kerria = Kerria::start().await;
+        kerria.user("alice").await;
+        let mut browser = kerria.browser();
+        browser.send("POST", "/api/v1/login", &login(&json!({ "keep": keep }))).await;
+        let stolen = browser.cookies["kerria-refresh"].clone();
+        kerria.clock.advance(6 * MINUTE);
+        let out = browser.send("POST", "/api/v1/logout", &json!({})).await;
+        assert_eq!(out.status, StatusCode::NO_CONTENT);
+        assert!(browser.cookies.keys().all(|name| !name.starts_with("kerria-")), "{:?}", browser.cookies);
+        assert_eq!(refresh(&kerria, &stolen).await.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(kerria.sessions().await, 0);
+    }
+}
+
+#[tokio::test]
 async fn others_verify_our_tokens_with_the_published_keys_across_a_rotation() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
