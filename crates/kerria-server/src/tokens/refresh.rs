@@ -5,7 +5,7 @@ use kerria_core::{
     Audience, Cause, Client, Grant, GrantType, RefreshToken, RotationNonce, Scope,
     store::{Found, Refresh, Rotation},
 };
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::{IssueError, TokenSet, access, access::Subject, client::NotGranted};
 use crate::app::App;
@@ -60,7 +60,8 @@ pub async fn refresh(
         Rotation::Replayed { user } => {
             let session = token.session();
             app.metrics.sessions_ended.of(Cause::Replayed).inc();
-            warn!(session.id = %session, user.id = ?user, client.id = %client.id, "a refresh token was used twice: session {session} ended");
+            let user = user.map(|user| user.to_string()).unwrap_or_default();
+            warn!(session.id = %session, user.id = %user, client.id = %client.id, "a refresh token was used twice: session {session} ended");
             Ok(Refreshed::Refused)
         }
         Rotation::OtherClient => {
@@ -107,7 +108,7 @@ async fn deliver(
     let Some(access) = access::issue(app, client, Subject::Session(&found), &grant).await? else {
         return Ok(Refreshed::Refused);
     };
-    info!(session.id = %session, client.id = %client.id, token.id = %access.id, "session {session} refreshed");
+    debug!(session.id = %session, client.id = %client.id, token.id = %access.id, "session {session} refreshed");
     let set = TokenSet { found, access, refresh: refresh.write(app.checker.key()) };
     Ok(Refreshed::Tokens(Box::new(set)))
 }
