@@ -32,6 +32,14 @@ pub(super) static TOKENS: &[Setting] = &[
         "How long a key signs access tokens before the next one takes its place. The next key is published from the \
          start, and the old one until its last token is over.",
     ),
+    row(
+        "tokens.audiences",
+        "",
+        Kind::Audiences(|c, v| c.tokens.audiences = v),
+        "https://shop.example.com, https://wiki.example.com",
+        "For whom a signed-in user may have access tokens without any client, with POST /api/v1/session/token. What is not \
+         named here is refused there.",
+    ),
     optional(
         "tokens.sealing_key_file",
         Kind::Path(|c, v| c.tokens.sealing_key_file = Some(v)),
