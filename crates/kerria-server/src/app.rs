@@ -27,6 +27,7 @@ use crate::{
     maintenance,
     metrics::Metrics,
     passwords::Passwords,
+    registration,
 };
 
 /// How long the link to the first account is good. A later start prints a new one.
@@ -135,6 +136,9 @@ impl App {
         let counts: Weak<dyn Follower> = Arc::downgrade(&metrics) as _;
         store.follow(counts).await?;
         let keyring = open_keyring(&config, &store, &edge).await?;
+        if let Some(path) = &config.clients_file {
+            registration::file::apply(path, &*store, &keyring, &config.tokens, edge.clock.now()).await?;
+        }
         let verifier = Verifier::new(
             VerifierSettings {
                 algorithms: Algorithm::ALL.to_vec(),

@@ -18,6 +18,7 @@ pub mod operation;
 pub mod pages;
 pub mod passwords;
 pub mod problem;
+pub mod registration;
 pub mod routes;
 pub mod serve;
 pub mod sign_up;

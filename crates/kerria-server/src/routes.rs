@@ -14,7 +14,7 @@ use kerria::CurrentSession;
 
 use crate::{
     api::{
-        account, data,
+        account, clients, data,
         guard::{operators_only, own_pages_only},
         keys, login, openapi, operator, session, tokens,
     },
@@ -112,6 +112,7 @@ pub fn api() -> Vec<Route> {
         row(GET,    "/api/v1/session/csrf-token", Session, get(session::csrf_token)),
         row(POST,   "/api/v1/session/step-up",    User,    post(session::confirm)),
         row(POST,   "/api/v1/session/refresh",    Public,  post(tokens::renew)),
+        row(POST,   "/api/v1/session/token",      User,    post(tokens::for_audience)),
         row(GET,    "/api/v1/session/data/{key}", Session, get(data::get)),
         row(PUT,    "/api/v1/session/data/{key}", Public,  put(data::put)),
         row(POST,   "/api/v1/session/data/{key}", Public,  post(data::increment)),
@@ -152,6 +153,12 @@ pub fn operators() -> Vec<Route> {
         row(POST,   "/api/v1/operator/keys/reset",            Operator, post(keys::reset)),
         row(POST,   "/api/v1/operator/tokens/inspect",        Operator, post(tokens::inspect)),
         row(POST,   "/api/v1/operator/invitations",           Operator, post(operator::invite)),
+        row(GET,    "/api/v1/operator/clients",               Operator, get(clients::list)),
+        row(POST,   "/api/v1/operator/clients",               Operator, post(clients::add)),
+        row(GET,    "/api/v1/operator/clients/{client}",      Operator, get(clients::show)),
+        row(PUT,    "/api/v1/operator/clients/{client}",      Operator, put(clients::change)),
+        row(DELETE, "/api/v1/operator/clients/{client}",      Operator, delete(clients::remove)),
+        row(POST,   "/api/v1/operator/clients/{client}/secret", Operator, post(clients::new_secret)),
         row(GET,    "/api/v1/operator/audit",                 Operator, get(operator::audit)),
         row(GET,    "/metrics",                               Operator, get(operation::metrics)),
     ]

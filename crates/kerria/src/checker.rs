@@ -332,7 +332,7 @@ impl Checker {
         if consistency == Consistency::Strict {
             return Err(asked);
         }
-        let check = self.look_up(&asked).ok_or(asked)?;
+        let check = self.look_up(&asked, Reading::Remembered).ok_or(asked)?;
         self.counters.hits.fetch_add(1, Relaxed);
         Ok(self.count(check))
     }
@@ -574,7 +574,7 @@ impl Checker {
     }
 
     /// What the cache says. `None` if it says nothing that can be relied on.
-    fn look_up(&self, asked: &Question) -> Option<Check> {
+    fn look_up(&self, asked: &Question, reading: Reading) -> Option<Check> {
         let answer = self.cache.look_up(&asked.hash, |cached| {
             let head = LogNumber(self.head.load(SeqCst));
             if cached.as_of < head {
@@ -584,8 +584,14 @@ impl Checker {
                     Verdict::Reread => return (Keep::Untouched, None),
                 }
             }
-            let (keep, check) = self.judge(cached, asked);
-            (keep, Some(check))
+            // A session that is carried in tokens is used at the token endpoint, too, which only the store hears of.
+            let of_tokens = matches!(asked.subject, Subject::Session(_));
+            match self.judge(cached, asked) {
+                (_, Check::Refused(Refusal::Idle)) if of_tokens && reading == Reading::Remembered => {
+                    (Keep::Untouched, None)
+                }
+                (keep, check) => (keep, Some(check)),
+            }
         });
         answer.flatten()
     }
@@ -651,7 +657,7 @@ impl Checker {
                 Verdict::Reread => continue,
                 Verdict::Stands => self.cache.insert(asked.hash, &found),
             }
-            if let Some(check) = self.look_up(asked) {
+            if let Some(check) = self.look_up(asked, Reading::Fresh) {
                 return Ok(check);
             }
         }
@@ -735,6 +741,15 @@ pub(crate) struct Question {
     subject: Subject,
     from: Option<Box<(Place, Device)>>,
     pub(crate) now: Timestamp,
+}
+
+/// How a session that is looked up came into memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Some time ago.
+    Remembered,
+    /// Just now, from the store.
+    Fresh,
 }
 
 /// By what a session is known.

@@ -1,6 +1,7 @@
 //! The JSON API under `/api/v1`.
 
 pub mod account;
+pub mod clients;
 pub mod data;
 pub mod extract;
 pub mod guard;

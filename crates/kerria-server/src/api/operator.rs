@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kerria_core::{
-    Cause, LoginName, Secret, Selector, SessionId, Status, User, UserId,
+    Cause, ClientId, LoginName, Secret, Selector, SessionId, Status, TokenId, User, UserId,
     store::{NewUser, PasswordChange, PasswordChanged, Removal, UserCreation},
 };
 use serde::Deserialize;
@@ -244,6 +244,8 @@ enum Which {
     Session { session: Identifier<SessionId> },
     User { user: Identifier<UserId> },
     UserExcept { user: Identifier<UserId>, except: Identifier<SessionId> },
+    Token { token: Identifier<TokenId> },
+    Client { client: Identifier<ClientId> },
     // With braces, because serde does not look at the members of a unit variant.
     Everyone {},
 }
@@ -256,6 +258,8 @@ impl From<Which> for Selector {
             Which::UserExcept { user: Identifier(user), except: Identifier(except) } => {
                 Self::UserExcept { user, except }
             }
+            Which::Token { token: Identifier(token) } => Self::Token { token },
+            Which::Client { client: Identifier(client) } => Self::Client { client },
             Which::Everyone {} => Self::Everyone,
         }
     }

@@ -8,18 +8,19 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{AppendHeaders, IntoResponse, Response},
 };
-use kerria::OriginVerdict;
-use kerria_core::{ClientAuthentication, ClientId, GrantType, Scope, Secret, Transport};
+use kerria::{Checked, OriginVerdict};
+use kerria_core::{ClientAuthentication, ClientId, Grant, GrantType, Scope, Secret, Transport, store::Found};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::extract::Body,
+    api::extract::{ApiUser, Body},
     app::App,
     login::Carrier,
     problem::Problem,
     tokens::{
         TokenSet,
+        access::{self, Subject},
         client::{self, NotGranted},
         inspection::{self, Inspection},
         refresh::{Refreshed, refresh},
@@ -143,6 +144,48 @@ fn from_cookie(app: &App, headers: &HeaderMap) -> Result<Secret<String>, Problem
         (Some(token), None) => Ok(token.into()),
         _ => Err(refresh_token_refused()),
     }
+}
+
+/// For whom an access token is to be meant.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    audience: String,
+    scope: Option<String>,
+}
+
+/// `POST /api/v1/session/token`: an access token of the user who asks, for an audience that is set, without any client. Only
+/// in person: an access token must not make others.
+pub async fn for_audience(
+    State(app): State<Arc<App>>,
+    user: ApiUser,
+    Body(wanted): Body<Wanted>,
+) -> Result<Json<Value>, Problem> {
+    user.in_person()?;
+    user.still_there(&app)?;
+    let Some(audience) = app.config.tokens.audiences.iter().find(|known| known.as_str() == wanted.audience)
+    else {
+        return Err(Problem::invalid(
+            "audience",
+            "There are no access tokens for this audience here. An operator can name it in the setting tokens.audiences.",
+        ));
+    };
+    let own = client::own(&app);
+    let scope = read::<Scope>(wanted.scope.as_deref(), "scope")?.unwrap_or_else(|| own.scope.clone());
+    if !scope.is_within(&own.scope) {
+        return Err(NotGranted::Scope.into());
+    }
+    let grant = Grant { client: own.id, scope, audience: audience.clone() };
+    let Checked { session, user_name, as_of, .. } = user.checked;
+    let found = Found { session, user_name: user_name.as_deref().map(Into::into), as_of };
+    let token = access::issue(&app, &own, Subject::Session(&found), &grant).await?;
+    let token = token.ok_or_else(Problem::session_token_refused)?;
+    Ok(Json(json!({
+        "access_token": token.text.expose(),
+        "token_type": "Bearer",
+        "expires_in": token.expires_in(),
+        "scope": token.grant.scope,
+    })))
 }
 
 fn refresh_token_refused() -> Problem {

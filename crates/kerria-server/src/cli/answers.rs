@@ -51,6 +51,23 @@ pub(super) struct UserInShort {
 }
 
 #[derive(Deserialize)]
+pub(super) struct Clients {
+    pub(super) clients: Vec<Client>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Client {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) authentication: String,
+    pub(super) grants: Vec<String>,
+    pub(super) scope: String,
+    pub(super) audiences: Vec<String>,
+    pub(super) access_tokens: String,
+    pub(super) created_at: String,
+}
+
+#[derive(Deserialize)]
 pub(super) struct Ended {
     pub(super) ended: u64,
 }

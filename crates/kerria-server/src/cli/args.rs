@@ -14,7 +14,7 @@ Begin with `kerria serve`, and open the address that it prints. Nothing has to b
 Settings come from the defaults, over them the file (--config, else KERRIA_CONFIG, else kerria.toml in the current \
 folder), over it KERRIA_* variables, over them flags. `kerria config explain` lists and explains them all.
 
-Commands about users, sessions and the audit log ask the running server through its control socket. If none runs, \
+Commands about users, sessions, clients and the audit log ask the running server through its control socket. If none runs, \
 they open the data folder themselves.
 
 Exit codes: 0 done; 1 it could not be done, or something was found to be wrong; 2 the command line was not understood.";
@@ -58,6 +58,9 @@ pub(super) enum Command {
     /// List and end sessions.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Register and change OAuth clients: the applications that get tokens.
+    #[command(subcommand)]
+    Client(ClientCommand),
     /// Read what happened to accounts and sessions.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -181,12 +184,12 @@ pub(super) enum SessionCommand {
         #[command(flatten)]
         page: Page,
     },
-    /// End one session, all of a user, or everyone's. They are refused from the moment this returns.
+    /// End one session, all of a user or of a client, everyone's, or one access token. They are refused from the moment this returns.
     End(EndArgs),
 }
 
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = false, args = ["handle", "user", "everyone"])]
+#[group(id = "which", required = true, multiple = false, args = ["handle", "user", "client", "token", "everyone"])]
 pub(super) struct EndArgs {
     /// The session's handle, as `kerria session list` shows it.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -194,11 +197,82 @@ pub(super) struct EndArgs {
     /// All sessions of this user.
     #[arg(long, value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
     pub(super) user: Option<String>,
+    /// All sessions that were opened for this client, and every token that was issued to it.
+    #[arg(long, value_name = "CLIENT", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) client: Option<String>,
+    /// One access token, by its `jti`. Its session goes on.
+    #[arg(long, value_name = "JTI", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) token: Option<String>,
     /// All sessions of all users. Asks first.
     #[arg(long)]
     pub(super) everyone: bool,
     #[command(flatten)]
     pub(super) confirmation: Confirmation,
+}
+
+/// Which client a command is about.
+#[derive(Debug, Args)]
+pub(super) struct WhichClient {
+    /// The client's identifier (client_id).
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(super) client: String,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct Described {
+    /// What to call it.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// How it proves who it is.
+    #[arg(long, value_name = "METHOD", value_parser = ["none", "client_secret", "private_key_jwt"])]
+    pub(super) authentication: Option<String>,
+    /// A file with its public keys, a JWK Set.
+    #[arg(long, value_name = "PATH")]
+    pub(super) jwks_file: Option<PathBuf>,
+    /// What it may ask for at the token endpoint. Can be given several times; `none` for a resource server that only asks
+    /// about tokens.
+    #[arg(long = "grant", value_name = "GRANT", value_parser = ["refresh_token", "client_credentials", "token-exchange", "none"])]
+    pub(super) grants: Vec<String>,
+    /// The most that its tokens may do: words with spaces between them.
+    #[arg(long)]
+    pub(super) scope: Option<String>,
+    /// For whom its access tokens may be meant. Can be given several times; the first one counts where a request names none.
+    #[arg(long = "audience", value_name = "URL")]
+    pub(super) audiences: Vec<String>,
+    /// The form of its access tokens: a JWT with this algorithm, or `reference`.
+    #[arg(long, value_name = "FORM", value_parser = ["EdDSA", "ES256", "RS256", "HS256", "reference"])]
+    pub(super) access_tokens: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClientCommand {
+    /// Register a client. Prints its secret, if it has one.
+    Add {
+        #[command(flatten)]
+        which: WhichClient,
+        #[command(flatten)]
+        described: Described,
+    },
+    /// List clients.
+    List,
+    /// Show a client.
+    Show(WhichClient),
+    /// Change a client. What is not said stays as it is.
+    Change {
+        #[command(flatten)]
+        which: WhichClient,
+        #[command(flatten)]
+        described: Described,
+    },
+    /// Remove a client, and end everything that was issued to it.
+    Remove {
+        #[command(flatten)]
+        which: WhichClient,
+        #[command(flatten)]
+        confirmation: Confirmation,
+    },
+    /// Give a client a new secret, and print it. The old one is over at once.
+    NewSecret(WhichClient),
 }
 
 #[derive(Debug, Subcommand)]
@@ -305,14 +379,29 @@ mod tests {
 
     #[test]
     fn ending_sessions_names_exactly_one_target() {
-        for line in
-            ["kerria session end x", "kerria session end --user x", "kerria session end --everyone --yes"]
-        {
+        for line in [
+            "kerria session end x",
+            "kerria session end --user x",
+            "kerria session end --client x",
+            "kerria session end --token x",
+            "kerria session end --everyone --yes",
+        ] {
             understood(line);
         }
         assert_eq!(refused("kerria session end"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("kerria session end x --everyone"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("kerria session end --user x --everyone"), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn a_client_is_described_in_known_words() {
+        understood(
+            "kerria client add shop --audience x --audience y --grant refresh_token --access-tokens reference",
+        );
+        understood("kerria client change shop --authentication private_key_jwt --jwks-file x");
+        assert_eq!(refused("kerria client add"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("kerria client add shop --access-tokens none"), ErrorKind::InvalidValue);
+        assert_eq!(refused("kerria client add shop --secret mine"), ErrorKind::UnknownArgument);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod args;
 mod audit;
+mod clients;
 mod configuration;
 mod db;
 mod doctor;
@@ -59,6 +60,10 @@ fn run(command: Command, sources: &Sources, out: &mut Out) -> Result<(), Failure
         }
         Command::Session(command) => {
             ask(sources, Missing::Refuse, async |operator| sessions::run(command, operator, out).await)
+        }
+        Command::Client(command) => {
+            let missing = command.missing();
+            ask(sources, missing, async |operator| clients::run(command, operator, out).await)
         }
         Command::Audit(command) => {
             ask(sources, Missing::Refuse, async |operator| audit::run(command, operator, out).await)

@@ -20,6 +20,10 @@ pub(super) async fn run(command: SessionCommand, operator: &Operator, out: &mut 
         SessionCommand::List { user, page } => list(user.as_deref(), &page, operator, out).await,
         SessionCommand::End(EndArgs { handle: Some(handle), .. }) => end_one(&handle, operator, out).await,
         SessionCommand::End(EndArgs { user: Some(user), .. }) => end_all_of(&user, operator, out).await,
+        SessionCommand::End(EndArgs { client: Some(client), .. }) => {
+            end_all_of_client(&client, operator, out).await
+        }
+        SessionCommand::End(EndArgs { token: Some(token), .. }) => end_token(&token, operator, out).await,
         SessionCommand::End(args) => end_everyones(args.confirmation.yes, operator, out).await,
     }
 }
@@ -82,6 +86,20 @@ async fn end_all_of(user: &str, operator: &Operator, out: &mut Out) -> Result<()
     let answer = operator.ask(Method::POST, "revocations", Some(&selector)).await?;
     let Ended { ended } = answers::read(&answer)?;
     out.done(&format!("Ended {} of {}.", count(ended, "session"), user.called()), &answer)
+}
+
+async fn end_all_of_client(client: &str, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
+    let selector = json!({ "selector": { "kind": "client", "client": client } });
+    let answer = operator.ask(Method::POST, "revocations", Some(&selector)).await?;
+    let Ended { ended } = answers::read(&answer)?;
+    let ended = count(ended, "session");
+    out.done(&format!("Ended {ended} of {client}, and every token that was issued to it."), &answer)
+}
+
+async fn end_token(token: &str, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
+    let selector = json!({ "selector": { "kind": "token", "token": token } });
+    let answer = operator.ask(Method::POST, "revocations", Some(&selector)).await?;
+    out.done("Ended that access token, should it exist. Its session goes on.", &answer)
 }
 
 async fn end_everyones(yes: bool, operator: &Operator, out: &mut Out) -> Result<(), Failure> {

@@ -32,6 +32,7 @@ pub(super) fn config() -> Config {
         site_name: String::new(),
         sign_up: SignUp::Closed,
         return_to_origins: Vec::new(),
+        clients_file: None,
         invitation_lifetime: Duration::ZERO,
         session: SessionSettings {
             policy: SessionPolicy::default(),
@@ -51,6 +52,7 @@ pub(super) fn config() -> Config {
             key_rotation: Duration::ZERO,
             jwks_max_age: Duration::ZERO,
             sealing_key_file: None,
+            audiences: Vec::new(),
             hs256_audience: None,
             hs256_secret: None,
         },

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use kerria_core::{DataKey, Secret};
+use kerria_core::{Audience, DataKey, Secret};
 use url::Url;
 
 use super::{Config, duration, origin};
@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Networks(fn(&mut Config, Vec<IpNet>)),
     /// A list of keys of session data.
     DataKeys(fn(&mut Config, Vec<DataKey>)),
+    /// A list of audiences of access tokens.
+    Audiences(fn(&mut Config, Vec<Audience>)),
     /// A filter for logs.
     LogFilter(fn(&mut Config, String)),
     /// A secret.
@@ -77,6 +79,9 @@ impl Kind {
                     list(text, |key| DataKey::parse(key).map_err(|why| format!("\"{key}\": {why}")))?,
                 );
             }
+            Self::Audiences(set) => {
+                set(config, list(text, |item| item.parse().map_err(|why| format!("\"{item}\": {why}")))?);
+            }
             Self::LogFilter(set) => set(config, log_filter(text)?),
             Self::Secret(set) => set(config, secret(text)?),
             Self::SecretFile(set) => set(config, secret_file(text)?),
@@ -100,6 +105,7 @@ impl Kind {
             Self::Origins(_) => "a list of origins (scheme, host and port)".to_owned(),
             Self::Networks(_) => "a list of networks or addresses".to_owned(),
             Self::DataKeys(_) => "a list of keys of session data".to_owned(),
+            Self::Audiences(_) => "a list of audiences".to_owned(),
             Self::LogFilter(_) => "a level (error, warn, info, debug, trace) or a filter".to_owned(),
             Self::Secret(_) => format!("a secret of at least {SECRET_CHARACTERS} characters"),
             Self::SecretFile(_) => {
@@ -113,7 +119,7 @@ impl Kind {
         match self {
             Self::Switch(_) => Shape::Boolean,
             Self::Number { .. } => Shape::Integer,
-            Self::Origins(_) | Self::Networks(_) | Self::DataKeys(_) => Shape::Array,
+            Self::Origins(_) | Self::Networks(_) | Self::DataKeys(_) | Self::Audiences(_) => Shape::Array,
             _ => Shape::String,
         }
     }

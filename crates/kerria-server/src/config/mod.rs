@@ -19,13 +19,16 @@ mod table;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use kerria_core::{DataKey, DataLimits, Secret, SessionPolicy, store::SessionLimit, throttle::ThrottleRule};
+use kerria_core::{
+    Audience, DataKey, DataLimits, Secret, SessionPolicy, store::SessionLimit, throttle::ThrottleRule,
+};
 use url::Url;
 
 pub(crate) use checks::is_insecure;
 pub(crate) use origin::is_loopback;
 pub use problem::{Problem, Problems};
 pub use sources::{Flag, Place, Sources};
+pub(crate) use suggest::likeliest;
 pub use survey::Survey;
 
 /// Puts the configuration together: defaults, over them the file, over it the environment, over it the command line.
@@ -56,6 +59,8 @@ pub struct Config {
     pub sign_up: SignUp,
     /// Other origins that a sign-in may return to.
     pub return_to_origins: Vec<Url>,
+    /// The file of clients, if there is one.
+    pub clients_file: Option<PathBuf>,
     /// How long an invitation is good.
     pub invitation_lifetime: Duration,
     /// Sessions.
@@ -129,6 +134,8 @@ pub struct TokenSettings {
     pub jwks_max_age: Duration,
     /// The file with the key that encrypts the signing keys, if it is not in the data folder.
     pub sealing_key_file: Option<PathBuf>,
+    /// For whom signed-in users may have access tokens without any client.
+    pub audiences: Vec<Audience>,
     /// The one audience that gets HS256.
     pub hs256_audience: Option<String>,
     /// The secret that is shared with it.

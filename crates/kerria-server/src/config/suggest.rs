@@ -42,11 +42,16 @@ pub(super) fn variable(wrong: &str) -> Guess {
 }
 
 fn nearest(wrong: &str, names: impl Iterator<Item = String>) -> Guess {
+    Guess(likeliest(wrong, names))
+}
+
+/// The name that is most like what was written, if any is close enough.
+pub(crate) fn likeliest(wrong: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let likeness = |name: &String| {
         strsim::jaro_winkler(wrong, name).max(strsim::normalized_damerau_levenshtein(wrong, name))
     };
     let best = names.map(|name| (likeness(&name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    Guess(best.filter(|(alike, _)| *alike >= ALIKE).map(|(_, name)| name))
+    best.filter(|(alike, _)| *alike >= ALIKE).map(|(_, name)| name)
 }
 
 #[cfg(test)]

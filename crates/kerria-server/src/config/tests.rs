@@ -4,7 +4,11 @@ use std::{fs, path::Path, time::Duration};
 
 use tempfile::TempDir;
 
-use super::{table::settings, *};
+use super::{
+    kind::Kind,
+    table::{Setting, settings},
+    *,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -368,7 +372,7 @@ fn the_sample_file_is_the_defaults_with_and_without_its_comment_signs() {
     let uncommented: Vec<_> = sample
         .lines()
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
-        .filter(|line| !line.starts_with("token"))
+        .filter(|line| !shows_an_example(line))
         .collect();
     let place = Place::empty().file(&uncommented.join("\n"));
     assert_eq!(format!("{:?}", place.config()), defaults);
@@ -378,9 +382,16 @@ fn the_sample_file_is_the_defaults_with_and_without_its_comment_signs() {
     }
 }
 
+/// A setting without a default is shown with an example, which may name a file that is not here.
+fn shows_an_example(line: &str) -> bool {
+    let mut optional = settings().filter(|setting| setting.default.is_none());
+    optional.any(|setting| line.starts_with(&format!("{} = ", setting.name())))
+}
+
 #[test]
 fn every_example_is_good_in_the_file_and_in_a_variable() {
-    for setting in settings().filter(|setting| !setting.key.starts_with("operator.")) {
+    let needs_no_file = |setting: &&Setting| !matches!(setting.kind, Kind::Secret(_) | Kind::SecretFile(_));
+    for setting in settings().filter(needs_no_file) {
         let mut config = blank::config();
         setting.kind.apply(&mut config, setting.example).unwrap();
         let mut place = Place::empty().variable(&setting.variable(), setting.example);

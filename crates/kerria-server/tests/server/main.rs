@@ -5,6 +5,7 @@
 mod accounts;
 mod api;
 mod cast;
+mod clients;
 mod cookies;
 mod csrf;
 mod data;
@@ -16,6 +17,7 @@ mod expiry;
 mod faults;
 mod headers;
 mod limits;
+mod oauth;
 mod openapi;
 mod operators;
 mod outage;

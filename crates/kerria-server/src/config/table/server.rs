@@ -61,6 +61,14 @@ pub(super) static TOP: &[Setting] = &[
         "https://shop.example.com, https://wiki.example.com",
         "Other origins that people may be sent back to after they signed in. Kerria's own is always allowed.",
     ),
+    optional(
+        "clients_file",
+        Kind::Path(|c, v| c.clients_file = Some(v)),
+        "/etc/kerria/clients.toml",
+        "A TOML file that registers OAuth clients, each under `[clients.NAME]`. It is read at the start, and what it says of \
+         a client replaces what was registered before. A client that is taken out of it stays until it is removed with \
+         `kerria client remove`.",
+    ),
 ];
 
 pub(super) static SIGN_UP: &[Setting] = &[

@@ -40,6 +40,14 @@ pub(super) static TOKENS: &[Setting] = &[
         "How long whoever verifies access tokens may keep the published keys. A key signs no sooner than so long after it \
          was published.",
     ),
+    row(
+        "tokens.audiences",
+        "",
+        Kind::Audiences(|c, v| c.tokens.audiences = v),
+        "https://shop.example.com, https://wiki.example.com",
+        "For whom a signed-in user may have access tokens without any client, with POST /api/v1/session/token. What is not \
+         named here is refused there.",
+    ),
     optional(
         "tokens.sealing_key_file",
         Kind::Path(|c, v| c.tokens.sealing_key_file = Some(v)),

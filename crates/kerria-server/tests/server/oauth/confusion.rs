@@ -1,0 +1,113 @@
+//! A token of one kind at the doors of the others: only the right one opens.
+
+use hyper::StatusCode;
+use kerria_core::Algorithm;
+use serde_json::json;
+
+use super::{ACCESS_TOKEN, EXCHANGE, Keyed, Party, SESSION_TOKEN, SHOP, error, register, sign_in};
+use crate::cast::{Kerria, PASSWORD};
+
+const KINDS: [&str; 6] =
+    ["session, cookie", "session, bearer", "refresh", "reference", "JWT for us", "assertion"];
+
+#[tokio::test]
+async fn every_consumer_takes_its_own_kind_of_token_and_no_other() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let issuer = kerria.app.issuer();
+    let opaque =
+        json!({ "id": "opaque", "scope": "read", "audiences": [issuer], "access_tokens": "reference" });
+    register(&kerria, &opaque).await;
+    let gateway = json!({
+        "id": "gateway", "authentication": "client_secret", "grants": [EXCHANGE], "scope": "read", "audiences": [issuer],
+    });
+    let gateway = register(&kerria, &gateway).await;
+    let keyed = Keyed::register(&kerria, "keyed", Algorithm::EdDsa).await;
+
+    let login = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+    let bearer = kerria.program().send("POST", "/api/v1/login", &login).await.json();
+    let own = sign_in(&kerria, "alice", "kerria").await;
+    let kinds = [
+        kerria.signed_in("alice").await.token(),
+        bearer["token"].as_str().unwrap().to_owned(),
+        own.refresh.clone(),
+        sign_in(&kerria, "alice", "opaque").await.access,
+        own.access.clone(),
+        keyed.sign(&keyed.header(), &keyed.claims(&kerria)),
+    ];
+
+    let (opens, shut) = (true, false);
+    for (number, (kind, token)) in KINDS.into_iter().zip(&kinds).enumerate() {
+        let cookie = |name: &str| {
+            let mut browser = kerria.browser();
+            browser.cookies.insert(name.to_owned(), token.clone());
+            browser
+        };
+        assert_eq!(
+            cookie("kerria").is_signed_in().await,
+            [opens, shut, shut, shut, shut, shut][number],
+            "cookie: {kind}"
+        );
+        let taken = cookie("kerria-access").is_signed_in().await;
+        assert_eq!(taken, [shut, shut, shut, shut, opens, shut][number], "access cookie: {kind}");
+        let mut program = kerria.program();
+        program.bearer = Some(token.clone());
+        assert_eq!(
+            program.is_signed_in().await,
+            [shut, opens, shut, shut, opens, shut][number],
+            "bearer: {kind}"
+        );
+
+        let told = gateway.is_active(&kerria, token).await;
+        // The refresh token is not the gateway's.
+        assert_eq!(told, [opens, opens, shut, opens, opens, shut][number], "introspection: {kind}");
+
+        for (typ, row) in [
+            (SESSION_TOKEN, [opens, opens, shut, shut, shut, shut]),
+            (ACCESS_TOKEN, [shut, shut, shut, opens, opens, shut]),
+        ] {
+            let fields = [("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", typ)];
+            let answer = gateway.post(&kerria, "/oauth2/token", &fields).await;
+            assert_eq!(
+                answer.status == StatusCode::OK,
+                row[number],
+                "exchange as {typ}: {kind}: {}",
+                answer.text
+            );
+        }
+        // As a client's secret, in either place, and as an assertion of a client with a key.
+        for id in ["gateway", "keyed"] {
+            let party = Party { id: id.to_owned(), secret: Some(token.clone()) };
+            assert_eq!(error(&party.refresh(&kerria, "x").await), "invalid_client", "secret: {kind}");
+        }
+        let answer = Party::public("opaque").refresh(&kerria, token).await;
+        assert_eq!(error(&answer), "invalid_grant", "refresh token: {kind}");
+    }
+    // The two that are used up at their own doors, in the end.
+    for (kind, token) in KINDS.into_iter().zip(&kinds) {
+        let refreshed = Party::public("kerria").refresh(&kerria, token).await.status == StatusCode::OK;
+        assert_eq!(refreshed, kind == "refresh", "{kind}");
+        let asserted = keyed.present(&kerria, token).await.status == StatusCode::OK;
+        assert_eq!(asserted, kind == "assertion", "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_signs_is_no_access_token() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let keyed = Keyed::register(&kerria, "keyed", Algorithm::EdDsa).await;
+    let shop = super::shop_of(&kerria).await;
+    super::app_of(&kerria, "app").await;
+    let claims = super::claims(&sign_in(&kerria, "alice", "app").await.access);
+    assert_eq!(claims["aud"], SHOP);
+    let mut header = keyed.header();
+    header["typ"] = json!("at+jwt");
+    assert!(!shop.is_active(&kerria, &keyed.sign(&header, &claims)).await);
+    // Not even under the name of one of our keys.
+    let published = kerria.browser().get("/.well-known/jwks.json").await.json();
+    for key in published["keys"].as_array().unwrap() {
+        (header["kid"], header["alg"]) = (key["kid"].clone(), key["alg"].clone());
+        assert!(!shop.is_active(&kerria, &keyed.sign(&header, &claims)).await);
+    }
+}
