@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { createRemoteJWKSet, exportJWK, generateKeyPair, jwtVerify } from "jose";
 import * as oauth from "oauth4webapi";
@@ -22,14 +24,15 @@ before(async () => {
   const added = kerria.cli([
     "client", "add", "shop", "--authentication", "client_secret", "--audience", AUDIENCE, "--scope", "read write", ...grants,
   ]);
-  shop = { client_id: "shop", secret: added.client_secret };
+  shop = { client_id: "shop", secret: added.secret };
   const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
   signerKey = privateKey;
   const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: "one", alg: "ES256", use: "sig" }] };
-  kerria.cli(
-    ["client", "add", "signer", "--authentication", "private_key_jwt", "--jwks-stdin", "--audience", AUDIENCE, ...grants],
-    JSON.stringify(jwks),
-  );
+  const file = join(kerria.folder, "signer.jwks.json");
+  await writeFile(file, JSON.stringify(jwks));
+  kerria.cli([
+    "client", "add", "signer", "--authentication", "private_key_jwt", "--jwks-file", file, "--audience", AUDIENCE, ...grants,
+  ]);
   signer = { client_id: "signer" };
 });
 
