@@ -3,6 +3,7 @@
 A user can sign out, end all sessions, change the password and delete the account. Then a new user signs up and goes on.
 """
 
+import base64
 import itertools
 import os
 import uuid
@@ -39,6 +40,21 @@ def handle_of_another_session():
     return answer.json()["session"]["handle"] if answer.ok else None
 
 
+def new_client():
+    """The identifier and the secret of a client that was just registered, and may use every grant."""
+    client = {
+        "id": f"{PERSON}-client-{next(numbers)}",
+        "authentication": "client_secret",
+        "grants": ["refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+        "scope": "introspect",
+        "audiences": ["https://shop.example.com"],
+    }
+    headers = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+    answer = requests.post(f"{URL}/api/v1/operator/clients", json=client, headers=headers, timeout=10)
+    answer.raise_for_status()
+    return client["id"], answer.json()["secret"]
+
+
 def is_uuid(text):
     try:
         return str(uuid.UUID(text)) == text
@@ -47,10 +63,17 @@ def is_uuid(text):
 
 
 class Bearer:
-    """A bearer token for every request."""
+    """A bearer token for every request; the secret of a client where a client is asked for."""
+
+    client = None
 
     def set(self, case, data, ctx):
-        case.headers["Authorization"] = f"Bearer {data}"
+        if not case.path.startswith("/oauth2/"):
+            case.headers["Authorization"] = f"Bearer {data}"
+            return
+        Bearer.client = Bearer.client or new_client()
+        credential = base64.b64encode(":".join(Bearer.client).encode()).decode()
+        case.headers["Authorization"] = f"Basic {credential}"
 
 
 if PERSON == "user":
@@ -82,6 +105,10 @@ if PERSON == "operator":
 def map_body(ctx, body):
     """Right passwords and possible names, or few requests would get beyond them. What is neither stays so."""
     if isinstance(body, dict):
+        if PERSON == "user" and ctx.operation.path.startswith("/oauth2/"):
+            # The client is in the header.
+            for member in ("client_id", "client_secret", "client_assertion", "client_assertion_type"):
+                body.pop(member, None)
         name = body.get("name")
         if isinstance(name, str) and 1 <= len(name) <= 64:
             body["name"] = "".join(filter(str.isalnum, name)) or "x"
@@ -94,7 +121,9 @@ def map_body(ctx, body):
 
 @schemathesis.hook
 def map_path_parameters(ctx, path_parameters):
-    """Sessions that exist, where somebody may end them."""
+    """Sessions and clients that exist, where somebody may end or change them."""
+    if PERSON == "operator" and path_parameters and path_parameters.get("client", "").isalnum():
+        path_parameters["client"] = new_client()[0]
     if PERSON != "nobody" and path_parameters and is_uuid(path_parameters.get("handle")):
         path_parameters["handle"] = handle_of_another_session() or path_parameters["handle"]
     return path_parameters

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use kerria_server::{api::openapi::DOCUMENT, routes};
 use serde_json::Value;
 
+/// What is described begins like this.
+const DESCRIBED: [&str; 3] = ["/api/v1/", "/oauth2/", "/.well-known/"];
+
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "patch", "options", "head"];
 
 fn document() -> Value {
@@ -51,9 +54,10 @@ fn it_is_of_this_version() {
 fn it_describes_every_route_of_the_api_and_no_other() {
     let document = document();
     let described: BTreeSet<_> = operations(&document).into_iter().map(|(name, _)| name).collect();
-    let routes = routes::api().into_iter().chain(routes::operators());
+    let routes = routes::api().into_iter().chain(routes::operators()).chain(routes::oauth());
     let served: BTreeSet<_> = routes
-        .filter(|route| route.path.starts_with("/api/v1/"))
+        .chain(routes::plain())
+        .filter(|route| DESCRIBED.iter().any(|prefix| route.path.starts_with(prefix)))
         .map(|route| format!("{} {}", route.method, route.path))
         .collect();
     assert_eq!(served.difference(&described).collect::<Vec<_>>(), [""; 0], "not in openapi.json");
@@ -115,6 +119,11 @@ fn every_error_is_a_problem_and_every_answer_is_described() {
             assert!(response["description"].is_string(), "{name} {status}");
             if status.starts_with(['4', '5']) {
                 let content = response["content"].as_object().unwrap_or_else(|| panic!("{name} {status}"));
+                if let Some(error) = content.get("application/json").filter(|_| name.contains("/oauth2/")) {
+                    let examples = error["examples"].as_object().unwrap().values();
+                    examples.for_each(|example| assert!(example["value"]["error"].is_string(), "{name}"));
+                    continue;
+                }
                 assert_eq!(
                     content.keys().collect::<Vec<_>>(),
                     ["application/problem+json"],
