@@ -142,7 +142,8 @@ test("jose verifies across rotations under load without one failed request", asy
   let rotated = 0;
   // By then the next key has been published for as long as verifiers may keep the keys.
   const due = () => kerria.cli(["keys", "list"]).keys.every((key) => key.state !== "next" || Date.now() - Date.parse(key.created_at) > 1100);
-  for (let round = 0; round < 2000 && rotated < 3; round++) {
+  const patience = Date.now() + 120_000;
+  for (let round = 0; rotated < 3 && Date.now() < patience; round++) {
     const { protectedHeader } = await verify(access, keys);
     kids.add(protectedHeader.kid);
     const answer = await fetch(`${kerria.origin}/oauth2/token`, {
