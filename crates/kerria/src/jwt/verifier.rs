@@ -357,3 +357,66 @@ impl Follower for Verifier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use kerria_core::Secret;
+
+    use super::{super::keys::VerificationKey, *};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const SECRET: [u8; 32] = [7; 32];
+
+    fn verifier() -> Verifier {
+        let audience = "https://us.example.com".parse().unwrap();
+        let settings = VerifierSettings {
+            algorithms: vec![Algorithm::Hs256],
+            ..VerifierSettings::new("https://issuer.example.com", audience)
+        };
+        let key = VerificationKey::shared_secret("shared", &Secret::new(SECRET.to_vec())).unwrap();
+        Verifier::new(settings, KeySet::of([key]).unwrap())
+    }
+
+    fn signed(iss: &str, aud: &str, exp: u64) -> String {
+        let header = r#"{"typ":"at+jwt","alg":"HS256","kid":"shared"}"#;
+        let claims = format!(
+            r#"{{"iss":"{iss}","sub":"app","aud":"{aud}","exp":{exp},"iat":1800000000,"client_id":"app",
+                "jti":"01931c2e-7d5a-7c11-8f2b-1a2b3c4d5e6f"}}"#
+        );
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let key = jsonwebtoken::EncodingKey::from_secret(&SECRET);
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    }
+
+    #[test]
+    fn the_issuer_verifies_tokens_for_others_and_a_resource_server_does_not() {
+        let verifier = verifier();
+        let text = signed("https://issuer.example.com", "https://others.example.com", 1_800_000_300);
+        let text = text.as_bytes();
+        // In this order: what the issuer has looked at is remembered, and still for others.
+        assert_eq!(verifier.verify_offline(text, NOW).unwrap_err(), Refused::WrongAudience);
+        assert!(verifier.verify_issued(text, NOW).is_ok());
+        assert_eq!(verifier.remembered(), 1);
+        assert_eq!(verifier.verify_offline(text, NOW).unwrap_err(), Refused::WrongAudience);
+        assert_eq!(verifier.verify(text, NOW).unwrap_err(), Refused::WrongAudience);
+        assert!(verifier.verify_issued(text, NOW).is_ok());
+    }
+
+    #[test]
+    fn everything_but_the_audience_counts_for_the_issuer_too() {
+        let verifier = verifier();
+        let (issuer, us) = ("https://issuer.example.com", "https://us.example.com");
+        let late = NOW + Duration::from_secs(305);
+        let good = signed(issuer, us, 1_800_000_300);
+        assert!(verifier.verify_issued(good.as_bytes(), NOW).is_ok());
+        assert_eq!(verifier.verify_issued(good.as_bytes(), late).unwrap_err(), Refused::Expired);
+        let foreign = signed("https://elsewhere.example.com", us, 1_800_000_300);
+        assert_eq!(verifier.verify_issued(foreign.as_bytes(), NOW).unwrap_err(), Refused::WrongIssuer);
+        let (message, _) = good.rsplit_once('.').unwrap();
+        let unsigned = format!("{message}.{}", "A".repeat(43));
+        assert_eq!(verifier.verify_issued(unsigned.as_bytes(), NOW).unwrap_err(), Refused::BadSignature);
+    }
+}
