@@ -57,7 +57,7 @@ pub async fn authenticate(app: &App, headers: &HeaderMap, form: &Form) -> Result
     let claimed = match &credential {
         Credential::None(id) => (*id).to_owned(),
         Credential::Secret { id, .. } => id.clone(),
-        Credential::Assertion(assertion) => subject(assertion).ok_or(OAuthError::InvalidClient)?,
+        Credential::Assertion(assertion) => claimed_client(assertion).ok_or(OAuthError::InvalidClient)?,
     };
     // Beside other credentials the name may be repeated, and has to be the same.
     if form.get("client_id").is_some_and(|id| id != claimed) {
@@ -178,7 +178,8 @@ fn claims(assertion: &str) -> Option<Claims> {
 }
 
 /// Which client an assertion says that it is from. Nothing is believed of it yet.
-fn subject(assertion: &str) -> Option<String> {
+#[must_use]
+pub fn claimed_client(assertion: &str) -> Option<String> {
     claims(assertion).map(|claims| claims.sub)
 }
 

@@ -22,7 +22,11 @@ const PARAMETERS: usize = 64;
 pub struct Form(HashMap<String, Secret<String>>);
 
 impl Form {
-    fn parse(body: &[u8]) -> Result<Self, OAuthError> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// If a parameter comes twice or is no plain text, or if there are too many.
+    pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
         let mut parameters = HashMap::new();
         for (name, value) in form_urlencoded::parse(body) {
             // What is not UTF-8 was read as U+FFFD. No parameter has control characters.
