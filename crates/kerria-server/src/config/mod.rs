@@ -19,7 +19,9 @@ mod table;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use kerria_core::{DataKey, DataLimits, Secret, SessionPolicy, store::SessionLimit, throttle::ThrottleRule};
+use kerria_core::{
+    DataKey, DataLimits, RotationRule, Secret, SessionPolicy, store::SessionLimit, throttle::ThrottleRule,
+};
 use url::Url;
 
 pub(crate) use checks::is_insecure;
@@ -110,6 +112,8 @@ pub struct SessionSettings {
     pub binding: kerria::Binding,
     /// On what the answer to a check rests.
     pub consistency: kerria::Consistency,
+    /// When the token in a session's cookie is replaced.
+    pub rotation: RotationRule,
     /// How many sessions are kept in memory.
     pub cache_entries: u32,
     /// How long entries of the revocation log and of the audit log are kept.

@@ -327,8 +327,7 @@ pub fn deliver(app: &App, token: &Token, found: Found, current: &CurrentSession)
     app.checker.keep(&token.hash(), &found);
     let text = token.write(app.checker.key());
     if found.session.transport == Transport::Cookie {
-        let end = app.checker.policy().absolute_end(&found.session);
-        let max_age = found.session.remembered.then(|| end.since(app.clock.now()));
+        let max_age = app.checker.cookie_max_age(&found.session, app.clock.now());
         current.set_cookie(text.clone(), max_age);
     }
     SignedIn { found, token: text, access: None, device_token: None }

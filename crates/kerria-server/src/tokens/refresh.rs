@@ -2,7 +2,7 @@
 //! 4.14.2).
 
 use kerria_core::{
-    Audience, Cause, Client, Grant, GrantType, RefreshToken, RotationNonce, Scope,
+    Audience, Client, Grant, GrantType, RefreshToken, RotationNonce, Scope,
     store::{Found, Refresh, Rotation},
 };
 use tracing::{info, warn};
@@ -59,7 +59,6 @@ pub async fn refresh(
         }
         Rotation::Replayed { user } => {
             let session = token.session();
-            app.metrics.sessions_ended.of(Cause::Replayed).inc();
             warn!(session.id = %session, user.id = ?user, client.id = %client.id, "a refresh token was used twice: session {session} ended");
             Ok(Refreshed::Refused)
         }

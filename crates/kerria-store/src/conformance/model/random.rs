@@ -24,6 +24,13 @@ pub(super) enum Step {
         ago: usize,
         other_client: bool,
     },
+    /// The use of the session token that the session had so many uses ago.
+    Rotate {
+        serial: u64,
+        session: usize,
+        ago: usize,
+        off: bool,
+    },
     KeepReference {
         serial: u64,
         session: Option<usize>,
@@ -203,7 +210,7 @@ impl Random {
 
     pub(super) fn step(&mut self, serial: usize) -> Step {
         let serial = serial as u64;
-        match self.below(66) {
+        match self.below(76) {
             0..=11 => Step::Open {
                 serial,
                 user: self.user(),
@@ -263,6 +270,12 @@ impl Random {
                 session: self.pick(),
                 ago: [0, 0, 0, 1, 1, 2][self.below(6) as usize],
                 other_client: self.one_in(8),
+            },
+            66..=75 => Step::Rotate {
+                serial,
+                session: self.pick(),
+                ago: [0, 0, 0, 1, 1, 2][self.below(6) as usize],
+                off: self.one_in(8),
             },
             59..=60 => Step::KeepReference {
                 serial,
