@@ -19,6 +19,7 @@ mod limits;
 mod openapi;
 mod operators;
 mod outage;
+mod rotation;
 mod sessions;
 mod throttling;
 mod tokens;
