@@ -326,8 +326,8 @@ impl Checker {
         successor: Option<Successor>,
         now: Timestamp,
     ) -> Result<SessionRotation, StoreError> {
-        let CheckerSettings { policy, rotation: rule, .. } = self.settings;
-        let rotation = self.store.rotate(TokenUse { presented, successor, rule, policy, now }).await?;
+        let rule = self.settings.rotation;
+        let rotation = self.store.rotate(TokenUse { presented, successor, rule, now }).await?;
         match &rotation {
             // Not under the successor: until that is used, it would not be seen here that the session is.
             SessionRotation::Rotated(found) | SessionRotation::Confirmed(found) => {

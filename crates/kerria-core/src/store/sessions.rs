@@ -54,7 +54,8 @@ pub trait Sessions: Send + Sync {
     /// - After that it is a replay. The session is ended with [`Cause::Replayed`], which is committed when the answer
     ///   arrives, and audited.
     ///
-    /// Checkers hear of all that changes. A session that is over by the policy is not touched.
+    /// Checkers hear of all that changes. Whether the session still counts at this time is for the caller to say, as with
+    /// [`find`](Self::find).
     async fn rotate(&self, token: TokenUse) -> Result<SessionRotation, StoreError>;
 
     /// Gives a session a new token, because its user has just proved again who they are. `old` is its present token, or the
@@ -221,8 +222,6 @@ pub struct TokenUse {
     pub successor: Option<Successor>,
     /// When tokens are replaced, and how long one is accepted beside its successor.
     pub rule: RotationRule,
-    /// Tells whether the session still counts.
-    pub policy: SessionPolicy,
     /// When.
     pub now: Timestamp,
 }

@@ -310,6 +310,7 @@ async fn the_use_under_either_token_is_the_use_of_the_session() {
     let token = new_tokens(&check(&mut alice.clone()).await).pop().unwrap();
     kerria.clock.advance(HOUR);
     check(&mut alice.clone()).await;
+    check(&mut phone).await;
     kerria.clock.advance(HOUR - MINUTE);
     let listed = phone.get("/api/v1/sessions").await.json();
     let handle = alice.handle().await;

@@ -155,7 +155,6 @@ macro_rules! conformance {
                 no_token_is_replaced_while_the_one_before_has_its_grace
                 a_long_line_of_tokens_carries_one_session
                 an_ended_session_is_not_rotated
-                a_session_that_time_has_ended_is_not_rotated_and_not_ended_again
                 only_what_a_cookie_carries_is_rotated
                 a_visitors_session_is_rotated_too
                 who_was_let_in_with_the_token_before_can_go_on

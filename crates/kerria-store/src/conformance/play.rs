@@ -191,7 +191,6 @@ impl Play {
             presented,
             successor: Some(Successor { token: self.token(), nonce }),
             rule: RotationRule { after: AFTER, grace: GRACE },
-            policy: SessionPolicy::default(),
             now,
         }
     }

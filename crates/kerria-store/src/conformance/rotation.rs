@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use kerria_core::{
-    Cause, LogEvent, Phase, RotationNonce, Selector, SessionId, SessionPolicy, Store, Succession, Timestamp,
-    TokenHash, Transport, UserId,
+    Cause, LogEvent, Phase, RotationNonce, Selector, SessionId, Store, Succession, Timestamp, TokenHash,
+    Transport, UserId,
     audit::AuditEvent,
     store::{Found, Renaming, Renewal, Rotation, SessionRotation},
 };
@@ -205,18 +205,6 @@ pub async fn an_ended_session_is_not_rotated(store: Arc<dyn Store>) {
         assert!(!on.play.lives(&token).await);
     }
     assert_eq!(on.play.head().await, head);
-}
-
-pub async fn a_session_that_time_has_ended_is_not_rotated_and_not_ended_again(store: Arc<dyn Store>) {
-    let on = Visit::new(store).await;
-    let second = on.rotated_and_used(on.first, START + AFTER).await;
-    let head = on.play.head().await;
-    let over = START + AFTER + SessionPolicy::default().ordinary.idle;
-    for token in [on.first, second] {
-        assert_eq!(on.present(token, over).await, SessionRotation::Gone);
-    }
-    assert_eq!(on.play.head().await, head);
-    assert!(matches!(on.present(second, over - MOMENT).await, SessionRotation::Rotated(_)));
 }
 
 pub async fn only_what_a_cookie_carries_is_rotated(store: Arc<dyn Store>) {

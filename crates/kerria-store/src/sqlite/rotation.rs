@@ -1,8 +1,8 @@
 //! Rotation of session tokens.
 
 use kerria_core::{
-    Cause, LogEvent, Phase, RotationNonce, Selector, Session, SessionId, Standing, Timestamp, TokenHash,
-    TokenStep, Transport,
+    Cause, LogEvent, Phase, RotationNonce, Selector, Session, SessionId, Timestamp, TokenHash, TokenStep,
+    Transport,
     store::{Found, SessionRotation, Successor, TokenUse},
 };
 use rusqlite::Connection;
@@ -35,8 +35,7 @@ pub(super) fn find(connection: &Connection, token: &TokenHash) -> rusqlite::Resu
 pub(super) fn rotate(step: &mut Step<'_>, token: &TokenUse) -> rusqlite::Result<SessionRotation> {
     let Some(found) = find(step, &token.presented)? else { return Ok(SessionRotation::Gone) };
     let Session { id, user, transport, .. } = found.session;
-    let stands = matches!(token.policy.standing(&found.session, token.now), Standing::Active { .. });
-    if transport != Transport::Cookie || !stands {
+    if transport != Transport::Cookie {
         return Ok(SessionRotation::Gone);
     }
     match (found.succession.step(&token.rule, token.now), found.succession.phase) {

@@ -194,7 +194,6 @@ impl Run {
                         after: if off { minutes(0) } else { minutes(2) },
                         grace: minutes(1),
                     },
-                    policy: SessionPolicy::default(),
                     now,
                 };
                 let expected = self.model.rotate_session(&used);

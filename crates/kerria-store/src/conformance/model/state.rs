@@ -298,8 +298,7 @@ impl Model {
         let TokenUse { presented, now, .. } = *token;
         let Some(found) = self.find(&presented) else { return SessionRotation::Gone };
         let session = found.session.id;
-        let active = matches!(token.policy.standing(&found.session, now), Standing::Active { .. });
-        if found.session.transport != Transport::Cookie || !active {
+        if found.session.transport != Transport::Cookie {
             return SessionRotation::Gone;
         }
         let used_for = now.since(found.succession.since);
