@@ -146,6 +146,22 @@ async fn a_lost_reply_is_forgiven_long_after() {
 }
 
 #[tokio::test]
+async fn a_successor_is_as_recently_used_as_the_token_before() {
+    let kerria = rotating().await;
+    let mut alice = kerria.signed_in("alice").await;
+    kerria.clock.advance(10 * MINUTE);
+    let token = new_tokens(&check(&mut alice.clone()).await).pop().unwrap();
+    // The idle limit is two hours, and nothing of this has been written yet when the successor is first used.
+    for _ in 0..3 {
+        kerria.clock.advance(HOUR);
+        check(&mut alice.clone()).await;
+    }
+    kerria.clock.advance(2 * HOUR - Duration::from_millis(1));
+    alice.cookies.insert("kerria".to_owned(), token);
+    check(&mut alice).await;
+}
+
+#[tokio::test]
 async fn a_token_that_comes_after_its_time_ends_the_session_for_thief_and_owner_alike() {
     let kerria = rotating().await;
     let mut alice = kerria.signed_in("alice").await;
