@@ -4,15 +4,11 @@
 //! tag. Because it names its session, a store keeps two hashes for each session, the present one and the one before, and
 //! still recognises every older token as one that was used before.
 //!
-//! **A lost reply.** The successor of a token is not drawn but derived: HMAC-SHA256 under the token's secret, over random
-//! bytes (the *nonce*) that the store keeps only while the successor is the present token. So whoever presents the same
-//! token again in that time gets the *same* successor: parallel uses leave one lineage, and there are no forks. Neither
-//! the store's content nor an old token alone tells the successor.
+//! The successor of a token is derived, so that a lost reply can be forgiven: see [`rotation`](crate::rotation).
 
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
@@ -20,6 +16,7 @@ use zeroize::Zeroize;
 use crate::{
     entropy::{Entropy, random_bytes},
     id::SessionId,
+    rotation::RotationNonce,
     secret::Secret,
     token::{TokenHash, TokenKey},
 };
@@ -35,10 +32,6 @@ pub struct RefreshToken {
     session: SessionId,
     random: Secret<[u8; RANDOM]>,
 }
-
-/// Random bytes from which, together with a refresh token, its successor follows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct RotationNonce([u8; 32]);
 
 impl RefreshToken {
     /// The first token of `session`, with 256 random bits.
@@ -100,43 +93,15 @@ impl RefreshToken {
     /// The token that takes its place, by this nonce.
     #[must_use]
     pub fn successor(&self, nonce: &RotationNonce) -> Self {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(self.random.expose()).expect("HMAC takes keys of any length");
-        mac.update(b"kerria: the successor of a refresh token");
-        mac.update(self.session.as_bytes());
-        mac.update(&nonce.0);
-        Self { session: self.session, random: Secret::new(mac.finalize().into_bytes().into()) }
+        let label = "kerria: the successor of a refresh token";
+        let random = nonce.successor_of(&self.random, label, self.session.as_bytes());
+        Self { session: self.session, random }
     }
 }
 
 impl fmt::Debug for RefreshToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("krt_(..)")
-    }
-}
-
-impl RotationNonce {
-    /// A new one.
-    pub fn random(entropy: &dyn Entropy) -> Self {
-        Self(random_bytes(entropy))
-    }
-
-    /// The 32 bytes, as they are stored.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The nonce with these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Debug for RotationNonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RotationNonce(..)")
     }
 }
 

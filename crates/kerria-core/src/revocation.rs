@@ -75,7 +75,7 @@ pub enum Cause {
     UserDeleted,
     /// An operator ended it.
     Operator,
-    /// A refresh token was used twice: somebody has a copy of it.
+    /// A refresh token was used twice, or a session token after its time: somebody has a copy of it.
     Replayed,
     /// A client gave it back (RFC 7009).
     GivenBack,

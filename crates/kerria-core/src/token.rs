@@ -16,6 +16,7 @@ use zeroize::Zeroize;
 use crate::{
     entropy::{Entropy, random_bytes},
     id::SessionId,
+    rotation::RotationNonce,
     secret::Secret,
 };
 
@@ -128,6 +129,13 @@ impl Token {
         hasher.update(self.random.expose());
         TokenHash(hasher.finalize().into())
     }
+
+    /// The token that takes its place, by this nonce.
+    #[must_use]
+    pub fn successor(&self, nonce: &RotationNonce) -> Self {
+        let (label, kind) = ("kerria: the successor of a token", self.kind.prefix().as_bytes());
+        Self { kind: self.kind, random: nonce.successor_of(&self.random, label, kind) }
+    }
 }
 
 impl fmt::Debug for Token {
@@ -198,6 +206,24 @@ mod tests {
         assert_eq!(text.expose().len(), 58);
         let read = Token::parse(TokenKind::Session, text.expose().as_bytes(), &key()).unwrap();
         assert_eq!(read.hash(), token.hash());
+    }
+
+    #[test]
+    fn the_successor_follows_from_token_and_nonce_and_from_nothing_less() {
+        let token = |kind, random| Token::random(kind, &Counting(random));
+        let (nonce, other_nonce) = (RotationNonce::from_bytes([1; 32]), RotationNonce::from_bytes([2; 32]));
+        let next = token(TokenKind::Session, 0xa5).successor(&nonce);
+        assert_eq!(next.hash(), token(TokenKind::Session, 0xa5).successor(&nonce).hash());
+        let text = next.write(&key());
+        assert!(Token::parse(TokenKind::Session, text.expose().as_bytes(), &key()).is_some());
+        let others = [
+            token(TokenKind::Session, 0xa5),
+            token(TokenKind::Session, 0xa5).successor(&other_nonce),
+            token(TokenKind::Session, 0xa6).successor(&nonce),
+            token(TokenKind::Access, 0xa5).successor(&nonce),
+            next.successor(&nonce),
+        ];
+        assert!(others.iter().all(|other| other.random.expose() != next.random.expose()));
     }
 
     #[test]

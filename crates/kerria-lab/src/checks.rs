@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use kerria::{Binding, Check, Checker, CheckerSettings, SystemClock, SystemEntropy};
 use kerria_core::{
-    Cause, Clock, LogEntry, LogEvent, LogNumber, Selector, SessionId, SessionPolicy, Timestamp, TokenKey,
-    Transport, entropy::random_bytes, store::Follower,
+    Cause, Clock, LogEntry, LogEvent, LogNumber, RotationRule, Selector, SessionId, SessionPolicy, Timestamp,
+    TokenKey, Transport, entropy::random_bytes, store::Follower,
 };
 use kerria_store::SqliteStore;
 use rustix::time::{ClockId, clock_gettime};
@@ -138,6 +138,7 @@ pub(crate) async fn checker(sessions: u32) -> anyhow::Result<(Arc<Checker>, Toke
         binding: Binding::Off,
         // Shards fill unevenly.
         cache_entries: sessions + sessions / 8 + 1_000,
+        rotation: RotationRule::default(),
     };
     let key = TokenKey::from_bytes(random_bytes(&SystemEntropy));
     let checker = Checker::start(Arc::new(SqliteStore::open_in_memory()?), key.clone(), settings).await?;

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use kerria::{SystemClock, SystemEntropy};
 use kerria_core::{
     Clock, CredentialVersion, Device, LogNumber, Method, PasswordHash, Session, SessionId, SessionPolicy,
-    Store, Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
+    Store, Succession, Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
     entropy::random_bytes,
     store::{Found, InstallationKeys, NewSession, NewUser, Opened, SignIn, UserCreation},
 };
@@ -152,7 +152,13 @@ pub(crate) fn found(number: u32, now: Timestamp) -> (Token, Found) {
         authenticated_at: now,
         place: Device::new("Firefox", [127, 0, 0, 1].into()).place(),
     };
-    let found = Found { session, user_name: Some(user_name(number).into()), as_of: LogNumber(0) };
+    let found = Found {
+        session,
+        user_name: Some(user_name(number).into()),
+        as_of: LogNumber(0),
+        succession: Succession::first(now),
+        other_token: None,
+    };
     (Token::random(TokenKind::Session, &SystemEntropy), found)
 }
 

@@ -131,6 +131,7 @@ impl App {
             policy: config.session.policy,
             binding: config.session.binding,
             cache_entries: config.session.cache_entries,
+            rotation: config.session.rotation,
         };
         let checker = Checker::start(Arc::clone(&store), TokenKey::from_bytes(keys.token), settings).await?;
         let counts: Weak<dyn Follower> = Arc::downgrade(&metrics) as _;
@@ -207,6 +208,7 @@ impl App {
         SessionLayer::new(Arc::clone(&self.checker), Arc::clone(&self.clock), self.session_cookie.clone())
             .with_access_tokens(Arc::clone(&self.verifier), self.access_cookie.clone())
             .with_consistency(self.config.session.consistency)
+            .with_rotation(Arc::clone(&self.entropy))
     }
 
     /// Who we are as an authorization server (RFC 8414, section 2).

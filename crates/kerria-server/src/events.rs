@@ -96,7 +96,10 @@ async fn expiry(app: &App, checked: &Checked) {
 
 /// The session as the store knows it: it may be in use under a token that is newer than ours.
 async fn as_stored(app: &App, session: &Session) -> Result<Option<Session>, StoreError> {
-    let Some(user) = session.user else { return Ok(None) };
+    let Some(user) = session.user else {
+        app.checker.flush(app.clock.now()).await?;
+        return Ok(app.store.session(session.id).await?.map(|(found, _)| found.session));
+    };
     let theirs = app.checker.sessions_of(user).await?;
     Ok(theirs.into_iter().map(|details| details.session).find(|stored| stored.id == session.id))
 }

@@ -128,7 +128,9 @@ impl Metrics {
 impl Follower for Metrics {
     fn apply(&self, entries: &[LogEntry]) {
         for entry in entries {
-            if let LogEvent::Ended { cause: cause @ (Cause::Replaced | Cause::Limit) } = entry.event {
+            if let LogEvent::Ended { cause: cause @ (Cause::Replaced | Cause::Limit | Cause::Replayed) } =
+                entry.event
+            {
                 self.sessions_ended.of(cause).inc();
             }
         }

@@ -95,7 +95,7 @@ pub async fn sign_up(
             if signed_in.found.session.transport == Transport::Cookie {
                 signed_in.device_token = know_device(app, id, None, now).await;
             }
-            Ok(SignUpOutcome::SignedUp(signed_in))
+            Ok(SignUpOutcome::SignedUp(*signed_in))
         }
         // An operator was quicker and has disabled or deleted the account.
         Opening::LimitReached | Opening::Overtaken => Ok(SignUpOutcome::NotInvited),

@@ -3,13 +3,17 @@
 ALTER TABLE session ADD COLUMN client_id TEXT CHECK ((client_id IS NULL) = (transport <> 'tokens'));
 ALTER TABLE session ADD COLUMN scope TEXT CHECK ((scope IS NULL) = (client_id IS NULL));
 ALTER TABLE session ADD COLUMN audience TEXT CHECK ((audience IS NULL) = (client_id IS NULL));
--- The token before the present one, when it was replaced, and from what its successor follows.
+-- The token before the present one, from what its successor follows, and when it was replaced. Of a session token in a
+-- cookie, the nonce goes when the successor is first used, and that is the time then.
 ALTER TABLE session ADD COLUMN previous_hash BLOB
-    CHECK (length(previous_hash) = 32) CHECK (previous_hash IS NULL OR client_id IS NOT NULL);
+    CHECK (length(previous_hash) = 32) CHECK (previous_hash IS NULL OR transport IN ('tokens', 'cookie'));
 ALTER TABLE session ADD COLUMN nonce BLOB
-    CHECK (length(nonce) = 32) CHECK ((nonce IS NULL) = (previous_hash IS NULL));
+    CHECK (length(nonce) = 32)
+    CHECK ((nonce IS NULL) = (previous_hash IS NULL) OR (nonce IS NULL AND transport = 'cookie'));
 ALTER TABLE session ADD COLUMN rotated_at INTEGER CHECK ((rotated_at IS NULL) = (previous_hash IS NULL));
 
+CREATE UNIQUE INDEX session_previous ON session (previous_hash)
+    WHERE previous_hash IS NOT NULL AND transport = 'cookie';
 CREATE INDEX session_of_client ON session (client_id) WHERE client_id IS NOT NULL;
 
 -- The log learns to select access tokens and clients. SQLite cannot change a CHECK, so the table is made anew.

@@ -14,12 +14,13 @@ use std::{
 };
 
 use kerria_core::{
-    Bearing, Cause, Device, Grant, LogEntry, LogEvent, LogNumber, Place, RevokedSet, Selector, Session,
-    SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey, TokenKind,
-    Transport, UserId, Verdict,
-    store::{Follower, Found, LogPage, SessionDetails},
+    Bearing, Cause, Device, Grant, LogEntry, LogEvent, LogNumber, Place, RevokedSet, RotationRule, Selector,
+    Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey,
+    TokenKind, TokenStep, Transport, UserId, Verdict,
+    store::{Follower, Found, LogPage, SessionDetails, SessionRotation, Successor, TokenUse},
 };
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::{
     binding::Binding,
@@ -55,6 +56,9 @@ pub struct CheckerSettings {
     pub binding: Binding,
     /// How many sessions are kept in memory.
     pub cache_entries: u32,
+    /// When session tokens in cookies are replaced, by layers that
+    /// [do that](crate::SessionLayer::with_rotation), and how long one is accepted beside its successor.
+    pub rotation: RotationRule,
 }
 
 /// Answers whether a token carries a good session, from the memory of this process.
@@ -100,6 +104,9 @@ pub struct Checked {
     pub expires_at: Timestamp,
     /// Whether this request comes from another place than the one that opened the session.
     pub moved: bool,
+    /// Whether the store has to hear of this use, because the token was used for long enough to be replaced, or is a
+    /// successor that was not used before, or its client has not got the successor.
+    pub rotation_due: bool,
 }
 
 /// Why a token does not carry a good session.
@@ -357,6 +364,28 @@ impl Checker {
         self.cache.insert(*token, found);
     }
 
+    /// Takes note of the use of a session token, with all that follows from it.
+    pub(crate) async fn rotate(
+        &self,
+        presented: TokenHash,
+        successor: Option<Successor>,
+        now: Timestamp,
+    ) -> Result<SessionRotation, StoreError> {
+        let rule = self.settings.rotation;
+        let rotation = self.store.rotate(TokenUse { presented, successor, rule, now }).await?;
+        match &rotation {
+            // Not under the successor: until that is used, it would not be seen here that the session is.
+            SessionRotation::Rotated(found) | SessionRotation::Confirmed(found) => {
+                self.keep(&presented, found);
+            }
+            SessionRotation::Replayed { session, user } => {
+                warn!(session.id = %session, user.id = ?user, "a session token was used after its time: session {session} ended");
+            }
+            SessionRotation::Repeated(_) | SessionRotation::Unchanged | SessionRotation::Gone => {}
+        }
+        Ok(rotation)
+    }
+
     /// Whether a session that was good when it was checked has neither ended nor run out since. Says nothing about its
     /// token.
     #[must_use]
@@ -471,12 +500,18 @@ impl Checker {
     /// When memory saw the session last.
     fn last_use(&self, details: &SessionDetails) -> Option<Timestamp> {
         let session = details.session.id;
-        let token = match details.session.transport {
-            Transport::Tokens => &TokenHash::of_handle(session),
-            Transport::Cookie | Transport::Bearer => &details.token,
+        let (token, previous) = match details.session.transport {
+            Transport::Tokens => (TokenHash::of_handle(session), None),
+            Transport::Cookie | Transport::Bearer => (details.token, details.previous),
         };
         // In this order: what has departed from the cache is on its way to the untold.
-        self.last_seen(token).max(self.cache.departed(token, session)).max(self.untold(session))
+        let remembered = self.remembered(&token, session);
+        remembered.max(previous.and_then(|token| self.remembered(&token, session))).max(self.untold(session))
+    }
+
+    /// When the cache saw the session last under this token, as far as the untold do not say it.
+    fn remembered(&self, token: &TokenHash, session: SessionId) -> Option<Timestamp> {
+        self.last_seen(token).max(self.cache.departed(token, session))
     }
 
     /// What was over at `until` may be removed from the store from now on, without an entry in its log. Should the clock
@@ -505,6 +540,12 @@ impl Checker {
     #[must_use]
     pub const fn policy(&self) -> &SessionPolicy {
         &self.settings.policy
+    }
+
+    /// How long a browser keeps the cookie of this session: until its absolute end, or until the browser is closed.
+    #[must_use]
+    pub fn cookie_max_age(&self, session: &Session, now: Timestamp) -> Option<Duration> {
+        session.remembered.then(|| self.policy().absolute_end(session).since(now))
     }
 
     /// The key of tokens.
@@ -587,27 +628,38 @@ impl Checker {
             // A session that is carried in tokens is used at the token endpoint, too, which only the store hears of.
             let of_tokens = matches!(asked.subject, Subject::Session(_));
             match self.judge(cached, asked) {
-                (_, Check::Refused(Refusal::Idle)) if of_tokens && reading == Reading::Remembered => {
+                (_, Some(Check::Refused(Refusal::Idle))) if of_tokens && reading == Reading::Remembered => {
                     (Keep::Untouched, None)
                 }
-                (keep, check) => (keep, Some(check)),
+                answer => answer,
             }
         });
         answer.flatten()
     }
 
-    /// What time, transport and place say about a session that was not ended.
-    fn judge(&self, cached: &mut Cached, asked: &Question) -> (Keep, Check) {
+    /// What time, transport, token and place say about a session that was not ended. `None` if it has to be.
+    fn judge(&self, cached: &mut Cached, asked: &Question) -> (Keep, Option<Check>) {
+        let succession = cached.succession();
         let session = &mut cached.session;
-        let refused = |refusal| (Keep::Untouched, Check::Refused(refusal));
+        let refused = |refusal| (Keep::Untouched, Some(Check::Refused(refusal)));
         match self.settings.policy.standing(session, asked.now) {
             Standing::Active { .. } => {}
             Standing::Idle => return refused(Refusal::Idle),
             Standing::Expired => return refused(Refusal::Expired),
-            Standing::Revoked => return (Keep::Remove, Check::Refused(Refusal::Revoked)),
+            Standing::Revoked => return (Keep::Remove, Some(Check::Refused(Refusal::Revoked))),
         }
-        if matches!(asked.subject, Subject::Token(transport) if transport != session.transport) {
-            return refused(Refusal::OtherTransport);
+        let mut step = TokenStep::None;
+        if let Subject::Token(transport) = asked.subject {
+            if transport != session.transport {
+                return refused(Refusal::OtherTransport);
+            }
+            // Of a bearer token, nobody would hear that it was replaced.
+            if transport == Transport::Cookie {
+                step = succession.step(&self.settings.rotation, asked.now);
+            }
+        }
+        if step == TokenStep::EndForReplay {
+            return (Keep::Untouched, None);
         }
         let elsewhere = asked.from.as_deref().filter(|(place, _)| *place != session.place);
         if let Some((place, device)) = elsewhere {
@@ -628,8 +680,9 @@ impl Checker {
             as_of: cached.as_of,
             expires_at,
             moved: elsewhere.is_some(),
+            rotation_due: step == TokenStep::Rotate,
         };
-        (Keep::Touched, Check::Good(checked))
+        (Keep::Touched, Some(Check::Good(checked)))
     }
 
     fn note_move(&self, session: &Session, place: Place, device: &Device, at: Timestamp, refused: bool) {
@@ -648,8 +701,10 @@ impl Checker {
             };
             let Some(mut found) = found else { return Ok(Check::Refused(Refusal::Unknown)) };
             // In this order: what has departed from the cache is on its way to the untold.
-            let departed = self.cache.departed(&asked.hash, found.session.id);
-            let seen = departed.max(self.untold(found.session.id));
+            let session = found.session.id;
+            let other = found.other_token.and_then(|token| self.remembered(&token, session));
+            let departed = self.cache.departed(&asked.hash, session);
+            let seen = other.max(departed).max(self.untold(session));
             found.session.last_seen_at =
                 seen.map_or(found.session.last_seen_at, |seen| seen.max(found.session.last_seen_at));
             match self.verdict(found.session.id, found.session.user, found.as_of) {
@@ -659,6 +714,13 @@ impl Checker {
             }
             if let Some(check) = self.look_up(asked, Reading::Fresh) {
                 return Ok(check);
+            }
+            if found.succession.step(&self.settings.rotation, asked.now) == TokenStep::EndForReplay {
+                match self.rotate(asked.hash, None, asked.now).await? {
+                    SessionRotation::Replayed { .. } => return Ok(Check::Refused(Refusal::Revoked)),
+                    SessionRotation::Gone => return Ok(Check::Refused(Refusal::Unknown)),
+                    _ => {}
+                }
             }
         }
         Err(kerria_core::store::Trouble::Unavailable.into())

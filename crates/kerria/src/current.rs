@@ -106,6 +106,11 @@ impl CurrentSession {
         }
     }
 
+    /// Whether a handler has decided what becomes of the session cookie.
+    pub(crate) fn changes_cookie(&self) -> bool {
+        self.0.answer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn change(&self, change: CookieChange) {
         *self.0.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(change);
     }

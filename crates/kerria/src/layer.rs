@@ -9,10 +9,13 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response, header};
-use kerria_core::{Clock, Device, Timestamp, Token, TokenKind, Transport};
+use kerria_core::{
+    Clock, Device, Entropy, RotationNonce, StoreError, Timestamp, Token, TokenKind, Transport,
+    store::{SessionRotation, Successor},
+};
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     checker::{Checker, Question, Refusal},
@@ -39,6 +42,8 @@ struct Inner {
     cookie: SecretCookie,
     access: Option<AccessTokens>,
     consistency: Consistency,
+    /// Where successors of tokens come from, if tokens are replaced.
+    entropy: Option<Arc<dyn Entropy>>,
 }
 
 /// Access tokens that are accepted in the place of a session token.
@@ -53,7 +58,8 @@ impl SessionLayer {
     /// A layer that asks `checker`.
     #[must_use]
     pub fn new(checker: Arc<Checker>, clock: Arc<dyn Clock>, cookie: SecretCookie) -> Self {
-        Self(Arc::new(Inner { checker, clock, cookie, access: None, consistency: Consistency::default() }))
+        let consistency = Consistency::default();
+        Self(Arc::new(Inner { checker, clock, cookie, access: None, consistency, entropy: None }))
     }
 
     /// Accepts access tokens (RFC 9068) that `verifier` finds good, too: in the `Authorization` header, or in `cookie`. The
@@ -70,11 +76,24 @@ impl SessionLayer {
         Self(Arc::new(Inner { consistency, ..Inner::clone(&self.0) }))
     }
 
-    /// What memory says about the session of a request with these headers; `None` if only the store can tell. For a server
-    /// that answers a check without its router.
+    /// Replaces session tokens in cookies by the [rule](crate::CheckerSettings::rotation) of the checker: a request that is
+    /// due gets the new token with its answer.
+    ///
+    /// That happens after the handler, and only if the handler has not decided itself what becomes of the cookie. A token
+    /// that was replaced is good until its successor is used, and for the rule's grace after that; so a handler that fails, a
+    /// client that goes away and a reply that is lost leave the client with one good token at least.
+    #[must_use]
+    pub fn with_rotation(self, entropy: Arc<dyn Entropy>) -> Self {
+        Self(Arc::new(Inner { entropy: Some(entropy), ..Inner::clone(&self.0) }))
+    }
+
+    /// What memory says about the session of a request with these headers; `None` if only the store can tell, or has to
+    /// hear of it. For a server that answers a check without its router.
     #[must_use]
     pub fn recall(&self, headers: &HeaderMap, client: ClientAddress) -> Option<SessionState> {
-        self.0.recall(&self.0.presented(headers), headers, Some(client), self.0.clock.now()).ok()
+        let state =
+            self.0.recall(&self.0.presented(headers), headers, Some(client), self.0.clock.now()).ok()?;
+        (!is_rotation_due(&state)).then_some(state)
     }
 }
 
@@ -112,6 +131,57 @@ impl Inner {
     async fn read(&self, question: &Question, by_cookie: bool) -> CurrentSession {
         let state = self.checker.read(question).await.map_or_else(SessionState::Unknown, SessionState::from);
         CurrentSession::new(state, by_cookie, question.now)
+    }
+
+    /// The token of a request, if the store has to hear of its use.
+    fn due(&self, presented: &Presented<'_>, state: &SessionState) -> Option<Token> {
+        match presented {
+            Presented::Token(text, _) if is_rotation_due(state) => {
+                Token::parse(TokenKind::Session, text, self.checker.key())
+            }
+            _ => None,
+        }
+    }
+
+    /// The same for a request whose token is due. What the handler has decided about the cookie stands.
+    async fn rotate_and_finish<R>(
+        &self,
+        current: &CurrentSession,
+        token: &Token,
+        response: Response<R>,
+    ) -> Response<R> {
+        if !current.changes_cookie() {
+            self.rotate(current, token).await;
+        }
+        self.finish(current, response)
+    }
+
+    /// Has the response set the successor of its request's token, unless the session has ended meanwhile.
+    async fn rotate(&self, current: &CurrentSession, token: &Token) {
+        let Some(checked) = current.checked() else { return };
+        match self.successor(token, current.now()).await {
+            Ok(Some(next)) if self.checker.still_stands(checked, current.now()) => {
+                let max_age = self.checker.cookie_max_age(&checked.session, current.now());
+                current.set_cookie(next.write(self.checker.key()), max_age);
+            }
+            Ok(_) => {}
+            // The old token is good as before. It is tried again with the next request.
+            Err(error) => {
+                warn!(session.id = %checked.session.id, "a session token was left as it is: {error}");
+            }
+        }
+    }
+
+    /// What its client gets in the place of `token`, if anything. `now` is when the request was checked: whatever was in time
+    /// then stays so, however long the handler took.
+    async fn successor(&self, token: &Token, now: Timestamp) -> Result<Option<Token>, StoreError> {
+        let nonce = self.entropy.as_deref().map(RotationNonce::random);
+        let successor = nonce.map(|nonce| Successor { token: token.successor(&nonce).hash(), nonce });
+        Ok(match self.checker.rotate(token.hash(), successor, now).await? {
+            SessionRotation::Rotated(_) => nonce.map(|nonce| token.successor(&nonce)),
+            SessionRotation::Repeated(nonce) => Some(token.successor(&nonce)),
+            _ => None,
+        })
     }
 
     fn finish<R>(&self, current: &CurrentSession, mut response: Response<R>) -> Response<R> {
@@ -164,6 +234,10 @@ impl Inner {
     }
 }
 
+fn is_rotation_due(state: &SessionState) -> bool {
+    matches!(state, SessionState::Good(checked) if checked.rotation_due)
+}
+
 enum Presented<'h> {
     Nothing,
     Token(&'h [u8], Transport),
@@ -211,6 +285,7 @@ where
     S: Service<Request<Q>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     Q: Send + 'static,
+    R: Send,
 {
     type Response = Response<R>;
     type Error = S::Error;
@@ -232,10 +307,17 @@ where
         match layer.recall(&presented, request.headers(), client, now) {
             // The usual case: nothing to wait for, and so no copy of the service and little to keep until the answer.
             Ok(state) => {
+                let due = layer.due(&presented, &state);
                 let current = CurrentSession::new(state, by_cookie, now);
                 request.extensions_mut().insert(current.clone());
                 let response = self.inner.call(request);
-                Box::pin(async move { Ok(layer.finish(&current, response.await?)) })
+                match due {
+                    None => Box::pin(async move { Ok(layer.finish(&current, response.await?)) }),
+                    Some(token) => Box::pin(async move {
+                        let response = response.await?;
+                        Ok(layer.rotate_and_finish(&current, &token, response).await)
+                    }),
+                }
             }
             Err(question) => {
                 // The clone takes over the readiness that was polled; the original stays to be polled again.
@@ -243,8 +325,13 @@ where
                 let mut inner = std::mem::replace(&mut self.inner, clone);
                 Box::pin(async move {
                     let current = layer.read(&question, by_cookie).await;
+                    let due = layer.due(&layer.presented(request.headers()), current.state());
                     request.extensions_mut().insert(current.clone());
-                    Ok(layer.finish(&current, inner.call(request).await?))
+                    let response = inner.call(request).await?;
+                    Ok(match due {
+                        None => layer.finish(&current, response),
+                        Some(token) => layer.rotate_and_finish(&current, &token, response).await,
+                    })
                 })
             }
         }

@@ -9,8 +9,8 @@ use std::{
 
 use kerria::{Binding, Check, Checked, Checker, CheckerSettings, SystemEntropy};
 use kerria_core::{
-    Cause, CredentialVersion, Device, Method, PasswordHash, Selector, SessionId, SessionPolicy, Store,
-    Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
+    Cause, CredentialVersion, Device, Method, PasswordHash, RotationRule, Selector, SessionId, SessionPolicy,
+    Store, Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
     store::{NewSession, NewUser, Opened, SignIn},
 };
 use kerria_store::SqliteStore;
@@ -29,7 +29,8 @@ impl Play {
     async fn new(cache_entries: u32) -> Self {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
         let policy = SessionPolicy::default();
-        let settings = CheckerSettings { policy, binding: Binding::Off, cache_entries };
+        let rotation = RotationRule::default();
+        let settings = CheckerSettings { policy, binding: Binding::Off, cache_entries, rotation };
         let key = TokenKey::from_bytes([7; 16]);
         let checker = Checker::start(Arc::clone(&store), key, settings).await.unwrap();
         let user = UserId::new(START, &SystemEntropy);

@@ -25,8 +25,8 @@ pub use accounts::{
 pub use doors::Doors;
 pub use session_data::{DataOwner, DataWrite, SessionData};
 pub use sessions::{
-    AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit, Sessions,
-    SignIn,
+    AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit,
+    SessionRotation, Sessions, SignIn, Successor, TokenUse,
 };
 pub use tokens::{Clients, Reference, Refresh, Rotation, SigningKeys, Tokens};
 

@@ -10,6 +10,7 @@ use crate::{
     id::{SessionId, UserId},
     policy::SessionPolicy,
     revocation::{Cause, LogEntry, LogNumber, Selector},
+    rotation::{RotationNonce, RotationRule, Succession},
     session::{Method, Session, Transport},
     store::StoreError,
     time::Timestamp,
@@ -23,7 +24,7 @@ pub trait Sessions: Send + Sync {
     /// replaces, keeps the limit of sessions, notes the sign-in with the user and in the audit log.
     async fn open(&self, sign_in: SignIn) -> Result<Opened, StoreError>;
 
-    /// The session that this session token carries. `None` if there is none; whether a session that is found still counts
+    /// The session that this session token carries, as its present token or as the one before that. `None` if there is none; whether a session that is found still counts
     /// at this time is for the policy to say. A refresh token carries none: it buys access tokens and does nothing else, so
     /// a session that is carried in tokens is found by its handle only
     /// ([`Tokens::session`](crate::store::Tokens::session)).
@@ -44,8 +45,22 @@ pub trait Sessions: Send + Sync {
         now: Timestamp,
     ) -> Result<Revoked, StoreError>;
 
-    /// Gives a session a new token, because its user has just proved again who they are. The old token is dead. If the
-    /// session is carried in tokens, these are refresh tokens, and nothing is forgiven any more of what came before.
+    /// Takes note that a session token in a cookie was used, in one step with everything that follows from it:
+    ///
+    /// - The present token, once it was in use for as long as the rule says, is replaced by the successor.
+    /// - The one before it gets the nonce of its successor, and nothing changes, until that was used.
+    /// - The first use of a successor is kept, and the nonce forgotten. From then on the one before it is still accepted
+    ///   for the grace of the rule, and nothing changes.
+    /// - After that it is a replay. The session is ended with [`Cause::Replayed`], which is committed when the answer
+    ///   arrives, and audited.
+    ///
+    /// Checkers hear of all that changes. Whether the session still counts at this time is for the caller to say, as with
+    /// [`find`](Self::find).
+    async fn rotate(&self, token: TokenUse) -> Result<SessionRotation, StoreError>;
+
+    /// Gives a session a new token, because its user has just proved again who they are. `old` is its present token, or the
+    /// one before; both are dead, and checkers hear of it. If the session is carried in tokens, these are refresh tokens, only
+    /// the present one will do, and nothing is forgiven any more of what came before.
     async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError>;
 
     /// All sessions of a user that were not ended, expired ones included, the last used first.
@@ -154,6 +169,11 @@ pub struct Found {
     pub user_name: Option<Box<str>>,
     /// The number of the last log entry when it was read: everything up to there is accounted for.
     pub as_of: LogNumber,
+    /// Where the session token by which it was found stands; of a session that was found otherwise, the present one.
+    pub succession: Succession,
+    /// The other token under which it may be in use: the one before the present one, or the present one, if it was found by
+    /// the one before.
+    pub other_token: Option<TokenHash>,
 }
 
 /// A session with what people want to know about it.
@@ -163,6 +183,8 @@ pub struct SessionDetails {
     pub session: Session,
     /// The hash of its present token.
     pub token: TokenHash,
+    /// The hash of the session token before, under which it may still be in use.
+    pub previous: Option<TokenHash>,
     /// What to call its user.
     pub user_name: Option<Box<str>>,
     /// How the user signed in; `None` for an anonymous session.
@@ -188,6 +210,50 @@ pub enum Renewal {
     /// It has the new token.
     Renewed(Found),
     /// The session was ended, or has another token by now. Nothing was changed.
+    Gone,
+}
+
+/// The use of a session token.
+#[derive(Clone, Debug)]
+pub struct TokenUse {
+    /// The hash of the token.
+    pub presented: TokenHash,
+    /// What takes its place when it has been in use for long enough; `None` if nothing does.
+    pub successor: Option<Successor>,
+    /// When tokens are replaced, and how long one is accepted beside its successor.
+    pub rule: RotationRule,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What takes a token's place.
+#[derive(Clone, Copy, Debug)]
+pub struct Successor {
+    /// Its hash.
+    pub token: TokenHash,
+    /// From what it was derived.
+    pub nonce: RotationNonce,
+}
+
+/// What came of using a session token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionRotation {
+    /// The successor is the present token now. The session, as the token that was presented finds it.
+    Rotated(Found),
+    /// The token was replaced before, and its successor has not been used. This is the successor's nonce.
+    Repeated(RotationNonce),
+    /// The token is a successor, and was used for the first time.
+    Confirmed(Found),
+    /// The token is good, and nothing was changed.
+    Unchanged,
+    /// The token was used after its time. The session has been ended for it.
+    Replayed {
+        /// The session.
+        session: SessionId,
+        /// Whose it was.
+        user: Option<UserId>,
+    },
+    /// It carries no session that is carried in a cookie, or not any more. Nothing was changed.
     Gone,
 }
 

@@ -7,7 +7,7 @@ use crate::{
     id::{SessionId, TokenId, UserId},
     keys::{Algorithm, SigningKey},
     policy::SessionPolicy,
-    refresh::RotationNonce,
+    rotation::RotationNonce,
     store::{Found, StoreError},
     time::Timestamp,
     token::TokenHash,

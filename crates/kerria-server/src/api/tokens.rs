@@ -9,7 +9,7 @@ use axum::{
     response::{AppendHeaders, IntoResponse, Response},
 };
 use kerria::{Checked, OriginVerdict};
-use kerria_core::{ClientAuthentication, ClientId, Grant, GrantType, Scope, Secret, Transport, store::Found};
+use kerria_core::{ClientAuthentication, ClientId, Grant, GrantType, Scope, Secret, Transport};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -176,9 +176,8 @@ pub async fn for_audience(
         return Err(NotGranted::Scope.into());
     }
     let grant = Grant { client: own.id, scope, audience: audience.clone() };
-    let Checked { session, user_name, as_of, .. } = user.checked;
-    let found = Found { session, user_name: user_name.as_deref().map(Into::into), as_of };
-    let token = access::issue(&app, &own, Subject::Session(&found), &grant).await?;
+    let Checked { session, as_of, .. } = user.checked;
+    let token = access::issue(&app, &own, Subject::Session(&session, as_of), &grant).await?;
     let token = token.ok_or_else(Problem::session_token_refused)?;
     Ok(Json(json!({
         "access_token": token.text.expose(),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kerria_core::{DataLimits, SessionPolicy, throttle::ThrottleRule};
+use kerria_core::{DataLimits, RotationRule, SessionPolicy, throttle::ThrottleRule};
 use url::Url;
 
 use super::{
@@ -43,6 +43,7 @@ pub(super) fn config() -> Config {
             last_seen_precision: Duration::ZERO,
             binding: kerria::Binding::default(),
             consistency: kerria::Consistency::default(),
+            rotation: RotationRule::default(),
             cache_entries: 0,
             log_retention: Duration::ZERO,
         },

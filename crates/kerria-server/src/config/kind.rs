@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Number { least: u32, most: u32, set: fn(&mut Config, u32) },
     /// A duration that is not shorter than the least one.
     Duration { least: Duration, set: fn(&mut Config, Duration) },
+    /// A duration that is not shorter than the least one, or zero.
+    DurationOrOff { least: Duration, set: fn(&mut Config, Duration) },
     /// One of these words.
     Choice(&'static [Word]),
     /// An IP address and a port.
@@ -68,6 +70,7 @@ impl Kind {
             Self::Switch(set) => set(config, switch(text)?),
             Self::Number { least, most, set } => set(config, number(text, *least, *most)?),
             Self::Duration { least, set } => set(config, at_least(*least, text)?),
+            Self::DurationOrOff { least, set } => set(config, at_least_or_zero(*least, text)?),
             Self::Choice(words) => choice(words, text)?(config),
             Self::Address(set) => set(config, address(text)?),
             Self::Origin(set) => set(config, origin::parse(text)?),
@@ -98,6 +101,9 @@ impl Kind {
             Self::Number { least, most, .. } => format!("a whole number from {least} to {most}"),
             Self::Duration { least, .. } => {
                 format!("a duration such as 90s, 15m, 2h or 7d, at least {}", duration::write(*least))
+            }
+            Self::DurationOrOff { least, .. } => {
+                format!("0s, or a duration such as 90s, 15m, 2h or 7d, at least {}", duration::write(*least))
             }
             Self::Choice(words) => one_of(words),
             Self::Address(_) => "an IP address and a port".to_owned(),
@@ -166,6 +172,13 @@ fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
         return Err(format!("{text} is too short: it must be at least {}", duration::write(least)));
     }
     Ok(duration)
+}
+
+fn at_least_or_zero(least: Duration, text: &str) -> Result<Duration, String> {
+    match duration::parse(text.trim())? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        _ => at_least(least, text),
+    }
 }
 
 fn choice(words: &'static [Word], text: &str) -> Result<fn(&mut Config), String> {

@@ -20,7 +20,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use kerria_core::{
-    Audience, DataKey, DataLimits, Secret, SessionPolicy, store::SessionLimit, throttle::ThrottleRule,
+    Audience, DataKey, DataLimits, RotationRule, Secret, SessionPolicy, store::SessionLimit,
+    throttle::ThrottleRule,
 };
 use url::Url;
 
@@ -115,6 +116,8 @@ pub struct SessionSettings {
     pub binding: kerria::Binding,
     /// On what the answer to a check rests.
     pub consistency: kerria::Consistency,
+    /// When the token in a session's cookie is replaced.
+    pub rotation: RotationRule,
     /// How many sessions are kept in memory.
     pub cache_entries: u32,
     /// How long entries of the revocation log and of the audit log are kept.

@@ -164,7 +164,7 @@ pub async fn sign_in(
                 signed_in.device_token = know_device(app, verified.user, presented, now).await;
             }
             app.metrics.sign_ins.succeeded.inc();
-            Ok(SignInOutcome::SignedIn(signed_in))
+            Ok(SignInOutcome::SignedIn(*signed_in))
         }
         Opening::LimitReached => {
             app.metrics.sign_ins.limit_reached.inc();
@@ -253,7 +253,7 @@ pub async fn know_device(
 /// What came of opening a session for a verified user.
 pub enum Opening {
     /// It stands.
-    Opened(SignedIn),
+    Opened(Box<SignedIn>),
     /// The user has as many sessions as they may have.
     LimitReached,
     /// The credentials changed since they were verified.
@@ -307,12 +307,12 @@ pub async fn open(
     let session = found.session.id;
     info!(session.id = %session, user.id = %user, "session {session} opened for user {user}");
     let Carrier::Tokens(client, grant) = &carry.by else {
-        return Ok(Opening::Opened(deliver(app, &token, found, current)));
+        return Ok(Opening::Opened(Box::new(deliver(app, &token, found, current))));
     };
-    let access = access::issue(app, client, Subject::Session(&found), grant).await?;
+    let access = access::issue(app, client, Subject::Session(&found.session, found.as_of), grant).await?;
     let token = refresh.write(app.checker.key());
     Ok(access.map_or(Opening::Overtaken, |access| {
-        Opening::Opened(SignedIn { found, token, access: Some(access), device_token: None })
+        Opening::Opened(Box::new(SignedIn { found, token, access: Some(access), device_token: None }))
     }))
 }
 
@@ -327,8 +327,7 @@ pub fn deliver(app: &App, token: &Token, found: Found, current: &CurrentSession)
     app.checker.keep(&token.hash(), &found);
     let text = token.write(app.checker.key());
     if found.session.transport == Transport::Cookie {
-        let end = app.checker.policy().absolute_end(&found.session);
-        let max_age = found.session.remembered.then(|| end.since(app.clock.now()));
+        let max_age = app.checker.cookie_max_age(&found.session, app.clock.now());
         current.set_cookie(text.clone(), max_age);
     }
     SignedIn { found, token: text, access: None, device_token: None }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, http::HeaderMap};
 use kerria::Checked;
-use kerria_core::{
-    Client, ClientAuthentication, ClientId, GrantType, LogNumber, Scope, Timestamp, store::Found,
-};
+use kerria_core::{Client, ClientAuthentication, ClientId, GrantType, LogNumber, Scope, Timestamp};
 use serde_json::{Map, Value, json};
 use tracing::info;
 
@@ -95,9 +93,9 @@ async fn exchange(app: &App, client: &Client, form: &Form) -> Result<Map<String,
     if let Some(bound) = &subject.bound {
         grant.scope = narrowed(&grant.scope, bound, form)?;
     }
-    let Checked { session, user_name, as_of, .. } = subject.session;
-    let found = Found { session, user_name: user_name.as_deref().map(Into::into), as_of };
-    let token = access::issue_until(app, client, Subject::Session(&found), &grant, subject.until).await?;
+    let Checked { session, as_of, .. } = subject.session;
+    let token =
+        access::issue_until(app, client, Subject::Session(&session, as_of), &grant, subject.until).await?;
     let token = token.ok_or(UNACCEPTABLE)?;
     info!(session.id = %session.id, client.id = %client.id, token.id = %token.id, "an access token in exchange, for {}", client.id);
     let mut answer = answer(&token);

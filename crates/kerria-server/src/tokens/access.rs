@@ -2,9 +2,8 @@
 
 use kerria::jwt::{AccessClaims, Header, NumericDate};
 use kerria_core::{
-    AccessTokenForm, Algorithm, Client, Grant, LogNumber, Secret, Timestamp, Token, TokenId, TokenKind,
-    UserId,
-    store::{Found, Reference},
+    AccessTokenForm, Algorithm, Client, Grant, LogNumber, Secret, Session, Timestamp, Token, TokenId,
+    TokenKind, UserId, store::Reference,
 };
 
 use super::{IssueError, client::lifetime};
@@ -33,8 +32,8 @@ pub struct AccessToken {
 /// Whose access token it is.
 #[derive(Clone, Copy)]
 pub enum Subject<'s> {
-    /// A user's, in a session.
-    Session(&'s Found),
+    /// A user's, in a session, as of this number of the revocation log.
+    Session(&'s Session, LogNumber),
     /// The client's own, as of this number of the revocation log.
     Client(LogNumber),
 }
@@ -73,7 +72,7 @@ pub async fn issue_until(
 ) -> Result<Option<Box<AccessToken>>, IssueError> {
     let now = app.clock.now();
     let end = match subject {
-        Subject::Session(found) => Some(app.checker.policy().absolute_end(&found.session)),
+        Subject::Session(session, _) => Some(app.checker.policy().absolute_end(session)),
         Subject::Client(_) => None,
     };
     let end = end.into_iter().chain(until).min();
@@ -97,7 +96,7 @@ pub async fn issue_until(
             let reference = Reference {
                 id: token.id,
                 session: match subject {
-                    Subject::Session(found) => Some(found.session.id),
+                    Subject::Session(session, _) => Some(session.id),
                     Subject::Client(_) => None,
                 },
                 grant: grant.clone(),
@@ -117,7 +116,7 @@ fn allowed(app: &App, algorithm: Algorithm, grant: &Grant) -> Algorithm {
 
 fn claims(app: &App, subject: Subject<'_>, token: &AccessToken) -> AccessClaims {
     let session = match subject {
-        Subject::Session(found) => Some(found.session),
+        Subject::Session(session, _) => Some(session),
         Subject::Client(_) => None,
     };
     let user = session.and_then(|session| session.user);
@@ -136,7 +135,7 @@ fn claims(app: &App, subject: Subject<'_>, token: &AccessToken) -> AccessClaims 
         amr: session.map(|_| PASSWORD.to_owned()).into_iter().collect(),
         acr: session.map(|_| SINGLE_FACTOR.to_owned()),
         as_of: Some(match subject {
-            Subject::Session(found) => found.as_of,
+            Subject::Session(_, as_of) => as_of,
             Subject::Client(as_of) => as_of,
         }),
     }

@@ -2,7 +2,7 @@
 //! 4.14.2).
 
 use kerria_core::{
-    Audience, Cause, Client, Grant, GrantType, RefreshToken, RotationNonce, Scope,
+    Audience, Client, Grant, GrantType, RefreshToken, RotationNonce, Scope,
     store::{Found, Refresh, Rotation},
 };
 use tracing::{debug, warn};
@@ -59,7 +59,6 @@ pub async fn refresh(
         }
         Rotation::Replayed { user } => {
             let session = token.session();
-            app.metrics.sessions_ended.of(Cause::Replayed).inc();
             let user = user.map(|user| user.to_string()).unwrap_or_default();
             warn!(session.id = %session, user.id = %user, client.id = %client.id, "a refresh token was used twice: session {session} ended");
             Ok(Refreshed::Refused)
@@ -105,7 +104,8 @@ async fn deliver(
     if let Some(scope) = scope.filter(|scope| scope.is_within(&grant.scope)) {
         grant.scope = scope;
     }
-    let Some(access) = access::issue(app, client, Subject::Session(&found), &grant).await? else {
+    let subject = Subject::Session(&found.session, found.as_of);
+    let Some(access) = access::issue(app, client, subject, &grant).await? else {
         return Ok(Refreshed::Refused);
     };
     debug!(session.id = %session, client.id = %client.id, token.id = %access.id, "session {session} refreshed");

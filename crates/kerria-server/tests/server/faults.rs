@@ -14,8 +14,8 @@ use kerria_core::{
     store::{
         Accounts, Clients, Credentials, DataOwner, DataWrite, Doors, Follower, Found, InstallationKeys,
         Invitation, LogPage, NewUser, Opened, PasswordChange, PasswordChanged, Reference, Refresh, Removal,
-        Renaming, Renewal, Revoked, Rotation, SessionData, SessionDetails, Sessions, SignIn, SigningKeys,
-        Tokens, Trouble, UserCreation,
+        Renaming, Renewal, Revoked, Rotation, SessionData, SessionDetails, SessionRotation, Sessions, SignIn,
+        SigningKeys, TokenUse, Tokens, Trouble, UserCreation,
     },
     throttle::{Admission, Door},
 };
@@ -94,6 +94,11 @@ impl Sessions for FaultyStore {
     ) -> Result<Revoked, StoreError> {
         self.pass("revoke")?;
         self.inner.revoke(selector, cause, device, now).await
+    }
+
+    async fn rotate(&self, token: TokenUse) -> Result<SessionRotation, StoreError> {
+        self.pass("rotate")?;
+        self.inner.rotate(token).await
     }
 
     async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError> {

@@ -21,6 +21,7 @@ mod oauth;
 mod openapi;
 mod operators;
 mod outage;
+mod rotation;
 mod sessions;
 mod throttling;
 mod tokens;

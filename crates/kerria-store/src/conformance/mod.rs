@@ -14,6 +14,7 @@ mod play;
 pub mod races;
 pub mod refresh;
 pub mod revocation;
+pub mod rotation;
 pub mod session_data;
 pub mod sessions;
 pub mod signing_keys;
@@ -144,6 +145,22 @@ macro_rules! conformance {
                 ending_everyone_ends_the_access_tokens_of_clients_themselves_too
                 ending_an_access_token_or_a_client_is_logged_even_if_nothing_of_it_is_kept
             ;
+            rotation:
+                a_session_token_is_replaced_once_it_was_in_use_for_so_long
+                a_session_token_without_a_successor_or_with_the_rule_off_is_never_replaced
+                checkers_hear_of_a_rotation_and_of_the_first_use_of_a_successor_and_of_no_other
+                a_lost_reply_is_forgiven_however_late_with_the_same_successor
+                the_token_before_is_good_for_the_grace_once_its_successor_was_used
+                a_session_token_that_comes_after_the_grace_ends_the_session_for_all
+                no_token_is_replaced_while_the_one_before_has_its_grace
+                a_long_line_of_tokens_carries_one_session
+                an_ended_session_is_not_rotated
+                only_what_a_cookie_carries_is_rotated
+                a_visitors_session_is_rotated_too
+                who_was_let_in_with_the_token_before_can_go_on
+                a_clock_that_went_back_replaces_nothing_and_ends_nothing
+                what_ends_the_others_spares_the_session_under_both_its_tokens
+            ;
             session_data:
                 a_value_stands_under_its_key_until_it_is_replaced_or_removed
                 a_session_that_ended_takes_no_data
@@ -191,6 +208,10 @@ macro_rules! conformance {
             ;
             token_races:
                 of_many_uses_of_one_refresh_token_all_get_the_same_successor
+                of_many_uses_of_one_session_token_all_get_the_same_successor_and_all_go_on
+                a_rotation_never_revives_a_session_that_is_ended
+                of_a_rotation_and_a_new_proof_at_once_the_new_proof_stands_alone
+                of_many_session_replays_at_once_one_ends_the_session
                 a_refresh_never_revives_a_session_that_is_ended
                 a_refresh_and_a_replay_at_once_end_the_session
                 of_many_replays_at_once_one_ends_the_session
@@ -243,6 +264,7 @@ mod tests {
             include_str!("races.rs"),
             include_str!("refresh.rs"),
             include_str!("revocation.rs"),
+            include_str!("rotation.rs"),
             include_str!("session_data.rs"),
             include_str!("sessions.rs"),
             include_str!("signing_keys.rs"),

@@ -14,11 +14,11 @@ use std::{
 use kerria_core::{
     AccessTokenForm, Cause, Client, ClientAuthentication, ClientId, CredentialVersion, DataKey, DataLimits,
     Device, Grant, GrantType, LogEntry, LogEvent, LogNumber, LoginName, Method, PasswordHash, RevokedSet,
-    RotationNonce, Selector, SessionId, SessionPolicy, Store, Timestamp, TokenHash, TokenId, Transport,
-    UserId, UserName, Verdict,
+    RotationNonce, RotationRule, Selector, SessionId, SessionPolicy, Store, Timestamp, TokenHash, TokenId,
+    Transport, UserId, UserName, Verdict,
     store::{
         AtLimit, DataOwner, DataWrite, Follower, Found, LogPage, NewSession, NewUser, Opened, Reference,
-        Refresh, SessionLimit, SignIn, UserCreation,
+        Refresh, SessionLimit, SignIn, Successor, TokenUse, UserCreation,
     },
 };
 use tokio::sync::Barrier;
@@ -29,6 +29,10 @@ pub(super) const FIRST: CredentialVersion = CredentialVersion(1);
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 /// How long a lost reply is forgiven.
 pub(super) const WINDOW: Duration = Duration::from_secs(30);
+/// How long a session token is in use before it is replaced.
+pub(super) const AFTER: Duration = Duration::from_secs(600);
+/// How long it is good beside a successor that was used.
+pub(super) const GRACE: Duration = Duration::from_secs(60);
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 
 /// So many seconds after the start.
@@ -176,6 +180,17 @@ impl Play {
             client,
             window: WINDOW,
             policy: SessionPolicy::default(),
+            now,
+        }
+    }
+
+    /// The use of the session token `presented`, with another successor each time.
+    pub(super) fn token_use(&self, presented: TokenHash, now: Timestamp) -> TokenUse {
+        let nonce = RotationNonce::from_bytes(self.unique());
+        TokenUse {
+            presented,
+            successor: Some(Successor { token: self.token(), nonce }),
+            rule: RotationRule { after: AFTER, grace: GRACE },
             now,
         }
     }

@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use kerria_core::{
     Algorithm, Cause, KeyState, Selector, Store,
-    store::{Opened, Rotation},
+    store::{Opened, Renewal, Rotation, SessionRotation},
 };
 
 use super::{
-    play::{Play, START, WINDOW, at, crowd, ended, one, together},
+    play::{AFTER, GRACE, Play, START, WINDOW, at, crowd, ended, one, together},
     signing_keys::{key, pair},
 };
 
@@ -38,6 +38,113 @@ pub async fn of_many_uses_of_one_refresh_token_all_get_the_same_successor(store:
         token = winner.successor;
     }
     assert_eq!((play.sessions_of(alice).await, play.events().await), (vec![session], vec![]));
+}
+
+pub async fn of_many_uses_of_one_session_token_all_get_the_same_successor_and_all_go_on(
+    store: Arc<dyn Store>,
+) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    let (session, mut token) = play.signed_in(alice).await;
+    for round in 1..=ROUNDS {
+        let now = START + AFTER * round as u32;
+        let uses: Vec<_> = (0..16).map(|_| play.token_use(token, now)).collect();
+        let outcomes = crowd(16, |number| {
+            let (store, used) = (Arc::clone(&play.store), uses[number].clone());
+            async move { store.rotate(used).await.unwrap() }
+        })
+        .await;
+        let winners: Vec<_> =
+            (0..16).filter(|at| matches!(outcomes[*at], SessionRotation::Rotated(_))).collect();
+        assert_eq!(winners.len(), 1, "{outcomes:?}");
+        let winner = uses[winners[0]].successor.unwrap();
+        let repeated = |one: &&SessionRotation| **one == SessionRotation::Repeated(winner.nonce);
+        assert_eq!(outcomes.iter().filter(repeated).count(), 15, "{outcomes:?}");
+        for used in &uses {
+            let successor = used.successor.unwrap().token;
+            assert_eq!(play.lives(&successor).await, successor == winner.token);
+        }
+        let before = std::mem::replace(&mut token, winner.token);
+        // Some have the reply already, and some have not; and the first use of the successor is one.
+        let outcomes = crowd(16, |number| {
+            let used = play.token_use(if number % 2 == 0 { before } else { token }, now);
+            let store = Arc::clone(&play.store);
+            async move { store.rotate(used).await.unwrap() }
+        })
+        .await;
+        let confirmed = |one: &&SessionRotation| matches!(one, SessionRotation::Confirmed(_));
+        assert_eq!(outcomes.iter().filter(confirmed).count(), 1, "{outcomes:?}");
+        let lost =
+            |one: &&SessionRotation| matches!(one, SessionRotation::Gone | SessionRotation::Replayed { .. });
+        assert_eq!(outcomes.iter().filter(lost).count(), 0, "{outcomes:?}");
+        assert!(play.lives(&before).await && play.lives(&token).await);
+    }
+    assert_eq!(play.sessions_of(alice).await, [session]);
+}
+
+pub async fn a_rotation_never_revives_a_session_that_is_ended(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    for round in 0..ROUNDS {
+        let (session, first) = play.signed_in(alice).await;
+        let used = play.token_use(first, START + AFTER);
+        let second = used.successor.unwrap().token;
+        let selector = [one(session), Selector::User { user: alice }, Selector::Everyone][round as usize % 3];
+        let (ending, rotating) = (Arc::clone(&play.store), Arc::clone(&play.store));
+        let (revoked, rotation) = together(
+            async move { ending.revoke(selector, Cause::SignedOut, None, START).await.unwrap() },
+            async move { rotating.rotate(used).await.unwrap() },
+        )
+        .await;
+        assert_eq!(revoked.ended, 1);
+        assert!(matches!(rotation, SessionRotation::Rotated(_) | SessionRotation::Gone), "{rotation:?}");
+        for token in [first, second] {
+            assert!(!play.lives(&token).await);
+            let used = play.token_use(token, START + AFTER);
+            assert_eq!(play.store.rotate(used).await.unwrap(), SessionRotation::Gone);
+        }
+        assert_eq!(play.sessions_of(alice).await, []);
+    }
+}
+
+pub async fn of_a_rotation_and_a_new_proof_at_once_the_new_proof_stands_alone(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    for _ in 0..ROUNDS {
+        let (_, first) = play.signed_in(alice).await;
+        let (used, new) = (play.token_use(first, START + AFTER), play.token());
+        let second = used.successor.unwrap().token;
+        let (renewing, rotating) = (Arc::clone(&play.store), Arc::clone(&play.store));
+        let (renewal, _) =
+            together(async move { renewing.renew(&first, &new, START + AFTER).await.unwrap() }, async move {
+                rotating.rotate(used).await.unwrap()
+            })
+            .await;
+        assert!(matches!(renewal, Renewal::Renewed(_)), "{renewal:?}");
+        assert!(play.lives(&new).await && !play.lives(&first).await && !play.lives(&second).await);
+    }
+}
+
+pub async fn of_many_session_replays_at_once_one_ends_the_session(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    for _ in 0..ROUNDS / 4 {
+        let (session, first) = play.signed_in(alice).await;
+        let used = play.token_use(first, START + AFTER);
+        let second = used.successor.unwrap().token;
+        play.store.rotate(used).await.unwrap();
+        play.store.rotate(play.token_use(second, START + AFTER)).await.unwrap();
+        let head = play.log().await.len();
+        let outcomes = crowd(16, |number| {
+            let token = if number % 2 == 0 { first } else { second };
+            let (store, used) = (Arc::clone(&play.store), play.token_use(token, START + AFTER + GRACE));
+            async move { store.rotate(used).await.unwrap() }
+        })
+        .await;
+        let replayed = SessionRotation::Replayed { session, user: Some(alice) };
+        assert_eq!(outcomes.iter().filter(|one| **one == replayed).count(), 1, "{outcomes:?}");
+        assert_eq!(play.events().await[head..], [ended(one(session), Cause::Replayed)]);
+    }
 }
 
 pub async fn a_refresh_never_revives_a_session_that_is_ended(store: Arc<dyn Store>) {

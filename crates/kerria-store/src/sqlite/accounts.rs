@@ -331,11 +331,10 @@ fn is_session_of(step: &Step<'_>, session: SessionId, user: UserId) -> rusqlite:
 /// Whether the session that asks, if one does, is still there and the user's.
 fn still_asks(step: &Step<'_>, user: UserId, by: Option<TokenHash>) -> rusqlite::Result<bool> {
     let Some(token) = by else { return Ok(true) };
-    step.the(
-        "SELECT EXISTS (SELECT 1 FROM session WHERE token_hash = ?1 AND user_id = ?2)",
-        (token.as_bytes(), user.as_bytes()),
-        |row| row.get(0),
-    )
+    match sessions::carried_by(step, &token)? {
+        Some(session) => is_session_of(step, session, user),
+        None => Ok(false),
+    }
 }
 
 fn rename(

@@ -17,6 +17,7 @@ mod migrations;
 mod opening;
 mod queue;
 mod readers;
+mod rotation;
 mod rows;
 mod session_data;
 mod sessions;

@@ -3,12 +3,16 @@
 use std::{error::Error, net::IpAddr, str::FromStr};
 
 use kerria_core::{
-    CredentialVersion, Device, EmailAddress, Grant, LogEntry, LogEvent, LogNumber, PasswordHash, Selector,
-    Session, SessionId, Timestamp, TokenHash, TokenId, User, UserId, UserName,
+    CredentialVersion, Device, EmailAddress, Grant, LogEntry, LogEvent, LogNumber, PasswordHash, Phase,
+    Selector, Session, SessionId, Succession, Timestamp, TokenHash, TokenId, Transport, User, UserId,
+    UserName,
     audit::AuditEntry,
     store::{Credentials, Found, SessionDetails},
 };
-use rusqlite::{Connection, OptionalExtension, Params, Row, RowIndex, types::Type};
+use rusqlite::{
+    Connection, OptionalExtension, Params, Row, RowIndex,
+    types::{Type, ValueRef},
+};
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
 /// Statements that are prepared once.
@@ -94,14 +98,49 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
     })
 }
 
+/// A session as it was found, unless that was by the token before its present one.
 pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
-    Ok(Found { session: session(row)?, user_name: row.get(9)?, as_of: number(row, 10)? })
+    let session = session(row)?;
+    let other_token = previous(row)?;
+    let succession = match other_token {
+        Some(_) => succession(row, Phase::Unused, Phase::Present)?,
+        None => Succession::first(session.authenticated_at),
+    };
+    found_as(row, session, succession, other_token)
+}
+
+/// A session as it was found by the token before its present one.
+pub(super) fn found_by_previous(row: &Row<'_>) -> rusqlite::Result<Found> {
+    let succession = succession(row, Phase::Replaced, Phase::Outlived)?;
+    found_as(row, session(row)?, succession, Some(TokenHash::from_bytes(row.get(15)?)))
+}
+
+fn found_as(
+    row: &Row<'_>,
+    session: Session,
+    succession: Succession,
+    other_token: Option<TokenHash>,
+) -> rusqlite::Result<Found> {
+    Ok(Found { session, user_name: row.get(9)?, as_of: number(row, 10)?, succession, other_token })
+}
+
+/// The session token before the present one. Refresh tokens are found by their sessions only.
+fn previous(row: &Row<'_>) -> rusqlite::Result<Option<TokenHash>> {
+    let is_in_cookie = word::<Transport>(row, 2)? == Transport::Cookie;
+    Ok(row.get::<_, Option<_>>(16)?.filter(|_| is_in_cookie).map(TokenHash::from_bytes))
+}
+
+/// One phase or the other, by whether the present token was used.
+fn succession(row: &Row<'_>, unused: Phase, used: Phase) -> rusqlite::Result<Succession> {
+    let phase = if row.get_ref(17)? == ValueRef::Null { used } else { unused };
+    Ok(Succession { phase, since: instant(row, 18)? })
 }
 
 pub(super) fn session_details(row: &Row<'_>) -> rusqlite::Result<SessionDetails> {
     Ok(SessionDetails {
         session: session(row)?,
         token: TokenHash::from_bytes(row.get(15)?),
+        previous: previous(row)?,
         user_name: row.get(9)?,
         method: optional(row, 11, word)?,
         device: device(row)?,
@@ -207,7 +246,7 @@ fn optional<T>(
     read: impl FnOnce(&Row<'_>, usize) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Option<T>> {
     match row.get_ref(at)? {
-        rusqlite::types::ValueRef::Null => Ok(None),
+        ValueRef::Null => Ok(None),
         _ => read(row, at).map(Some),
     }
 }

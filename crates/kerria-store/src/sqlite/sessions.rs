@@ -8,13 +8,13 @@ use kerria_core::{
     session::Method,
     store::{
         AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit,
-        Sessions, SignIn,
+        SessionRotation, Sessions, SignIn, TokenUse,
     },
 };
 use rusqlite::Connection;
 
 use super::{
-    SqliteStore, audit, clients, ending, log,
+    SqliteStore, audit, clients, ending, log, rotation,
     rows::{self, Ask, select_sessions},
     writer::Step,
 };
@@ -27,14 +27,7 @@ impl Sessions for SqliteStore {
 
     async fn find(&self, token: &TokenHash) -> Result<Option<Found>, StoreError> {
         let token = *token;
-        self.read(move |connection| {
-            connection.one(
-                select_sessions!("WHERE s.token_hash = ?1 AND s.transport <> 'tokens'"),
-                [token.as_bytes()],
-                rows::found,
-            )
-        })
-        .await
+        self.read(move |connection| rotation::find(connection, &token)).await
     }
 
     async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {
@@ -58,6 +51,10 @@ impl Sessions for SqliteStore {
         now: Timestamp,
     ) -> Result<Revoked, StoreError> {
         self.write(move |step| revoke(step, selector, cause, device.as_ref(), now)).await
+    }
+
+    async fn rotate(&self, token: TokenUse) -> Result<SessionRotation, StoreError> {
+        self.write(move |step| rotation::rotate(step, &token)).await
     }
 
     async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError> {
@@ -269,10 +266,7 @@ fn user_of(step: &Step<'_>, session: SessionId) -> rusqlite::Result<Option<UserI
 }
 
 fn renew(step: &mut Step<'_>, old: &TokenHash, new: &TokenHash, now: Timestamp) -> rusqlite::Result<Renewal> {
-    let held = step.one("SELECT id FROM session WHERE token_hash = ?1", [old.as_bytes()], |row| {
-        rows::session_id(row, 0)
-    })?;
-    let Some(session) = held else { return Ok(Renewal::Gone) };
+    let Some(session) = carried_by(step, old)? else { return Ok(Renewal::Gone) };
     give_new_token(step, session, new, now)?;
     let found = found(step, session)?;
     audit::record(
@@ -287,6 +281,17 @@ fn renew(step: &mut Step<'_>, old: &TokenHash, new: &TokenHash, now: Timestamp) 
         },
     )?;
     Ok(Renewal::Renewed(found))
+}
+
+/// The session whose present token this is, or whose session token before. A request that was let in with a token may go on
+/// after that was replaced.
+pub(super) fn carried_by(connection: &Connection, token: &TokenHash) -> rusqlite::Result<Option<SessionId>> {
+    connection.one(
+        "SELECT id FROM session WHERE token_hash = ?1 \
+         UNION ALL SELECT id FROM session WHERE previous_hash = ?1 AND transport = 'cookie'",
+        [token.as_bytes()],
+        |row| rows::session_id(row, 0),
+    )
 }
 
 /// Gives a session a new token because its user has proved who they are. The old one is dead, and so is the one before it,

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use kerria_core::{
     Cause, ClientId, Grant, RotationNonce, Selector, SessionId, Standing, Timestamp, TokenHash, UserId,
-    store::{Found, Reference, Refresh, Rotation, StoreError, Tokens},
+    store::{Found, Reference, Refresh, Rotation, StoreError, Successor, Tokens},
 };
 use rusqlite::{Connection, Row};
 
 use super::{
-    SqliteStore, clients,
+    SqliteStore, clients, rotation,
     rows::{self, Ask, select_sessions},
     sessions,
     writer::Step,
@@ -133,19 +133,9 @@ fn held(step: &Step<'_>, session: SessionId) -> rusqlite::Result<Option<Held>> {
     })
 }
 
-/// The present token becomes the one before, and its successor the present one. What was before is forgotten: should it
-/// come up again, it is none of the two.
 fn replace(step: &Step<'_>, refresh: &Refresh, grant: Grant) -> rusqlite::Result<Rotation> {
-    step.change(
-        "UPDATE session SET token_hash = ?2, previous_hash = token_hash, nonce = ?3, rotated_at = ?4, \
-         last_seen_at = max(last_seen_at, ?4) WHERE id = ?1",
-        (
-            refresh.session.as_bytes(),
-            refresh.successor.as_bytes(),
-            refresh.nonce.as_bytes(),
-            refresh.now.as_millis(),
-        ),
-    )?;
+    let successor = Successor { token: refresh.successor, nonce: refresh.nonce };
+    rotation::replace(step, refresh.session, &successor, refresh.now)?;
     Ok(Rotation::Rotated(sessions::found(step, refresh.session)?, grant))
 }
 

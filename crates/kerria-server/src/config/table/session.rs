@@ -65,6 +65,24 @@ pub(super) static SESSION: &[Setting] = &[
          the database, which is asked each time.",
     ),
     row(
+        "session.rotate_after",
+        "0s",
+        Kind::DurationOrOff { least: SECOND, set: |c, v| c.session.rotation.after = v },
+        "15m",
+        "How long the token in a session's cookie is used before the next request gets a new one with its answer; 0s for \
+         never. It makes a stolen cookie worthless soon, and tells of the theft. It costs two writes for each new \
+         token.",
+    ),
+    row(
+        "session.rotation_grace",
+        "30s",
+        Kind::Duration { least: SECOND, set: |c, v| c.session.rotation.grace = v },
+        "2m",
+        "How long a replaced token is still accepted once the new one was used, so that requests under way are not \
+         signed out. After that, its use ends the session. No token is replaced before this time is over for the one \
+         before, so `session.rotate_after` counts as this at least.",
+    ),
+    row(
         "session.limit_per_user",
         "0",
         Kind::Number {

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, fmt::Debug, num::NonZeroU32, sync::Arc};
 
 use kerria_core::{
     ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, EmailAddress, LogNumber, LoginName,
-    RotationNonce, Selector, SessionId, SessionPolicy, Status, Store, Timestamp, TokenHash, TokenId,
-    Transport, UserId, UserName,
+    RotationNonce, RotationRule, Selector, SessionId, SessionPolicy, Status, Store, Timestamp, TokenHash,
+    TokenId, Transport, UserId, UserName,
     audit::{AuditEntry, AuditEvent},
     store::{
         AtLimit, DataOwner, Invitation, NewSession, NewUser, PasswordChange, PasswordChanged, Reference,
-        Refresh, Renewal, Rotation, SessionLimit, SignIn,
+        Refresh, Renewal, Rotation, SessionLimit, SessionRotation, SignIn, Successor, TokenUse,
     },
     throttle::Door,
 };
@@ -191,6 +191,27 @@ impl Run {
                     self.tokens_of.entry(session).or_default().push(refresh.successor);
                 }
                 same("rotated", store.rotate_refresh(refresh).await.unwrap(), expected)
+            }
+            Step::Rotate { serial, session, ago, off } => {
+                let session = self.session(session);
+                let tokens = self.tokens_of.get(&session).map_or(&[][..], Vec::as_slice);
+                let token = TokenHash::from_bytes(bytes(10, serial));
+                let successor = Successor { token, nonce: RotationNonce::from_bytes(bytes(11, serial)) };
+                let used = TokenUse {
+                    presented: latest(tokens, ago).unwrap_or(TokenHash::from_bytes([0xee; 32])),
+                    successor: (!off).then_some(successor),
+                    rule: RotationRule {
+                        after: if off { minutes(0) } else { minutes(2) },
+                        grace: minutes(1),
+                    },
+                    now,
+                };
+                let expected = self.model.rotate_session(&used);
+                if let SessionRotation::Rotated(_) = expected {
+                    self.tokens.push(token);
+                    self.tokens_of.entry(session).or_default().push(token);
+                }
+                same("rotated", store.rotate(used).await.unwrap(), expected)
             }
             Step::KeepReference { serial, session, client: of, minutes: left } => {
                 let token = TokenHash::from_bytes(bytes(8, serial));

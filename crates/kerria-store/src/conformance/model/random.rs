@@ -28,6 +28,13 @@ pub(super) enum Step {
         ago: usize,
         other_client: bool,
     },
+    /// The use of the session token that the session had so many uses ago.
+    Rotate {
+        serial: u64,
+        session: usize,
+        ago: usize,
+        off: bool,
+    },
     KeepReference {
         serial: u64,
         session: Option<usize>,
@@ -207,7 +214,7 @@ impl Random {
 
     pub(super) fn step(&mut self, serial: usize) -> Step {
         let serial = serial as u64;
-        match self.below(70) {
+        match self.below(82) {
             0..=11 => Step::Open {
                 serial,
                 user: self.user(),
@@ -279,7 +286,15 @@ impl Random {
             61 => Step::Spend { client: self.client(), jti: self.small(), minutes: self.below(90) },
             62 => Step::SweepTokens { limit: self.below(4) as u32 },
             63..=68 => Step::AddClient { client: self.client() },
-            _ => Step::RemoveClient { client: self.client() },
+            69 => Step::RemoveClient { client: self.client() },
+            // A short while, so that a token comes again inside its grace and after it.
+            70..=71 => Step::Wait { minutes: self.below(4) },
+            _ => Step::Rotate {
+                serial,
+                session: self.pick(),
+                ago: [0, 0, 0, 1, 1, 2][self.below(6) as usize],
+                off: self.one_in(8),
+            },
         }
     }
 

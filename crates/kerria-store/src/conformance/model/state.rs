@@ -7,13 +7,14 @@ use std::{
 
 use kerria_core::{
     Cause, ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, Device, EmailAddress, Grant,
-    LogEntry, LogEvent, LogNumber, LoginName, PasswordHash, RotationNonce, Selector, Session, SessionId,
-    SessionPolicy, Standing, Status, Timestamp, TokenHash, Transport, User, UserId, UserName,
+    LogEntry, LogEvent, LogNumber, LoginName, PasswordHash, Phase, RotationNonce, Selector, Session,
+    SessionId, SessionPolicy, Standing, Status, Succession, Timestamp, TokenHash, Transport, User, UserId,
+    UserName,
     audit::AuditEvent,
     store::{
         AtLimit, Credentials, DataOwner, DataWrite, Found, Invitation, LogPage, NewSession, NewUser, Opened,
         PasswordChange, PasswordChanged, Reference, Refresh, Removal, Renaming, Renewal, Revoked, Rotation,
-        SessionDetails, SignIn, UserCreation,
+        SessionDetails, SessionRotation, SignIn, TokenUse, UserCreation,
     },
     throttle::{Admission, Door, DoorState, admit},
 };
@@ -49,10 +50,11 @@ pub(super) struct Held {
     rotation: Option<Rotated>,
 }
 
-/// The token that was replaced, from what its successor follows, and when that was.
+/// The token that was replaced, from what its successor follows, and when that was. Of a session token, the nonce goes
+/// when the successor is used, and that is the time then.
 struct Rotated {
     previous: TokenHash,
-    nonce: RotationNonce,
+    nonce: Option<RotationNonce>,
     at: Timestamp,
 }
 
@@ -79,20 +81,39 @@ impl Model {
     }
 
     fn found(&self, session: SessionId) -> Found {
-        let SessionDetails { session, user_name, .. } = self.details(session);
-        Found { session, user_name, as_of: self.head() }
+        let held = &self.sessions[&session];
+        let SessionDetails { session, user_name, previous, .. } = self.details(session);
+        let succession = match &held.rotation {
+            Some(last) if previous.is_some() => {
+                let phase = if last.nonce.is_some() { Phase::Unused } else { Phase::Present };
+                Succession { phase, since: last.at }
+            }
+            _ => Succession::first(session.authenticated_at),
+        };
+        Found { session, user_name, as_of: self.head(), succession, other_token: previous }
     }
 
     pub(super) fn find(&self, token: &TokenHash) -> Option<Found> {
         let session = self.carried_by(token)?;
-        let in_tokens = self.sessions[&session].details.session.transport == Transport::Tokens;
-        (!in_tokens).then(|| self.found(session))
+        let held = &self.sessions[&session];
+        if held.details.session.transport == Transport::Tokens {
+            return None;
+        }
+        let mut found = self.found(session);
+        if held.details.previous == Some(*token) {
+            let last = held.rotation.as_ref().unwrap();
+            let phase = if last.nonce.is_some() { Phase::Replaced } else { Phase::Outlived };
+            found.succession = Succession { phase, since: last.at };
+            found.other_token = Some(held.details.token);
+        }
+        Some(found)
     }
 
-    /// The session whose present token this is, of whatever kind.
+    /// The session whose present token this is, of whatever kind, or whose session token before.
     fn carried_by(&self, token: &TokenHash) -> Option<SessionId> {
         let mut sessions = self.sessions.iter();
-        sessions.find(|(_, held)| held.details.token == *token).map(|(session, _)| *session)
+        let carries = |held: &Held| held.details.token == *token || held.details.previous == Some(*token);
+        sessions.find(|(_, held)| carries(held)).map(|(session, _)| *session)
     }
 
     pub(super) fn session(&self, session: SessionId) -> Option<(Found, Option<Grant>)> {
@@ -149,8 +170,15 @@ impl Model {
         let method = user.map(|sign_in| sign_in.method);
         let grant = user.and_then(|sign_in| sign_in.grant.clone());
         let client = grant.as_ref().map(|grant| grant.client);
-        let details =
-            SessionDetails { session, token, user_name: None, method, device: device.clone(), client };
+        let details = SessionDetails {
+            session,
+            token,
+            previous: None,
+            user_name: None,
+            method,
+            device: device.clone(),
+            client,
+        };
         self.sessions.insert(id, Held { details, data: BTreeMap::new(), grant, rotation: None });
     }
 
@@ -266,6 +294,46 @@ impl Model {
         client == ClientId::OWN || self.clients.contains(&client)
     }
 
+    pub(super) fn rotate_session(&mut self, token: &TokenUse) -> SessionRotation {
+        let TokenUse { presented, now, .. } = *token;
+        let Some(found) = self.find(&presented) else { return SessionRotation::Gone };
+        let session = found.session.id;
+        if found.session.transport != Transport::Cookie {
+            return SessionRotation::Gone;
+        }
+        let used_for = now.since(found.succession.since);
+        let is_on = token.rule.after > Duration::ZERO;
+        let held = self.sessions.get_mut(&session).unwrap();
+        match (found.succession.phase, token.successor) {
+            (Phase::Present, Some(next))
+                if is_on && used_for >= token.rule.after && used_for >= token.rule.grace =>
+            {
+                held.rotation = Some(Rotated { previous: presented, nonce: Some(next.nonce), at: now });
+                held.details.previous = Some(presented);
+                held.details.token = next.token;
+            }
+            (Phase::Unused, _) => {
+                let last = held.rotation.as_mut().unwrap();
+                (last.nonce, last.at) = (None, now);
+            }
+            (Phase::Replaced, _) if is_on => {
+                return SessionRotation::Repeated(held.rotation.as_ref().unwrap().nonce.unwrap());
+            }
+            (Phase::Outlived, _) if used_for >= token.rule.grace => {
+                self.revoke(Selector::Session { session }, Cause::Replayed, now);
+                return SessionRotation::Replayed { session, user: found.session.user };
+            }
+            _ => return SessionRotation::Unchanged,
+        }
+        held.details.session.last_seen_at = held.details.session.last_seen_at.max(now);
+        self.write_log(Selector::Session { session }, LogEvent::Changed, now);
+        let now_found = self.find(&presented).unwrap();
+        match found.succession.phase {
+            Phase::Unused => SessionRotation::Confirmed(now_found),
+            _ => SessionRotation::Rotated(now_found),
+        }
+    }
+
     pub(super) fn rotate(&mut self, refresh: &Refresh) -> Rotation {
         let Refresh { session, presented, now, .. } = *refresh;
         let Some((found, Some(grant))) = self.session(session) else { return Rotation::Gone };
@@ -277,14 +345,14 @@ impl Model {
         }
         let held = self.sessions.get_mut(&session).unwrap();
         if held.details.token == presented {
-            held.rotation = Some(Rotated { previous: presented, nonce: refresh.nonce, at: now });
+            held.rotation = Some(Rotated { previous: presented, nonce: Some(refresh.nonce), at: now });
             held.details.token = refresh.successor;
             held.details.session.last_seen_at = held.details.session.last_seen_at.max(now);
             return Rotation::Rotated(self.found(session), grant);
         }
         match &held.rotation {
             Some(last) if last.previous == presented && now < last.at + refresh.window => {
-                Rotation::Repeated(found, grant, last.nonce)
+                Rotation::Repeated(found, grant, last.nonce.unwrap())
             }
             _ => {
                 self.revoke(Selector::Session { session }, Cause::Replayed, now);
@@ -333,6 +401,7 @@ impl Model {
     fn give_new_token(&mut self, session: SessionId, token: &TokenHash, now: Timestamp) {
         let held = self.sessions.get_mut(&session).unwrap();
         held.details.token = *token;
+        held.details.previous = None;
         held.rotation = None;
         held.details.session.authenticated_at = now;
         held.details.session.last_seen_at = held.details.session.last_seen_at.max(now);

@@ -1,0 +1,94 @@
+//! Rotation of session tokens.
+
+use kerria_core::{
+    Cause, LogEvent, Phase, RotationNonce, Selector, Session, SessionId, Timestamp, TokenHash, TokenStep,
+    Transport,
+    store::{Found, SessionRotation, Successor, TokenUse},
+};
+use rusqlite::Connection;
+
+use super::{
+    rows::{self, Ask, select_sessions},
+    sessions,
+    writer::Step,
+};
+
+/// The session that a session token carries, as its present token or as the one before.
+pub(super) fn find(connection: &Connection, token: &TokenHash) -> rusqlite::Result<Option<Found>> {
+    // In this order: a present token may become the one before in between, but never the other way round.
+    let present = connection.one(
+        select_sessions!("WHERE s.token_hash = ?1 AND s.transport <> 'tokens'"),
+        [token.as_bytes()],
+        rows::found,
+    )?;
+    match present {
+        Some(found) => Ok(Some(found)),
+        None => connection.one(
+            select_sessions!("WHERE s.previous_hash = ?1 AND s.transport = 'cookie'"),
+            [token.as_bytes()],
+            rows::found_by_previous,
+        ),
+    }
+}
+
+/// Takes note of a use of a session token.
+pub(super) fn rotate(step: &mut Step<'_>, token: &TokenUse) -> rusqlite::Result<SessionRotation> {
+    let Some(found) = find(step, &token.presented)? else { return Ok(SessionRotation::Gone) };
+    let Session { id, user, transport, .. } = found.session;
+    if transport != Transport::Cookie {
+        return Ok(SessionRotation::Gone);
+    }
+    match (found.succession.step(&token.rule, token.now), found.succession.phase) {
+        (TokenStep::None, _) => Ok(SessionRotation::Unchanged),
+        (TokenStep::EndForReplay, _) => {
+            sessions::revoke(step, Selector::Session { session: id }, Cause::Replayed, None, token.now)?;
+            Ok(SessionRotation::Replayed { session: id, user })
+        }
+        (TokenStep::Rotate, Phase::Replaced) => nonce(step, id).map(SessionRotation::Repeated),
+        (TokenStep::Rotate, Phase::Unused) => {
+            confirm(step, id, token.now)?;
+            found_again(step, token).map(SessionRotation::Confirmed)
+        }
+        (TokenStep::Rotate, Phase::Present | Phase::Outlived) => {
+            let Some(successor) = token.successor else { return Ok(SessionRotation::Unchanged) };
+            replace(step, id, &successor, token.now)?;
+            step.write_log(Selector::Session { session: id }, LogEvent::Changed, token.now)?;
+            found_again(step, token).map(SessionRotation::Rotated)
+        }
+    }
+}
+
+/// The present token becomes the one before, and its successor the present one. What was before is forgotten.
+pub(super) fn replace(
+    step: &Step<'_>,
+    session: SessionId,
+    successor: &Successor,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    step.change(
+        "UPDATE session SET token_hash = ?2, previous_hash = token_hash, nonce = ?3, rotated_at = ?4, \
+         last_seen_at = max(last_seen_at, ?4) WHERE id = ?1",
+        (session.as_bytes(), successor.token.as_bytes(), successor.nonce.as_bytes(), now.as_millis()),
+    )?;
+    Ok(())
+}
+
+/// The present token was used: its client has it, and from now on the one before only has its grace.
+fn confirm(step: &mut Step<'_>, session: SessionId, now: Timestamp) -> rusqlite::Result<()> {
+    step.change(
+        "UPDATE session SET nonce = NULL, rotated_at = ?2, last_seen_at = max(last_seen_at, ?2) WHERE id = ?1",
+        (session.as_bytes(), now.as_millis()),
+    )?;
+    step.write_log(Selector::Session { session }, LogEvent::Changed, now)?;
+    Ok(())
+}
+
+fn nonce(step: &Step<'_>, session: SessionId) -> rusqlite::Result<RotationNonce> {
+    step.the("SELECT nonce FROM session WHERE id = ?1", [session.as_bytes()], |row| {
+        row.get(0).map(RotationNonce::from_bytes)
+    })
+}
+
+fn found_again(step: &Step<'_>, token: &TokenUse) -> rusqlite::Result<Found> {
+    find(step, &token.presented)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
+}
