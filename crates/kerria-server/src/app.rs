@@ -140,15 +140,6 @@ impl App {
         if let Some(path) = &config.clients_file {
             registration::file::apply(path, &*store, &keyring, &config.tokens, edge.clock.now()).await?;
         }
-        let verifier = Verifier::new(
-            VerifierSettings {
-                algorithms: Algorithm::ALL.to_vec(),
-                // We have issued them by the same clock.
-                leeway: Duration::ZERO,
-                ..VerifierSettings::new(issuer(&config), own_audience(&config))
-            },
-            keyring.verification_keys(),
-        );
         let cookie = |name| SecretCookie::new(name, &config.public_url);
         let app = Arc::new(Self {
             passwords: Passwords::start(config.password.clone(), Arc::clone(&edge.entropy)),
@@ -158,8 +149,8 @@ impl App {
             device_cookie: cookie("kerria-device"),
             refresh_cookie: cookie("kerria-refresh").strict(),
             access_cookie: cookie("kerria-access").strict(),
+            verifier: Arc::clone(keyring.verifier()),
             keyring,
-            verifier: Arc::new(verifier),
             page_policy: page_policy(&config),
             metrics,
             stop: watch::channel(false).0,
@@ -267,7 +258,13 @@ async fn open_keyring(config: &Config, store: &Arc<dyn Store>, edge: &Edge) -> a
     let path = sealing_key_path(config);
     let sealing = SealingKey::load_or_create(&path, &*edge.entropy)?;
     let (store, entropy) = (Arc::clone(store), Arc::clone(&edge.entropy));
-    Ok(Keyring::open(store, entropy, sealing, &config.tokens, edge.clock.now()).await?)
+    let verifying = VerifierSettings {
+        algorithms: Algorithm::ALL.to_vec(),
+        // We have issued them by the same clock.
+        leeway: Duration::ZERO,
+        ..VerifierSettings::new(issuer(config), own_audience(config))
+    };
+    Ok(Keyring::open(store, entropy, sealing, &config.tokens, verifying, edge.clock.now()).await?)
 }
 
 /// The file with the key that encrypts the signing keys.

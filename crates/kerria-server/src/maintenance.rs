@@ -95,12 +95,11 @@ pub async fn sweep_all(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Turns the keyrings that are due, and verifies with what is published now.
+/// Turns the keyrings that are due.
 pub async fn turn_keys(app: &App) {
     if let Err(error) = app.keyring.turn_if_due(&app.config.tokens, app.clock.now()).await {
         warn!("the signing keys were left as they are: {error}");
     }
-    app.verifier.set_keys(app.keyring.verification_keys());
 }
 
 /// Tells of sessions that turned up in another place, in the audit log.

@@ -183,7 +183,6 @@ const NO_SECRET: TokenHash = TokenHash::from_bytes([0; 32]);
 
 async fn begin(app: &App, registration: &Registration) -> Result<(), Problem> {
     registration::begin(&app.keyring, registration.access_tokens, app.clock.now()).await?;
-    app.verifier.set_keys(app.keyring.verification_keys());
     Ok(())
 }
 

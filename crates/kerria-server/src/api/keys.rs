@@ -66,7 +66,6 @@ pub async fn rotate(
             }
         }
     }
-    app.verifier.set_keys(app.keyring.verification_keys());
     Ok(Json(shown(&app)))
 }
 
@@ -78,7 +77,6 @@ pub struct Reset {}
 /// `POST /api/v1/operator/keys/reset`: throws all keys away and ends everything of everyone.
 pub async fn reset(State(app): State<Arc<App>>, Body(Reset {}): Body<Reset>) -> Result<Json<Value>, Problem> {
     app.keyring.reset(app.clock.now()).await?;
-    app.verifier.set_keys(app.keyring.verification_keys());
     Ok(Json(shown(&app)))
 }
 

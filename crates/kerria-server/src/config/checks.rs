@@ -6,6 +6,9 @@ use url::Url;
 
 use super::{Config, origin, sources::Place, survey::Survey};
 
+/// The longest lifetime of an access token: for so long a checker remembers what was ended.
+const LONGEST_ACCESS: Duration = Duration::from_secs(60 * 60);
+
 /// A rule between settings.
 pub(super) struct Rule {
     /// The settings it is about. It is skipped if one of them could not be read, and reported at the first one that was
@@ -65,6 +68,37 @@ pub(super) static RULES: &[Rule] = &[
     at_most(&["session.data_value_bytes", "session.data_total_bytes"], |_, c| {
         c.session.data.value_bytes > c.session.data.total_bytes
     }),
+    at_most(&["tokens.access_lifetime", "session.idle_timeout"], |_, c| {
+        c.tokens.access_lifetime > c.session.policy.ordinary.idle
+    }),
+    at_most(&["tokens.access_lifetime", "session.remembered_idle_timeout"], |_, c| {
+        c.tokens.access_lifetime > c.session.policy.remembered.idle
+    }),
+    Rule {
+        keys: &["tokens.access_lifetime"],
+        is_broken: |_, c| c.tokens.access_lifetime > LONGEST_ACCESS,
+        message: |s, keys| {
+            format!("{}: an hour is the most; a session lasts longer by being refreshed", tell(s, keys))
+        },
+    },
+    Rule {
+        keys: &["tokens.key_rotation", "tokens.access_lifetime", "tokens.jwks_max_age"],
+        is_broken: |_, c| c.tokens.key_rotation < (c.tokens.access_lifetime + c.tokens.jwks_max_age) / 8,
+        message: |s, keys| {
+            let told = tell(s, keys);
+            format!(
+                "{told}: a key is published until its last token is over, and they would be too many; raise the first"
+            )
+        },
+    },
+    Rule {
+        keys: &["tokens.hs256_audience", "tokens.hs256_secret_file"],
+        is_broken: |s, _| s.is_set("tokens.hs256_audience") != s.is_set("tokens.hs256_secret_file"),
+        message: |_, _| {
+            "tokens.hs256_audience and tokens.hs256_secret_file belong together: set both, or remove the one"
+                .to_owned()
+        },
+    },
     Rule {
         keys: &["password.memory_kib", "password.lanes"],
         is_broken: |_, c| c.password.memory_kib < 8 * c.password.lanes,
@@ -116,8 +150,13 @@ pub(crate) fn is_insecure(public_url: &Url) -> bool {
 
 /// The coarsest precision of "last seen" that the idle timeouts allow.
 pub(super) fn coarsest_precision(config: &Config) -> Duration {
+    shortest_idle(config) / 4
+}
+
+/// The shortest idle timeout: no access token may outlive its session's.
+pub(super) fn shortest_idle(config: &Config) -> Duration {
     let policy = &config.session.policy;
-    policy.ordinary.idle.min(policy.remembered.idle) / 4
+    policy.ordinary.idle.min(policy.remembered.idle)
 }
 
 /// How long a session lasts at most.

@@ -124,6 +124,11 @@ impl Survey {
             self.config.session.last_seen_precision = coarsest;
             self.fit("session.last_seen_precision", duration::write(coarsest));
         }
+        let idle = checks::shortest_idle(&self.config);
+        if !self.is_set("tokens.access_lifetime") && self.config.tokens.access_lifetime > idle {
+            self.config.tokens.access_lifetime = idle;
+            self.fit("tokens.access_lifetime", duration::write(idle));
+        }
         let longest = checks::longest_lifetime(&self.config);
         if !self.is_set("session.log_retention") && self.config.session.log_retention < longest {
             self.config.session.log_retention = longest;

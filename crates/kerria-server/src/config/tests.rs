@@ -439,3 +439,20 @@ fn the_reference_page_is_up_to_date() {
         "docs/configuration.md is out of date: `kerria config explain --markdown > docs/configuration.md`"
     );
 }
+
+#[test]
+fn settings_of_tokens_that_do_not_fit_together_are_told() {
+    let place = Place::empty().set("tokens.access_lifetime", "2h").set("session.idle_timeout", "3h");
+    assert!(place.problems()[0].contains("an hour is the most"), "{:?}", place.problems());
+    let place = Place::empty().set("tokens.access_lifetime", "20m").set("session.idle_timeout", "10m");
+    assert!(place.problems()[0].contains("the first must not be more"), "{:?}", place.problems());
+    let place = Place::empty().set("tokens.key_rotation", "10s");
+    assert!(place.problems()[0].contains("they would be too many"), "{:?}", place.problems());
+    let place = Place::empty().set("tokens.hs256_audience", "https://legacy.example");
+    assert!(place.problems()[0].contains("belong together"), "{:?}", place.problems());
+    assert_eq!(
+        Place::empty().set("session.idle_timeout", "2m").config().tokens.access_lifetime,
+        Duration::from_secs(120),
+        "the default shrinks to fit"
+    );
+}

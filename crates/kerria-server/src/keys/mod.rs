@@ -13,7 +13,7 @@ use std::{
 
 use axum::body::Bytes;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use kerria::jwt::{Header, KeySet, VerificationKey};
+use kerria::jwt::{Header, KeySet, VerificationKey, Verifier, VerifierSettings};
 use kerria_core::{Algorithm, Entropy, KeyState, Secret, SigningKey, Store, StoreError, Timestamp};
 use serde::Serialize;
 use tracing::info;
@@ -34,6 +34,10 @@ pub struct Keyring {
     /// How long others may verify with keys that they fetched before.
     max_age: Duration,
     ring: RwLock<Arc<Ring>>,
+    /// Verifies with what is published.
+    verifier: Arc<Verifier>,
+    /// Held while the keys are changed or read: what was read before a change must not be taken in after it.
+    changing: tokio::sync::Mutex<()>,
 }
 
 /// The keys at one time.
@@ -88,11 +92,20 @@ impl Keyring {
         entropy: Arc<dyn Entropy>,
         sealing: SealingKey,
         settings: &TokenSettings,
+        verifying: VerifierSettings,
         now: Timestamp,
     ) -> Result<Self, KeyError> {
         let shared = settings.hs256_secret.clone();
-        let keyring =
-            Self { store, entropy, sealing, shared, max_age: settings.jwks_max_age, ring: RwLock::default() };
+        let keyring = Self {
+            store,
+            entropy,
+            sealing,
+            shared,
+            max_age: settings.jwks_max_age,
+            ring: RwLock::default(),
+            verifier: Arc::new(Verifier::new(verifying, KeySet::default())),
+            changing: tokio::sync::Mutex::default(),
+        };
         for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
             keyring.begin(algorithm, now).await?;
         }
@@ -104,15 +117,18 @@ impl Keyring {
     /// # Errors
     /// If the store fails.
     pub async fn begin(&self, algorithm: Algorithm, now: Timestamp) -> Result<(), KeyError> {
-        self.reload().await?;
+        let _alone = self.changing.lock().await;
+        self.load().await?;
         let begun = self.ring().keys.iter().any(|key| key.algorithm == algorithm);
         if algorithm == Algorithm::Hs256 || begun {
             return Ok(());
         }
-        let keys =
-            vec![self.make(algorithm, KeyState::Active, now), self.make(algorithm, KeyState::Next, now)];
+        let keys = vec![
+            self.make(algorithm, KeyState::Active, now).await,
+            self.make(algorithm, KeyState::Next, now).await,
+        ];
         self.store.begin_keyring(algorithm, keys).await?;
-        self.reload().await
+        self.load().await
     }
 
     /// Whether all active keys can sign.
@@ -128,6 +144,11 @@ impl Keyring {
     /// # Errors
     /// If the store fails.
     pub async fn reload(&self) -> Result<(), KeyError> {
+        let _alone = self.changing.lock().await;
+        self.load().await
+    }
+
+    async fn load(&self) -> Result<(), KeyError> {
         let keys = self.store.signing_keys().await?;
         if self.ring().keys == keys {
             return Ok(());
@@ -140,7 +161,8 @@ impl Keyring {
             }
         }
         let public: Vec<_> = keys.iter().map(|key| key.public.as_str()).collect();
-        let published = format!(r#"{{"keys":[{}]}}"#, public.join(",")).into();
+        let published: Bytes = format!(r#"{{"keys":[{}]}}"#, public.join(",")).into();
+        self.verifier.set_keys(self.verification_keys(&published));
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Ring { keys, active, published, sealed });
         Ok(())
@@ -170,11 +192,16 @@ impl Keyring {
         self.ring().published.clone()
     }
 
-    /// The keys that what we signed is verified with.
+    /// Verifies what we have signed.
     #[must_use]
-    pub fn verification_keys(&self) -> KeySet {
-        const SOUND: &str = "what we publish is a JWK Set";
-        let public = KeySet::parse(&self.published()).expect(SOUND);
+    pub const fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
+    }
+
+    fn verification_keys(&self, published: &[u8]) -> KeySet {
+        const SOUND: &str =
+            "what we publish is a JWK Set, and the configuration bounds how many keys are in it";
+        let public = KeySet::parse(published).expect(SOUND);
         KeySet::of(public.iter().cloned().chain(self.shared_key())).expect(SOUND)
     }
 
@@ -194,7 +221,8 @@ impl Keyring {
     /// # Errors
     /// If the store fails.
     pub async fn turn(&self, algorithm: Algorithm, now: Timestamp) -> Result<Turned, KeyError> {
-        self.reload().await?;
+        let _alone = self.changing.lock().await;
+        self.load().await?;
         let ring = self.ring();
         let of = |state| ring.keys.iter().find(move |key| key.algorithm == algorithm && key.state == state);
         let (Some(active), Some(next)) = (of(KeyState::Active), of(KeyState::Next)) else {
@@ -204,9 +232,9 @@ impl Keyring {
         if now < known_at {
             return Ok(Turned::TooSoon { at: known_at });
         }
-        let fresh = self.make(algorithm, KeyState::Next, now);
+        let fresh = self.make(algorithm, KeyState::Next, now).await;
         let turned = self.store.turn_keyring(algorithm, &active.kid, fresh, now).await?;
-        self.reload().await?;
+        self.load().await?;
         if !turned {
             return Ok(Turned::Overtaken);
         }
@@ -237,15 +265,19 @@ impl Keyring {
     /// # Errors
     /// If the store fails.
     pub async fn reset(&self, now: Timestamp) -> Result<(), KeyError> {
+        let _alone = self.changing.lock().await;
         let mut algorithms: Vec<_> = self.keys().iter().map(|key| key.algorithm).collect();
         algorithms.extend([Algorithm::EdDsa, Algorithm::Es256]);
         algorithms.sort_unstable();
         algorithms.dedup();
-        let fresh =
-            |algorithm| [KeyState::Active, KeyState::Next].map(|state| self.make(algorithm, state, now));
-        self.store.reset_keyrings(algorithms.into_iter().flat_map(fresh).collect(), now).await?;
+        let mut fresh = Vec::new();
+        for algorithm in algorithms {
+            fresh.push(self.make(algorithm, KeyState::Active, now).await);
+            fresh.push(self.make(algorithm, KeyState::Next, now).await);
+        }
+        self.store.reset_keyrings(fresh, now).await?;
         info!("all signing keys were thrown away, and all sessions ended");
-        self.reload().await
+        self.load().await
     }
 
     fn unseal(&self, key: &SigningKey) -> Option<Signer> {
@@ -253,8 +285,10 @@ impl Keyring {
         Signer::read(key.algorithm, private.expose()).ok()
     }
 
-    fn make(&self, algorithm: Algorithm, state: KeyState, now: Timestamp) -> SigningKey {
-        let (signer, private) = Signer::generate(algorithm);
+    async fn make(&self, algorithm: Algorithm, state: KeyState, now: Timestamp) -> SigningKey {
+        // An RSA key takes a good part of a second, in which nobody else is to wait.
+        let made = tokio::task::spawn_blocking(move || Signer::generate(algorithm)).await;
+        let (signer, private) = made.expect("making a key does not panic");
         let public = signer.public();
         let kid = public.thumbprint();
         let sealed = self.sealing.seal(private.expose(), &kid, &*self.entropy);

@@ -264,9 +264,10 @@ async fn an_access_token_is_over_after_five_minutes_and_survives_a_restart_befor
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
     let tokens = signed_in(&kerria).await;
-    // Something is ended, so that the log has moved on.
-    kerria.signed_in("alice").await.send("POST", "/api/v1/logout", &json!({})).await;
+    let ended = signed_in(&kerria).await;
+    with_access(&kerria, &ended.access).send("POST", "/api/v1/logout", &json!({})).await;
     let kerria = kerria.restart().await;
+    assert!(!is_good(&kerria, &ended).await, "what was ended stays so");
     kerria.clock.advance(5 * MINUTE - Duration::from_secs(1));
     assert!(is_good(&kerria, &tokens).await);
     kerria.clock.advance(Duration::from_secs(1));
@@ -362,17 +363,21 @@ async fn others_verify_our_tokens_with_the_published_keys_across_a_rotation() {
     let issuer = kerria.app.issuer();
     let verifier =
         Verifier::new(VerifierSettings::new(&issuer, issuer.parse().unwrap()), published(&kerria).await);
-    let before = signed_in(&kerria).await;
+    let long_before = signed_in(&kerria).await;
     kerria.clock.advance(90 * 24 * 60 * MINUTE);
+    let before = signed_in(&kerria).await;
     kerria_server::maintenance::turn_keys(&kerria.app).await;
     let after = signed_in(&kerria).await;
     let kid = |token: &str| token.split('.').next().unwrap().to_owned();
     assert_ne!(kid(&before.access), kid(&after.access));
     // Whoever has fetched the keys before the rotation has the new one already.
     verifier.verify(after.access.as_bytes(), kerria.clock.now()).unwrap();
-    let expired = verifier.verify(before.access.as_bytes(), kerria.clock.now()).unwrap_err();
+    // And whoever fetches them afterwards still has the old one.
+    verifier.set_keys(published(&kerria).await);
+    verifier.verify(before.access.as_bytes(), kerria.clock.now()).unwrap();
+    let expired = verifier.verify(long_before.access.as_bytes(), kerria.clock.now()).unwrap_err();
     assert_eq!(expired, Refused::Expired);
-    assert!(is_good(&kerria, &after).await);
+    assert!(is_good(&kerria, &before).await && is_good(&kerria, &after).await);
     let keys = kerria.program().get("/.well-known/jwks.json").await;
     assert_eq!(keys.header("cache-control"), Some("public, max-age=300"));
     for secret in ["\"d\"", "\"p\"", "\"q\"", "\"k\""] {
@@ -430,10 +435,16 @@ async fn private_keys_are_in_no_file_as_they_are() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(sealed.len(), 4);
-    for bytes in sealed {
-        // What a PKCS #8 document begins with, and the object identifiers of Ed25519 and of P-256.
-        for mark in [&b"\x30\x51\x02\x01"[..], b"\x2b\x65\x70", b"\x2a\x86\x48\xce\x3d\x03\x01\x07"] {
-            assert!(!bytes.windows(mark.len()).any(|window| window == mark));
+    // What a PKCS #8 document of Ed25519 begins with (RFC 8410, section 7), and one of P-256.
+    let ed25519 = &b"\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"[..];
+    let p256 = &b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04\x6d\x30\x6b"[..];
+    let folder = std::fs::read_dir(&kerria.app.config.data_dir).unwrap();
+    let files: Vec<_> = folder.map(|file| file.unwrap().path()).filter(|path| path.is_file()).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    for path in files {
+        let bytes = std::fs::read(&path).unwrap();
+        for mark in [ed25519, p256] {
+            assert!(!bytes.windows(mark.len()).any(|window| window == mark), "{}", path.display());
         }
     }
 }

@@ -59,8 +59,8 @@ pub enum BackupError {
 /// name when it is complete and on the disk, and never takes the place of another file. `progress` hears how many pages
 /// were copied, and how many there are.
 ///
-/// The copy holds accounts, clients and signing keys, but no sessions, no reference tokens, no invitations and no known
-/// devices: what was ended or used up since would come back to life when it is restored. Its revocation log is empty and
+/// The copy holds accounts and clients, but no sessions, no reference tokens, no signing keys, no invitations and no known
+/// devices: what was ended, thrown away or used up since would come back to life when it is restored. Its revocation log is empty and
 /// goes on far behind the last number, so that no access token from before the restore is believed on its number alone.
 ///
 /// # Errors
@@ -104,7 +104,9 @@ fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(u64, u64)) -> r
 /// What was ended or used up after the backup must not come back with it. Accounts are kept; everybody signs in again.
 /// What was spent stays spent.
 fn forget_what_may_end(copy: &Connection) -> rusqlite::Result<()> {
-    for table in ["session", "session_data", "reference_token", "invitation", "known_device", "log"] {
+    let tables =
+        ["session", "session_data", "reference_token", "signing_key", "invitation", "known_device", "log"];
+    for table in tables {
         // A file that waits for a migration does not have them all.
         if copy.table_exists(None, table)? {
             copy.execute(&format!("DELETE FROM {table}"), ())?;

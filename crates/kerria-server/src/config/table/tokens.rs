@@ -13,7 +13,7 @@ pub(super) static TOKENS: &[Setting] = &[
         "5m",
         Kind::Duration { least: SECOND, set: |c, v| c.tokens.access_lifetime = v },
         "2m",
-        "How long an access token is good. Whoever does not ask Kerria or follow its revocations may accept it for so \
+        "How long an access token is good, an hour at most. Whoever does not ask Kerria or follow its revocations may accept it for so \
          long after its session has ended.",
     ),
     row(
