@@ -398,6 +398,10 @@ fn every_example_is_good_in_the_file_and_in_a_variable() {
         if setting.key == "session.log_retention" || setting.key == "session.last_seen_precision" {
             place = place.set(setting.key, setting.example);
         }
+        if setting.key == "tokens.hs256_audience" {
+            let secret = place.write("secret", "a-secret-of-more-than-thirty-two-characters");
+            place = place.set("tokens.hs256_secret_file", &secret);
+        }
         place.config();
     }
 }
