@@ -27,7 +27,7 @@ use crate::{
     maintenance,
     metrics::Metrics,
     passwords::Passwords,
-    registration,
+    registration, tokens,
 };
 
 /// How long the link to the first account is good. A later start prints a new one.
@@ -197,7 +197,11 @@ impl App {
     /// The layer that checks the session of every request.
     pub fn session_layer(&self) -> SessionLayer {
         SessionLayer::new(Arc::clone(&self.checker), Arc::clone(&self.clock), self.session_cookie.clone())
-            .with_access_tokens(Arc::clone(&self.verifier), self.access_cookie.clone())
+            .with_access_tokens(
+                Arc::clone(&self.verifier),
+                self.access_cookie.clone(),
+                tokens::client::own_scope(),
+            )
             .with_consistency(self.config.session.consistency)
             .with_rotation(Arc::clone(&self.entropy))
     }

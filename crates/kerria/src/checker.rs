@@ -113,7 +113,7 @@ pub struct Checked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Refusal {
-    /// It is no token of this installation.
+    /// It is no token of this installation, or an access token that is for less than the session.
     NoToken,
     /// It carries no session, or not any more.
     Unknown,
@@ -332,6 +332,12 @@ impl Checker {
         };
         self.count(Check::Refused(refusal));
         refusal
+    }
+
+    /// An access token is good, but not for the session itself.
+    pub(crate) fn refuse_scope(&self) -> Refusal {
+        self.count(Check::Refused(Refusal::NoToken));
+        Refusal::NoToken
     }
 
     fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Question> {

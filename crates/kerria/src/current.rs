@@ -8,7 +8,7 @@ use std::{
 
 use axum::extract::FromRequestParts;
 use http::{HeaderValue, request::Parts};
-use kerria_core::{Secret, StoreError, Timestamp, Transport};
+use kerria_core::{Secret, StoreError, Timestamp};
 
 use crate::{
     checker::{Check, Checked, Refusal},
@@ -24,9 +24,22 @@ pub struct CurrentSession(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     state: SessionState,
-    by_cookie: bool,
+    presented_in: PresentedIn,
     now: Timestamp,
     answer: Mutex<Option<CookieChange>>,
+}
+
+/// In what a session was presented, whatever it is carried in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PresentedIn {
+    /// In nothing, or in what could not be told.
+    Nothing,
+    /// In its own token, in the session cookie.
+    Cookie,
+    /// In its own token, in the `Authorization` header.
+    Bearer,
+    /// In an access token that was issued in it.
+    AccessToken { by_cookie: bool },
 }
 
 /// What was found of a request's session.
@@ -59,8 +72,8 @@ pub(crate) enum CookieChange {
 }
 
 impl CurrentSession {
-    pub(crate) fn new(state: SessionState, by_cookie: bool, now: Timestamp) -> Self {
-        Self(Arc::new(Inner { state, by_cookie, now, answer: Mutex::new(None) }))
+    pub(crate) fn new(state: SessionState, presented_in: PresentedIn, now: Timestamp) -> Self {
+        Self(Arc::new(Inner { state, presented_in, now, answer: Mutex::new(None) }))
     }
 
     /// What was found.
@@ -82,7 +95,16 @@ impl CurrentSession {
     /// send.
     #[must_use]
     pub fn is_by_cookie(&self) -> bool {
-        self.0.by_cookie && self.checked().is_some()
+        let by_cookie =
+            matches!(self.0.presented_in, PresentedIn::Cookie | PresentedIn::AccessToken { by_cookie: true });
+        by_cookie && self.checked().is_some()
+    }
+
+    /// Whether the session was presented in its own token, not in an access token of it, which may be in other hands and
+    /// mean less. A session that is carried in a cookie or as a bearer token can have access tokens, too.
+    #[must_use]
+    pub fn is_in_person(&self) -> bool {
+        matches!(self.0.presented_in, PresentedIn::Cookie | PresentedIn::Bearer) && self.checked().is_some()
     }
 
     /// The instant at which this request was checked.
@@ -97,11 +119,10 @@ impl CurrentSession {
         self.change(CookieChange::Set { token, max_age });
     }
 
-    /// Has the response remove the session cookie. A session that came as a bearer token has none, and a cookie beside
-    /// it is another session's.
+    /// Has the response remove the session cookie. A session that came in another way has none to remove, and a cookie
+    /// beside it is another session's.
     pub fn remove_cookie(&self) {
-        let has_none = |checked: &Checked| checked.session.transport != Transport::Cookie;
-        if !self.checked().is_some_and(has_none) {
+        if self.checked().is_none() || self.0.presented_in == PresentedIn::Cookie {
             self.change(CookieChange::Remove);
         }
     }
@@ -129,6 +150,6 @@ impl<S: Sync> FromRequestParts<S> for CurrentSession {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let current = parts.extensions.get::<Self>().cloned();
-        Ok(current.unwrap_or_else(|| Self::new(SessionState::None, false, Timestamp::EPOCH)))
+        Ok(current.unwrap_or_else(|| Self::new(SessionState::None, PresentedIn::Nothing, Timestamp::EPOCH)))
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use http::{HeaderMap, Request, Response, header};
 use kerria_core::{
-    Clock, Device, Entropy, RotationNonce, StoreError, Timestamp, Token, TokenKind, Transport,
+    Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenKind, Transport,
     store::{SessionRotation, Successor},
 };
 use tower_layer::Layer;
@@ -21,7 +21,7 @@ use crate::{
     checker::{Checker, Question, Refusal},
     consistency::Consistency,
     cookie::SecretCookie,
-    current::{CurrentSession, SessionState},
+    current::{CurrentSession, PresentedIn, SessionState},
     jwt::Verifier,
 };
 
@@ -52,6 +52,8 @@ struct AccessTokens {
     verifier: Arc<Verifier>,
     /// Where a browser may keep one.
     cookie: SecretCookie,
+    /// What one has to be for.
+    scope: Scope,
 }
 
 impl SessionLayer {
@@ -64,9 +66,12 @@ impl SessionLayer {
 
     /// Accepts access tokens (RFC 9068) that `verifier` finds good, too: in the `Authorization` header, or in `cookie`. The
     /// session that one names is checked like every other, so its end, its idle and its absolute limit count at once.
+    ///
+    /// Only tokens with all of `scope` open it: a session may do everything that its user may, and a token whose client was
+    /// granted less must not.
     #[must_use]
-    pub fn with_access_tokens(self, verifier: Arc<Verifier>, cookie: SecretCookie) -> Self {
-        let access = Some(AccessTokens { verifier, cookie });
+    pub fn with_access_tokens(self, verifier: Arc<Verifier>, cookie: SecretCookie, scope: Scope) -> Self {
+        let access = Some(AccessTokens { verifier, cookie, scope });
         Self(Arc::new(Inner { access, ..Inner::clone(&self.0) }))
     }
 
@@ -113,7 +118,11 @@ impl Inner {
             Presented::Token(text, transport) => {
                 self.checker.recall(text, transport, place(), now, self.consistency)?.into()
             }
-            Presented::AccessToken { text, verifier, .. } => match verifier.verify_offline(text, now) {
+            Presented::AccessToken { text, access, .. } => match access.verifier.verify_offline(text, now) {
+                Ok(token) if !access.scope.is_within(&token.claims.scope) => {
+                    debug!(client.id = %token.claims.client_id, "an access token is not for the session itself");
+                    SessionState::Refused(self.checker.refuse_scope())
+                }
                 // The checker asks the revocations, and whether the session still counts.
                 Ok(token) => {
                     let as_of = token.claims.as_of.unwrap_or_default();
@@ -128,9 +137,9 @@ impl Inner {
         })
     }
 
-    async fn read(&self, question: &Question, by_cookie: bool) -> CurrentSession {
+    async fn read(&self, question: &Question, presented_in: PresentedIn) -> CurrentSession {
         let state = self.checker.read(question).await.map_or_else(SessionState::Unknown, SessionState::from);
-        CurrentSession::new(state, by_cookie, question.now)
+        CurrentSession::new(state, presented_in, question.now)
     }
 
     /// The token of a request, if the store has to hear of its use.
@@ -215,7 +224,7 @@ impl Inner {
         match &self.access {
             // What begins a JSON object, in base64url. No token of ours does.
             Some(access) if text.starts_with(b"ey") => {
-                Presented::AccessToken { text, verifier: &access.verifier, by_cookie: false }
+                Presented::AccessToken { text, access, by_cookie: false }
             }
             _ => Presented::Token(text, Transport::Bearer),
         }
@@ -226,9 +235,7 @@ impl Inner {
         let mut values = access.cookie.values(headers);
         match (values.next(), values.next()) {
             (None, _) => Presented::Nothing,
-            (Some(text), None) => {
-                Presented::AccessToken { text, verifier: &access.verifier, by_cookie: true }
-            }
+            (Some(text), None) => Presented::AccessToken { text, access, by_cookie: true },
             (Some(_), Some(_)) => Presented::Ambiguous,
         }
     }
@@ -241,14 +248,19 @@ fn is_rotation_due(state: &SessionState) -> bool {
 enum Presented<'h> {
     Nothing,
     Token(&'h [u8], Transport),
-    AccessToken { text: &'h [u8], verifier: &'h Verifier, by_cookie: bool },
+    AccessToken { text: &'h [u8], access: &'h AccessTokens, by_cookie: bool },
     Ambiguous,
 }
 
 impl Presented<'_> {
-    /// Whether a browser attached it by itself.
-    fn is_by_cookie(&self) -> bool {
-        matches!(self, Self::Token(_, Transport::Cookie) | Self::AccessToken { by_cookie: true, .. })
+    const fn presented_in(&self) -> PresentedIn {
+        match *self {
+            Self::Token(_, Transport::Cookie) => PresentedIn::Cookie,
+            Self::Token(_, Transport::Bearer) => PresentedIn::Bearer,
+            Self::AccessToken { by_cookie, .. } => PresentedIn::AccessToken { by_cookie },
+            // A session in tokens has no token of its own to present.
+            Self::Token(_, Transport::Tokens) | Self::Nothing | Self::Ambiguous => PresentedIn::Nothing,
+        }
     }
 }
 
@@ -303,12 +315,12 @@ where
         let client = request.extensions().get::<ClientAddress>().copied();
         let now = layer.clock.now();
         let presented = layer.presented(request.headers());
-        let by_cookie = presented.is_by_cookie();
+        let presented_in = presented.presented_in();
         match layer.recall(&presented, request.headers(), client, now) {
             // The usual case: nothing to wait for, and so no copy of the service and little to keep until the answer.
             Ok(state) => {
                 let due = layer.due(&presented, &state);
-                let current = CurrentSession::new(state, by_cookie, now);
+                let current = CurrentSession::new(state, presented_in, now);
                 request.extensions_mut().insert(current.clone());
                 let response = self.inner.call(request);
                 match due {
@@ -324,7 +336,7 @@ where
                 let clone = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, clone);
                 Box::pin(async move {
-                    let current = layer.read(&question, by_cookie).await;
+                    let current = layer.read(&question, presented_in).await;
                     let due = layer.due(&layer.presented(request.headers()), current.state());
                     request.extensions_mut().insert(current.clone());
                     let response = inner.call(request).await?;

@@ -11,7 +11,7 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use kerria::{Checked, CurrentSession, SessionState};
-use kerria_core::{SessionId, Transport, UserId};
+use kerria_core::{SessionId, UserId};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -108,10 +108,7 @@ impl ApiUser {
     /// # Errors
     /// The problem that answers if not.
     pub fn in_person(&self) -> Result<(), Problem> {
-        match self.checked.session.transport {
-            Transport::Cookie | Transport::Bearer => Ok(()),
-            Transport::Tokens => Err(Problem::session_needed()),
-        }
+        if self.current.is_in_person() { Ok(()) } else { Err(Problem::session_needed()) }
     }
 
     /// The same, and whether the last proof of identity is still recent enough.

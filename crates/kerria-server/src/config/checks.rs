@@ -100,6 +100,18 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
+        keys: &["tokens.hs256_audience", "public_url"],
+        is_broken: |_, c| {
+            c.tokens.hs256_audience.as_deref() == Some(c.public_url.origin().ascii_serialization().as_str())
+        },
+        message: |s, _| {
+            format!(
+                "{} is Kerria itself: whoever shares the secret could make tokens that open it. Name the other service",
+                s.text("tokens.hs256_audience")
+            )
+        },
+    },
+    Rule {
         keys: &["password.memory_kib", "password.lanes"],
         is_broken: |_, c| c.password.memory_kib < 8 * c.password.lanes,
         message: |s, keys| {

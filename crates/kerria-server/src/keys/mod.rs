@@ -14,7 +14,7 @@ use std::{
 use axum::body::Bytes;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kerria::jwt::{Header, KeySet, VerificationKey, Verifier, VerifierSettings};
-use kerria_core::{Algorithm, Entropy, KeyState, Secret, SigningKey, Store, StoreError, Timestamp};
+use kerria_core::{Algorithm, Audience, Entropy, KeyState, Secret, SigningKey, Store, StoreError, Timestamp};
 use serde::Serialize;
 use tracing::info;
 
@@ -30,7 +30,7 @@ pub struct Keyring {
     store: Arc<dyn Store>,
     entropy: Arc<dyn Entropy>,
     sealing: SealingKey,
-    shared: Option<Secret<String>>,
+    shared: Option<Shared>,
     /// How long others may verify with keys that they fetched before.
     max_age: Duration,
     ring: RwLock<Arc<Ring>>,
@@ -38,6 +38,12 @@ pub struct Keyring {
     verifier: Arc<Verifier>,
     /// Held while the keys are changed or read: what was read before a change must not be taken in after it.
     changing: tokio::sync::Mutex<()>,
+}
+
+/// A secret for HS256. Whoever has it can make tokens, so it counts for the audience that has it and for no other.
+struct Shared {
+    secret: Secret<String>,
+    audience: Audience,
 }
 
 /// The keys at one time.
@@ -95,12 +101,13 @@ impl Keyring {
         verifying: VerifierSettings,
         now: Timestamp,
     ) -> Result<Self, KeyError> {
-        let shared = settings.hs256_secret.clone();
+        let audience = settings.hs256_audience.as_deref().and_then(|audience| audience.parse().ok());
+        let shared = settings.hs256_secret.clone().zip(audience);
         let keyring = Self {
             store,
             entropy,
             sealing,
-            shared,
+            shared: shared.map(|(secret, audience)| Shared { secret, audience }),
             max_age: settings.jwks_max_age,
             ring: RwLock::default(),
             verifier: Arc::new(Verifier::new(verifying, KeySet::default())),
@@ -177,7 +184,7 @@ impl Keyring {
         let header =
             |kid: &str| Header { typ: Some(typ.to_owned()), alg: algorithm, kid: Some(kid.to_owned()) };
         if algorithm == Algorithm::Hs256 {
-            let Some(secret) = &self.shared else { return Err(missing) };
+            let Some(Shared { secret, .. }) = &self.shared else { return Err(missing) };
             let message = signing_input(&header(SHARED), claims);
             return Ok(with_signature(message, |message| signer::mac(secret.expose().as_bytes(), message)));
         }
@@ -206,8 +213,10 @@ impl Keyring {
     }
 
     fn shared_key(&self) -> Option<VerificationKey> {
-        let secret = Secret::new(self.shared.as_ref()?.expose().clone().into_bytes());
-        Some(VerificationKey::shared_secret(SHARED, &secret).expect("the configuration wants 32 characters"))
+        let Shared { secret, audience } = self.shared.as_ref()?;
+        let secret = Secret::new(secret.expose().clone().into_bytes());
+        let key = VerificationKey::shared_secret(SHARED, &secret);
+        Some(key.expect("the configuration wants 32 characters").only_for(audience.clone()))
     }
 
     /// All keys.

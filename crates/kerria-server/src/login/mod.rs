@@ -318,7 +318,7 @@ pub async fn open(
 
 /// Only a cookie takes the place of another in the same browser.
 fn replaced_by(transport: Transport, current: &CurrentSession) -> Option<SessionId> {
-    let carried = current.checked().map(|checked| checked.session)?;
+    let carried = current.checked().filter(|_| current.is_in_person())?.session;
     (transport == Transport::Cookie && carried.transport == Transport::Cookie).then_some(carried.id)
 }
 

@@ -126,10 +126,12 @@ async fn subject(app: &App, client: &Client, form: &Form) -> Result<ExchangeSubj
         }
         (ACCESS_TOKEN, Some(token @ Presented::Access(_))) if concerns(app, client, &token) => match token {
             Presented::Access(Access { session: Some(session), grant, expires_at, .. }) => {
+                let unbound = grant.client == ClientId::OWN && client::own_scope().is_within(&grant.scope);
                 Ok(ExchangeSubject {
                     session,
-                    // Our own client's tokens may do all that their user may; others as much as they say.
-                    bound: (grant.client != ClientId::OWN).then_some(grant.scope),
+                    // Our own client's tokens may do all that their user may, unless less was asked for; others as much as
+                    // they say.
+                    bound: (!unbound).then_some(grant.scope),
                     until: Some(expires_at),
                 })
             }

@@ -13,7 +13,11 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     app::App,
-    pages::{reply::error_page, views::ErrorPage, visitor::layout},
+    pages::{
+        reply::error_page,
+        views::ErrorPage,
+        visitor::{in_person, layout},
+    },
 };
 
 /// A form that was sent by one of our own pages: the browser does not say otherwise, and in a session it came with the
@@ -45,7 +49,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for ProtectedForm<T> {
         let form = Form::from_request(Request::from_parts(parts, body), app).await;
         let Form(Protected { csrf_token, form }) =
             form.map_err(|rejection| malformed(app, &current, &rejection))?;
-        match current.checked().filter(|_| current.is_by_cookie()) {
+        match in_person(&current).filter(|_| current.is_by_cookie()) {
             Some(checked)
                 if !app.form_key.verify(checked.session.id, csrf_token.as_deref().unwrap_or_default()) =>
             {

@@ -68,7 +68,7 @@ impl Deref for FreshPageUser {
 
 /// What is around a page for whoever looks at it.
 pub fn layout(app: &App, current: &CurrentSession) -> Layout {
-    match current.checked() {
+    match in_person(current) {
         Some(checked) if checked.session.user.is_some() => layout_of(app, checked),
         Some(checked) => {
             let mut layout = Layout::visitor(&app.config.site_name);
@@ -88,9 +88,14 @@ fn layout_of(app: &App, checked: &Checked) -> Layout {
     Layout::signed_in(&app.config.site_name, signed_in)
 }
 
-/// The signed-in user of a request, if there is one.
+/// The session of a page, a user's or an anonymous one. The pages change the account, so an access token opens none of them.
+pub fn in_person(current: &CurrentSession) -> Option<&Checked> {
+    current.checked().filter(|_| current.is_in_person())
+}
+
+/// The signed-in user of a page, if there is one.
 pub fn signed_in(current: &CurrentSession) -> Option<(UserId, &Checked)> {
-    current.checked().and_then(|checked| Some((checked.session.user?, checked)))
+    in_person(current).and_then(|checked| Some((checked.session.user?, checked)))
 }
 
 impl FromRequestParts<Arc<App>> for PageUser {

@@ -9,8 +9,11 @@ use kerria_core::{
 
 use crate::app::App;
 
-/// What access tokens of our own client may do: everything that their user may do here.
-const OWN_SCOPE: &str = "account";
+/// What access tokens of our own client may do, and what one needs at our own API: everything that their user may do here.
+#[must_use]
+pub fn own_scope() -> Scope {
+    "account".parse().expect("this is a scope")
+}
 
 /// The client of this name. Our own is always there, and nobody can register in its place.
 ///
@@ -28,7 +31,7 @@ pub fn own(app: &App) -> Client {
         name: app.config.site_name.clone(),
         authentication: ClientAuthentication::Public,
         grants: vec![GrantType::RefreshToken],
-        scope: OWN_SCOPE.parse().expect("this is a scope"),
+        scope: own_scope(),
         audiences: vec![app.own_audience()],
         access_tokens: AccessTokenForm::Jwt(Algorithm::EdDsa),
         created_at: Timestamp::EPOCH,

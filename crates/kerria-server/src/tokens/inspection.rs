@@ -167,6 +167,7 @@ async fn jwt(app: &App, text: &str) -> Result<Inspection, StoreError> {
         Err(Refused::Expired) => Err("it is over"),
         Err(Refused::BadSignature | Refused::UnknownKey) => Err("none of our keys has signed it"),
         Err(Refused::WrongIssuer) => Err("somebody else has issued it"),
+        Err(Refused::WrongAudience) => Err("it is signed with the secret of another audience"),
         Err(_) => Err("it would be refused"),
         Ok(_) => match app.checker.verdict_on(&claims.bearing(), claims.as_of.unwrap_or_default()) {
             Verdict::Stands => Ok("it is good"),

@@ -277,10 +277,53 @@ async fn an_access_token_is_over_after_five_minutes_and_survives_a_restart_befor
 
 #[tokio::test]
 async fn an_access_token_changes_nothing_of_the_account() {
-    let kerria = Kerria::start().await;
+    let own = Kerria::start().await.app.issuer();
+    let kerria = Kerria::with(&[("tokens.audiences", &own)]).await;
     kerria.user("alice").await;
-    let tokens = signed_in(&kerria).await;
-    let mut program = with_access(&kerria, &tokens.access);
+    let mut in_bearer = kerria.program();
+    let login = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+    let bearer = in_bearer.send("POST", "/api/v1/login", &login).await.json();
+    in_bearer.bearer = bearer["token"].as_str().map(str::to_owned);
+    let mut tokens = vec![signed_in(&kerria).await.access];
+    for session in [&mut kerria.signed_in("alice").await, &mut in_bearer] {
+        tokens.push(
+            held(&session.send("POST", "/api/v1/session/token", &json!({ "audience": own })).await).access,
+        );
+    }
+    for token in tokens {
+        let program = with_access(&kerria, &token);
+        assert!(program.is_signed_in().await);
+        changes_nothing_by_the_api(program.clone()).await;
+        changes_nothing_by_the_pages(program).await;
+        let mut browser = kerria.browser();
+        browser.cookies.insert("kerria-access".to_owned(), token);
+        assert!(browser.is_signed_in().await);
+        changes_nothing_by_the_api(browser.clone()).await;
+        changes_nothing_by_the_pages(browser).await;
+    }
+    assert!(kerria.signed_in("alice").await.is_signed_in().await);
+}
+
+async fn changes_nothing_by_the_pages(mut visitor: Browser) {
+    let password = [("current_password", PASSWORD), ("new_password", "another long passphrase")];
+    for (path, fields) in [
+        ("/account/password", &password[..]),
+        ("/account/name", &[("name", "mallory"), ("email", "")]),
+        ("/account/delete", &[("confirm", "delete")]),
+        ("/confirm", &[("password", PASSWORD)]),
+    ] {
+        let shown = visitor.get(if path == "/account/name" { "/account" } else { path }).await;
+        let sent = visitor.post_form(path, fields).await;
+        for answer in [shown, sent] {
+            assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}: {}", answer.text);
+            assert!(answer.header("location").unwrap().starts_with("/sign-in"), "{path}");
+        }
+    }
+    let page = visitor.get("/sign-in").await.text;
+    assert!(!page.contains("csrf_token"), "a page holds nothing of the session: {page}");
+}
+
+async fn changes_nothing_by_the_api(mut program: Browser) {
     let password = json!({ "current_password": PASSWORD, "new_password": "another long passphrase" });
     for (method, path, body) in [
         ("PUT", "/api/v1/user", json!({ "name": "mallory" })),
@@ -295,7 +338,42 @@ async fn an_access_token_changes_nothing_of_the_account() {
             "{path}"
         );
     }
-    assert!(kerria.signed_in("alice").await.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn only_an_access_token_for_the_account_opens_it() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let own = kerria.app.issuer();
+    for (client, scope, status) in [
+        ("reader", "read", StatusCode::UNAUTHORIZED),
+        ("accountant", "accounts account.read", StatusCode::UNAUTHORIZED),
+        ("trusted", "read account", StatusCode::OK),
+    ] {
+        let registered = json!({ "id": client, "scope": scope, "audiences": [own] });
+        let registered = kerria.operator().send("POST", "/api/v1/operator/clients", &registered).await;
+        assert_eq!(registered.status, StatusCode::CREATED, "{}", registered.text);
+        let login = login(&json!({ "client_id": client }));
+        let tokens = held(&kerria.program().send("POST", "/api/v1/login", &login).await);
+        assert_eq!(
+            (&claims(&tokens.access)["aud"], &claims(&tokens.access)["scope"]),
+            (&json!(own), &json!(sorted(scope)))
+        );
+        let mut program = with_access(&kerria, &tokens.access);
+        assert_eq!(program.get("/api/v1/sessions").await.status, status, "{client}");
+        assert_eq!(program.get("/api/v1/session").await.status, status, "{client}");
+        let mut browser = kerria.browser();
+        browser.cookies.insert("kerria-access".to_owned(), tokens.access);
+        assert_eq!(browser.get("/api/v1/sessions").await.status, status, "{client}");
+    }
+    let tokens = signed_in(&kerria).await;
+    let narrowed = json!({ "refresh_token": tokens.refresh, "scope": "" });
+    let narrowed = held(&kerria.program().send("POST", "/api/v1/session/refresh", &narrowed).await);
+    assert!(is_good(&kerria, &tokens).await && !is_good(&kerria, &narrowed).await);
+}
+
+fn sorted(scope: &str) -> String {
+    scope.parse::<kerria_core::Scope>().unwrap().to_string()
 }
 
 #[tokio::test]

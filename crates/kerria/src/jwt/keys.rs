@@ -7,7 +7,7 @@ use aws_lc_rs::{
         ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
     },
 };
-use kerria_core::{Algorithm, Secret};
+use kerria_core::{Algorithm, Audience, Secret};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -33,6 +33,7 @@ pub struct VerificationKey {
     kid: String,
     algorithm: Algorithm,
     material: Material,
+    only_for: Option<Audience>,
 }
 
 /// A key, parsed once, and what it was made of.
@@ -51,7 +52,7 @@ impl VerificationKey {
         let (jwk, kid) = Jwk::parse(json)?;
         let key = parsed(&jwk).map_err(|_| JwkRefused::Weak)?;
         let kid = kid.unwrap_or_else(|| jwk.thumbprint());
-        Ok(Self { kid, algorithm: jwk.algorithm(), material: Material::Public(key, jwk) })
+        Ok(Self { kid, algorithm: jwk.algorithm(), material: Material::Public(key, jwk), only_for: None })
     }
 
     /// A secret that we share with whoever signs, for HS256.
@@ -67,7 +68,19 @@ impl VerificationKey {
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
         let material = Material::Shared(Box::new(key), secret.clone());
-        Ok(Self { kid: kid.to_owned(), algorithm: Algorithm::Hs256, material })
+        Ok(Self { kid: kid.to_owned(), algorithm: Algorithm::Hs256, material, only_for: None })
+    }
+
+    /// The same key for tokens that are meant for this audience alone. For a secret that is shared with an audience: it can
+    /// make such tokens itself, and must not make any for others.
+    #[must_use]
+    pub fn only_for(self, audience: Audience) -> Self {
+        Self { only_for: Some(audience), ..self }
+    }
+
+    /// Whether a token that is meant for these (`aud`) may be signed with it.
+    pub(super) fn may_sign_for(&self, aud: &[String]) -> bool {
+        self.only_for.as_ref().is_none_or(|only| matches!(aud, [aud] if aud == only.as_str()))
     }
 
     /// The name that tokens give for it.
@@ -110,7 +123,7 @@ impl PartialEq for VerificationKey {
             (Material::Shared(_, own), Material::Shared(_, other)) => own.expose() == other.expose(),
             _ => false,
         };
-        same && self.kid == other.kid
+        same && self.kid == other.kid && self.only_for == other.only_for
     }
 }
 

@@ -207,7 +207,7 @@ impl Verifier {
     /// A resource server must not use it.
     ///
     /// # Errors
-    /// If it is not good, with the reason. Never [`Refused::WrongAudience`].
+    /// If it is not good, with the reason. [`Refused::WrongAudience`] only if its key may not sign for its audience.
     pub fn verify_issued(&self, text: &[u8], now: Timestamp) -> Result<AccessToken, Refused> {
         self.look_at(text, None, now)
     }
@@ -316,6 +316,10 @@ impl Verifier {
         if claims.iss != self.settings.issuer {
             return Err(Refused::WrongIssuer);
         }
+        // Whoever shares a secret with us can sign, too, and for itself alone.
+        if !key.may_sign_for(&claims.aud) {
+            return Err(Refused::WrongAudience);
+        }
         Ok(claims)
     }
 
@@ -369,19 +373,30 @@ mod tests {
     const SECRET: [u8; 32] = [7; 32];
 
     fn verifier() -> Verifier {
+        with_key(shared_key())
+    }
+
+    fn shared_key() -> VerificationKey {
+        VerificationKey::shared_secret("shared", &Secret::new(SECRET.to_vec())).unwrap()
+    }
+
+    fn with_key(key: VerificationKey) -> Verifier {
         let audience = "https://us.example.com".parse().unwrap();
         let settings = VerifierSettings {
             algorithms: vec![Algorithm::Hs256],
             ..VerifierSettings::new("https://issuer.example.com", audience)
         };
-        let key = VerificationKey::shared_secret("shared", &Secret::new(SECRET.to_vec())).unwrap();
         Verifier::new(settings, KeySet::of([key]).unwrap())
     }
 
     fn signed(iss: &str, aud: &str, exp: u64) -> String {
+        signed_for(iss, &format!(r#""{aud}""#), exp)
+    }
+
+    fn signed_for(iss: &str, aud: &str, exp: u64) -> String {
         let header = r#"{"typ":"at+jwt","alg":"HS256","kid":"shared"}"#;
         let claims = format!(
-            r#"{{"iss":"{iss}","sub":"app","aud":"{aud}","exp":{exp},"iat":1800000000,"client_id":"app",
+            r#"{{"iss":"{iss}","sub":"app","aud":{aud},"exp":{exp},"iat":1800000000,"client_id":"app",
                 "jti":"01931c2e-7d5a-7c11-8f2b-1a2b3c4d5e6f"}}"#
         );
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
@@ -403,6 +418,33 @@ mod tests {
         assert_eq!(verifier.verify_offline(text, NOW).unwrap_err(), Refused::WrongAudience);
         assert_eq!(verifier.verify(text, NOW).unwrap_err(), Refused::WrongAudience);
         assert!(verifier.verify_issued(text, NOW).is_ok());
+    }
+
+    #[test]
+    fn a_key_for_one_audience_signs_for_that_one_alone() {
+        let (issuer, us, shop) =
+            ("https://issuer.example.com", "https://us.example.com", "https://shop.example.com");
+        let for_shop = shared_key().only_for(shop.parse().unwrap());
+        assert_ne!(for_shop, shared_key());
+        let verifier = with_key(for_shop.clone());
+        let both = format!(r#"{shop}","{us}"#);
+        for aud in [us, "https://shop.example.com/", &both] {
+            let text = signed_for(issuer, &format!(r#"["{aud}"]"#), 1_800_000_300);
+            for looked_at in [
+                verifier.verify_issued(text.as_bytes(), NOW),
+                verifier.verify_offline(text.as_bytes(), NOW),
+                verifier.verify(text.as_bytes(), NOW),
+            ] {
+                assert_eq!(looked_at.unwrap_err(), Refused::WrongAudience, "{aud}");
+            }
+        }
+        assert!(verifier.verify_issued(signed(issuer, shop, 1_800_000_300).as_bytes(), NOW).is_ok());
+        // What was remembered while the key was for everybody is forgotten.
+        let verifier = with_key(shared_key());
+        let text = signed(issuer, us, 1_800_000_300);
+        assert!(verifier.verify_offline(text.as_bytes(), NOW).is_ok());
+        verifier.set_keys(KeySet::of([for_shop]).unwrap());
+        assert_eq!(verifier.verify_offline(text.as_bytes(), NOW).unwrap_err(), Refused::WrongAudience);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! A token of one kind at the doors of the others: only the right one opens.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hyper::StatusCode;
 use kerria_core::Algorithm;
+use kerria_server::keys::signer;
 use serde_json::json;
 
 use super::{ACCESS_TOKEN, EXCHANGE, Keyed, Party, SESSION_TOKEN, SHOP, error, register, sign_in};
@@ -109,5 +111,38 @@ async fn what_a_client_signs_is_no_access_token() {
     for key in published["keys"].as_array().unwrap() {
         (header["kid"], header["alg"]) = (key["kid"].clone(), key["alg"].clone());
         assert!(!shop.is_active(&kerria, &keyed.sign(&header, &claims)).await);
+    }
+}
+
+#[tokio::test]
+async fn whoever_shares_a_secret_makes_tokens_for_itself_and_for_nobody_else() {
+    let secret = "s".repeat(40);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, &secret).unwrap();
+    let settings = [("tokens.hs256_audience", SHOP), ("tokens.hs256_secret_file", file.to_str().unwrap())];
+    let kerria = Kerria::with(&settings).await;
+    kerria.user("alice").await;
+    let issuer = kerria.app.issuer();
+    let gateway = json!({
+        "id": "gateway", "authentication": "client_secret", "grants": [EXCHANGE], "audiences": [issuer, SHOP],
+    });
+    let gateway = register(&kerria, &gateway).await;
+    let claims = super::claims(&sign_in(&kerria, "alice", "kerria").await.access);
+    for (audience, counts) in
+        [(json!(SHOP), true), (json!(issuer), false), (json!([SHOP, issuer]), false), (json!("x"), false)]
+    {
+        let mut claims = claims.clone();
+        claims["aud"] = audience;
+        let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let header = json!({ "typ": "at+jwt", "alg": "HS256", "kid": "shared" });
+        let message = format!("{}.{}", part(&header), part(&claims));
+        let mac = signer::mac(secret.as_bytes(), message.as_bytes());
+        let forged = format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac));
+        assert_eq!(gateway.is_active(&kerria, &forged).await, counts, "{claims}");
+        let mut program = kerria.program();
+        program.bearer = Some(forged);
+        let answer = program.get("/api/v1/session").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{claims}: {}", answer.text);
     }
 }

@@ -170,3 +170,32 @@ async fn without_a_setting_no_user_gets_tokens_for_others() {
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(answer.json()["detail"].as_str().unwrap().contains("tokens.audiences"));
 }
+
+#[tokio::test]
+async fn a_token_of_our_own_is_exchanged_for_no_more_than_was_asked_of_it() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let gateway = json!({
+        "id": "gateway", "authentication": "client_secret", "grants": [EXCHANGE], "scope": "read account",
+        "audiences": [SHOP, kerria.app.issuer()],
+    });
+    let gateway = register(&kerria, &gateway).await;
+    let whole = sign_in(&kerria, "alice", "kerria").await;
+    let told = exchange(&kerria, &gateway, &whole.access, ACCESS_TOKEN, &[]).await.json();
+    assert_eq!(told["scope"], "account read");
+    let narrowed = json!({ "refresh_token": whole.refresh, "scope": "" });
+    let narrowed = kerria.program().send("POST", "/api/v1/session/refresh", &narrowed).await.json();
+    let narrowed = narrowed["access_token"].as_str().unwrap();
+    let own = kerria.app.issuer();
+    let told = exchange(&kerria, &gateway, narrowed, ACCESS_TOKEN, &[("audience", &own)]).await.json();
+    assert_eq!(told["scope"], "", "{told}");
+    for token in [narrowed, told["access_token"].as_str().unwrap()] {
+        let mut program = kerria.program();
+        program.bearer = Some(token.to_owned());
+        assert!(!program.is_signed_in().await);
+        for scope in ["read", "account"] {
+            let more = exchange(&kerria, &gateway, token, ACCESS_TOKEN, &[("scope", scope)]).await;
+            assert_eq!(error(&more), "invalid_scope");
+        }
+    }
+}
