@@ -142,6 +142,7 @@ macro_rules! conformance {
                 what_was_found_is_as_of_the_last_entry
                 ending_one_access_token_ends_it_alone
                 ending_a_client_ends_its_sessions_and_access_tokens_and_no_others
+                ending_a_client_ends_what_others_were_issued_in_its_sessions
                 ending_everyone_ends_the_access_tokens_of_clients_themselves_too
                 ending_an_access_token_or_a_client_is_logged_even_if_nothing_of_it_is_kept
             ;
