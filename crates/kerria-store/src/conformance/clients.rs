@@ -75,6 +75,29 @@ pub async fn a_change_of_a_client_changes_all_of_it_and_no_other(store: Arc<dyn 
     assert_eq!(play.events().await, []);
 }
 
+pub async fn a_replaced_secret_of_a_client_does_not_come_back(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let by = |secret| Client { authentication: ClientAuthentication::Secret(secret), ..client("shop") };
+    let [first, second, third] = [play.token(), play.token(), play.token()];
+    let secret = async || play.store.client(client("shop").id).await.unwrap().unwrap().authentication;
+    let set = async |secret| play.store.set_client_secret(client("shop").id, &secret).await.unwrap();
+    assert!(!set(first).await, "there is no such client");
+    assert!(play.store.add_client(&client("shop")).await.unwrap());
+    assert!(!set(first).await, "it has no secret");
+    assert_eq!(secret().await, ClientAuthentication::Public);
+    assert!(play.store.change_client(&by(first)).await.unwrap());
+    assert_eq!(secret().await, ClientAuthentication::Secret(first));
+    assert!(set(second).await);
+    // Somebody who had read the client before that.
+    let changed = Client { name: "Another".to_owned(), ..by(first) };
+    assert!(play.store.change_client(&changed).await.unwrap());
+    assert_eq!(play.store.clients().await.unwrap(), [Client { name: "Another".to_owned(), ..by(second) }]);
+    assert!(play.store.change_client(&client("shop")).await.unwrap());
+    assert!(play.store.change_client(&by(third)).await.unwrap());
+    assert_eq!(secret().await, ClientAuthentication::Secret(third), "it had none in between");
+    assert_eq!(play.events().await, []);
+}
+
 pub async fn removing_a_client_ends_all_that_was_issued_to_it_for_good(store: Arc<dyn Store>) {
     let play = Play::new(store);
     let alice = play.user("Alice").await;

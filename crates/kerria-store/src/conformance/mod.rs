@@ -75,6 +75,7 @@ macro_rules! conformance {
                 a_client_is_read_back_as_it_was_registered
                 a_taken_client_identifier_is_taken_and_nothing_is_changed
                 a_change_of_a_client_changes_all_of_it_and_no_other
+                a_replaced_secret_of_a_client_does_not_come_back
                 removing_a_client_ends_all_that_was_issued_to_it_for_good
                 removing_a_client_nobody_uses_is_logged_too
             ;
