@@ -54,6 +54,20 @@ async fn a_session_token_is_exchanged_for_an_access_token_of_its_session() {
 }
 
 #[tokio::test]
+async fn an_exchange_does_not_outrun_the_end_of_its_client() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let gateway = gateway(&kerria).await;
+    let browser = kerria.signed_in("alice").await;
+    let client = gateway.id.parse().unwrap();
+    kerria.store.ends_meanwhile(kerria_core::Selector::Client { client }, kerria.clock.now());
+    let told = exchange(&kerria, &gateway, &browser.token(), SESSION_TOKEN, &[]).await.json();
+    assert!(!gateway.is_active(&kerria, told["access_token"].as_str().unwrap()).await);
+    let told = exchange(&kerria, &gateway, &browser.token(), SESSION_TOKEN, &[]).await.json();
+    assert!(gateway.is_active(&kerria, told["access_token"].as_str().unwrap()).await, "what comes after");
+}
+
+#[tokio::test]
 async fn an_access_token_is_exchanged_by_a_client_that_it_concerns_and_never_for_more() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
