@@ -46,7 +46,8 @@ pub enum Selector {
         /// Its `jti`.
         token: TokenId,
     },
-    /// All sessions that were opened for a client, and all that was issued to it.
+    /// All sessions that were opened for a client, and all that was issued to it. An entry about a client comes after one
+    /// about each of those sessions: what others were issued in them, and what is kept of them, does not name that client.
     Client {
         /// Which.
         client: ClientId,
@@ -146,8 +147,6 @@ pub struct RevokedSet {
     floor: LogNumber,
     /// The latest entry about everyone.
     everyone: LogNumber,
-    /// The latest entry about any client.
-    any_client: LogNumber,
     clients: HashMap<ClientId, LogNumber>,
     tokens: HashMap<TokenId, LogNumber>,
     sessions: HashMap<SessionId, (LogNumber, LogEvent)>,
@@ -242,7 +241,6 @@ impl RevokedSet {
             }
             (Selector::Client { client }, LogEvent::Ended { .. }) => {
                 self.clients.insert(client, entry.number);
-                self.any_client = entry.number;
             }
             (Selector::Everyone, LogEvent::Ended { .. }) => self.everyone = entry.number,
             // Nothing that is kept of a token or of a client can be out of date.
@@ -276,8 +274,7 @@ impl RevokedSet {
         match (of_session, of_user) {
             (Some(LogEvent::Ended { .. }), _) | (_, Verdict::Ended) => Verdict::Ended,
             (Some(LogEvent::Changed), _) | (_, Verdict::Reread) => Verdict::Reread,
-            // A session that is kept does not say for which client it was opened; the store knows.
-            _ if as_of < self.floor || as_of < self.any_client => Verdict::Reread,
+            _ if as_of < self.floor => Verdict::Reread,
             _ => Verdict::Stands,
         }
     }
@@ -472,10 +469,20 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_read_again_when_a_client_was_ended() {
-        let set = set(&[(Selector::Client { client: ClientId::OWN }, ENDED)]);
-        assert_eq!(verdict(&set, PHONE, 10), Verdict::Reread);
-        assert_eq!(verdict(&set, PHONE, 11), Verdict::Stands);
+    fn a_client_that_is_ended_takes_the_sessions_along_that_are_named_before_it_and_no_others() {
+        let shop: ClientId = "shop".parse().unwrap();
+        let set =
+            set(&[(Selector::Session { session: PHONE }, ENDED), (Selector::Client { client: shop }, ENDED)]);
+        assert_eq!(verdict(&set, PHONE, 10), Verdict::Ended);
+        assert_eq!(verdict(&set, LAPTOP, 10), Verdict::Stands, "nothing has to be read again");
+        let exchanged = |session| Bearing {
+            token: TokenId::from_bytes([5; 16]),
+            client: ClientId::OWN,
+            session: Some(session),
+            user: Some(ALICE),
+        };
+        assert_eq!(set.verdict_on(&exchanged(PHONE), LogNumber(10)), Verdict::Ended);
+        assert_eq!(set.verdict_on(&exchanged(LAPTOP), LogNumber(10)), Verdict::Stands);
     }
 
     #[test]

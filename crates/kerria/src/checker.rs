@@ -146,17 +146,8 @@ pub struct CheckCounters {
 
 struct Watched {
     user: Option<UserId>,
-    transport: Transport,
-    news: watch::Sender<News>,
-}
-
-/// What those who watch a session are told of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum News {
-    None,
-    Ended(Cause),
-    /// A client's sessions were ended. Which client's this one is, the store knows.
-    AskTheStore,
+    /// Why the session was ended, once it is.
+    ended: watch::Sender<Option<Cause>>,
 }
 
 impl Refusal {
@@ -405,7 +396,7 @@ impl Checker {
     #[must_use]
     pub fn watchers(&self, session: SessionId) -> usize {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.get(&session).map_or(0, |watched| watched.news.receiver_count())
+        watched.get(&session).map_or(0, |watched| watched.ended.receiver_count())
     }
 
     /// Completes when the session is ended, with the cause, if it is known. (An expiry is no end in this sense: nothing
@@ -414,28 +405,17 @@ impl Checker {
         let session = checked.session.id;
         let mut watching = {
             let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            let Session { user, transport, .. } = checked.session;
-            let entry = watched.entry(session).or_insert_with(|| Watched {
-                user,
-                transport,
-                news: watch::channel(News::None).0,
-            });
-            Watching { checker: self, session, receiver: Some(entry.news.subscribe()) }
+            let user = checked.session.user;
+            let entry =
+                watched.entry(session).or_insert_with(|| Watched { user, ended: watch::channel(None).0 });
+            Watching { checker: self, session, receiver: Some(entry.ended.subscribe()) }
         };
         // Registered first, asked second: an end in between is seen by one or the other.
         if self.verdict(session, checked.session.user, checked.as_of) == Verdict::Ended {
             return None;
         }
         let receiver = watching.receiver.as_mut()?;
-        loop {
-            let news = *receiver.borrow_and_update();
-            match news {
-                News::Ended(cause) => return Some(cause),
-                // A store that fails does not know of an end; whoever watches goes on.
-                News::AskTheStore if matches!(self.store.session(session).await, Ok(None)) => return None,
-                News::None | News::AskTheStore => receiver.changed().await.ok()?,
-            }
-        }
+        receiver.wait_for(Option::is_some).await.ok().and_then(|cause| *cause)
     }
 
     /// Writes when sessions were last used, and forgets revocations that nobody needs any more. To be called every so
@@ -748,7 +728,7 @@ impl Checker {
         let LogEvent::Ended { cause } = entry.event else { return };
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let tell = |watched: &Watched| {
-            watched.news.send_replace(News::Ended(cause));
+            watched.ended.send_replace(Some(cause));
         };
         match entry.selector {
             Selector::Session { session } => {
@@ -761,14 +741,8 @@ impl Checker {
                 .iter()
                 .filter(|(session, w)| w.user == Some(user) && **session != except)
                 .for_each(|(_, w)| tell(w)),
-            // No session is selected by one of its access tokens.
-            Selector::Token { .. } => {}
-            Selector::Client { .. } => {
-                let in_tokens = watched.values().filter(|w| w.transport == Transport::Tokens);
-                in_tokens.for_each(|w| {
-                    w.news.send_replace(News::AskTheStore);
-                });
-            }
+            // No session is selected by one of its access tokens, and those of a client have entries of their own.
+            Selector::Token { .. } | Selector::Client { .. } => {}
             Selector::Everyone => watched.values().for_each(tell),
         }
     }
@@ -833,14 +807,14 @@ struct Watching<'a> {
     checker: &'a Checker,
     session: SessionId,
     /// Gone only while this is dropped: under the lock, so that of two who leave at once one is the last.
-    receiver: Option<watch::Receiver<News>>,
+    receiver: Option<watch::Receiver<Option<Cause>>>,
 }
 
 impl Drop for Watching<'_> {
     fn drop(&mut self) {
         let mut watched = self.checker.watched.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.receiver.take());
-        if watched.get(&self.session).is_some_and(|watched| watched.news.receiver_count() == 0) {
+        if watched.get(&self.session).is_some_and(|watched| watched.ended.receiver_count() == 0) {
             watched.remove(&self.session);
         }
     }

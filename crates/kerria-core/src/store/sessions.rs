@@ -36,7 +36,9 @@ pub trait Sessions: Send + Sync {
 
     /// Ends what `selector` selects, with one entry in the log. If nothing is selected, nothing is written and
     /// [`Revoked::ended`] is 0. [`Selector::Everyone`], [`Selector::Client`] and [`Selector::Token`] are always written:
-    /// there may be access tokens that no store knows.
+    /// there may be access tokens that no store knows. Each session that ends with its client has an entry of its own with
+    /// the same cause, in the order of their handles and before the one about the client: what other clients were issued
+    /// in it ends, too.
     async fn revoke(
         &self,
         selector: Selector,

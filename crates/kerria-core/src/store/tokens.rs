@@ -115,8 +115,13 @@ pub trait Clients: Send + Sync {
     /// All clients, by name.
     async fn clients(&self) -> Result<Vec<Client>, StoreError>;
 
-    /// Changes everything of a client but its name. `false` if there is none.
+    /// Changes everything of a client but its name. A client that authenticates by a secret, before and after, keeps the one
+    /// that it has, so that what was read earlier cannot bring back a secret that was replaced meanwhile. `false` if there is
+    /// no such client.
     async fn change_client(&self, client: &Client) -> Result<bool, StoreError>;
+
+    /// Gives a client another secret. `false`, and nothing is changed, if it does not authenticate by one, or there is none.
+    async fn set_client_secret(&self, id: ClientId, secret: &TokenHash) -> Result<bool, StoreError>;
 
     /// Removes a client, and ends everything that was issued to it. `false` if there is none.
     async fn remove_client(&self, id: ClientId, now: Timestamp) -> Result<bool, StoreError>;

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use kerria_core::{
-    Audience, Cause, Client, ClientAuthentication, ClientId, GrantType, Scope, Selector, TokenHash,
-};
+use kerria_core::{Audience, Cause, Client, ClientAuthentication, ClientId, GrantType, Scope, Selector};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::info;
@@ -130,19 +128,15 @@ pub async fn change(
     }
     let registration = described.read(&app, &id)?;
     begin(&app, &registration).await?;
-    let (hash, secret) = match (&registration.proof, &before.authentication) {
-        (Proof::Secret, ClientAuthentication::Secret(kept)) => (*kept, None),
-        (Proof::Secret, _) => {
-            let (text, hash) = registration::new_secret(app.checker.key(), &*app.entropy);
-            (hash, Some(text))
-        }
-        (Proof::None | Proof::PrivateKeyJwt(_), _) => (NO_SECRET, None),
-    };
+    let (text, hash) = registration::new_secret(app.checker.key(), &*app.entropy);
     let client = registration.client(hash, before.created_at);
     if !app.store.change_client(&client).await? {
         return Err(no_such_client());
     }
     info!(client.id = %client.id, "client {} changed", client.id);
+    // Whether it had a secret to keep, the store knows: it may have got or lost one since it was read.
+    let kept = find(&app, &id).await?.authentication;
+    let secret = (kept == ClientAuthentication::Secret(hash)).then_some(text);
     Ok(Json(told(client, secret.as_ref().map(|secret| secret.expose().as_str()))))
 }
 
@@ -152,15 +146,11 @@ pub async fn new_secret(
     State(app): State<Arc<App>>,
     InPath(id): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
-    let mut client = find(&app, &id).await?;
-    let ClientAuthentication::Secret(_) = client.authentication else {
+    let client = find(&app, &id).await?;
+    let (secret, hash) = registration::new_secret(app.checker.key(), &*app.entropy);
+    if !app.store.set_client_secret(client.id, &hash).await? {
         let detail = "The client has no secret: it is registered with another way to prove who it is.";
         return Err(Problem::conflict("no-secret", "The client has no secret", detail));
-    };
-    let (secret, hash) = registration::new_secret(app.checker.key(), &*app.entropy);
-    client.authentication = ClientAuthentication::Secret(hash);
-    if !app.store.change_client(&client).await? {
-        return Err(no_such_client());
     }
     info!(client.id = %client.id, "client {} has a new secret", client.id);
     Ok(Json(told(client, Some(secret.expose()))))
@@ -177,9 +167,6 @@ pub async fn remove(State(app): State<Arc<App>>, InPath(id): InPath<String>) -> 
     info!(client.id = %client, "client {client} removed");
     Ok(Json(Ended { ended: revoked.ended, number: None }))
 }
-
-/// What stands in the place of a secret's hash where there is none; it is not kept.
-const NO_SECRET: TokenHash = TokenHash::from_bytes([0; 32]);
 
 async fn begin(app: &App, registration: &Registration) -> Result<(), Problem> {
     registration::begin(&app.keyring, registration.access_tokens, app.clock.now()).await?;

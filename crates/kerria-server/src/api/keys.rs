@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use kerria_core::{Algorithm, KeyState};
+use kerria_core::{Algorithm, KeyState, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -41,22 +41,17 @@ pub async fn rotate(
         return Err(Problem::invalid("algorithm", "No key signs with this algorithm."));
     }
     let now = app.clock.now();
+    // All or none, as far as it can be known before.
+    for next in keys.iter().filter(|key| key.state == KeyState::Next && chosen.contains(&key.algorithm)) {
+        let known_at = next.created_at + app.config.tokens.jwks_max_age;
+        if now < known_at {
+            return Err(too_new(next.algorithm, known_at));
+        }
+    }
     for algorithm in chosen {
         match app.keyring.turn(algorithm, now).await? {
             Turned::To(_) => {}
-            Turned::TooSoon { at } => {
-                return Err(Problem::new(
-                    StatusCode::CONFLICT,
-                    "key-too-new",
-                    "The next key is too new",
-                    format!(
-                        "The next {} key was published a moment ago, and whoever verifies may not have fetched it yet. Rotate \
-                         after {}, or throw all keys away if one of them is in wrong hands.",
-                        algorithm.as_str(),
-                        Rfc3339(at)
-                    ),
-                ));
-            }
+            Turned::TooSoon { at } => return Err(too_new(algorithm, at)),
             Turned::Overtaken => {
                 return Err(Problem::conflict(
                     "key-rotated",
@@ -67,6 +62,20 @@ pub async fn rotate(
         }
     }
     Ok(Json(shown(&app)))
+}
+
+fn too_new(algorithm: Algorithm, known_at: Timestamp) -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "key-too-new",
+        "The next key is too new",
+        format!(
+            "The next {} key was published a moment ago, and whoever verifies may not have fetched it yet. Rotate after {}, \
+             or throw all keys away if one of them is in wrong hands.",
+            algorithm.as_str(),
+            Rfc3339(known_at)
+        ),
+    )
 }
 
 /// Nothing has to be said about it.

@@ -193,6 +193,15 @@ impl Keyring {
         Ok(with_signature(signing_input(&header(kid), claims), |message| signer.sign(message)))
     }
 
+    /// Whether there is a key to sign with by this algorithm.
+    #[must_use]
+    pub fn can_sign(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Hs256 => self.shared.is_some(),
+            _ => self.ring().active.iter().any(|(of, ..)| *of == algorithm),
+        }
+    }
+
     /// The public keys, as a JWK Set (RFC 7517, section 5).
     #[must_use]
     pub fn published(&self) -> Bytes {

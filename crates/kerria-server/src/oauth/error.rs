@@ -72,7 +72,9 @@ impl OAuthError {
             Self::UnsupportedGrantType => "There is no such grant here; the metadata lists those there are.",
             Self::InvalidScope => "This is no scope, or more than the client may do or was granted.",
             Self::InvalidTarget => "The client may not have this token for this audience.",
-            Self::Unavailable => "This cannot be done right now, and was not. Try again in a moment.",
+            Self::Unavailable => {
+                "This cannot be done right now. Try again within a few seconds, a refresh with the same refresh token."
+            }
         }
     }
 }

@@ -6,7 +6,9 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use kerria_core::{Cause, Client, ClientId, Device, RefreshToken, Selector, StoreError, Token, TokenKind};
+use kerria_core::{
+    Cause, Client, ClientId, Device, RefreshToken, Selector, StoreError, Token, TokenKind, Verdict,
+};
 
 use super::{client_authentication::authenticate, error::OAuthError, form::Form, presented};
 use crate::{app::App, client::From, login};
@@ -51,7 +53,10 @@ async fn selected(app: &App, client: &Client, text: &str) -> Result<Option<Selec
         let kept = app.store.reference(&token.hash()).await?.filter(|kept| kept.grant.client == client.id);
         return Ok(kept.map(|kept| Selector::Token { token: kept.id }));
     }
-    let claims =
-        presented::issued(app, bytes, app.clock.now()).filter(|claims| claims.client_id == client.id);
+    let claims = presented::issued(app, bytes, app.clock.now()).filter(|claims| {
+        // No store keeps it, so every time would be one more line in the logs; ended once is enough.
+        let as_of = claims.as_of.unwrap_or_default();
+        claims.client_id == client.id && app.checker.verdict_on(&claims.bearing(), as_of) != Verdict::Ended
+    });
     Ok(claims.map(|claims| Selector::Token { token: claims.jti }))
 }

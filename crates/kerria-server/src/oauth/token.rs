@@ -44,7 +44,7 @@ pub async fn token(
         kind if !client.grants.contains(&kind) => Err(OAuthError::UnauthorizedClient),
         GrantType::RefreshToken => renew(&app, &client, &form).await,
         GrantType::ClientCredentials => for_client(&app, &client, &form, as_of).await,
-        GrantType::TokenExchange => exchange(&app, &client, &form).await,
+        GrantType::TokenExchange => exchange(&app, &client, &form, as_of).await,
     }
     .map(Json)
 }
@@ -80,7 +80,12 @@ async fn for_client(
 
 /// RFC 8693: an access token for another audience, in the session of the token that is presented. For confidential clients:
 /// a resource server must not get, with nothing but a token that was sent to it, one for others.
-async fn exchange(app: &App, client: &Client, form: &Form) -> Result<Map<String, Value>, OAuthError> {
+async fn exchange(
+    app: &App,
+    client: &Client,
+    form: &Form,
+    read_as_of: LogNumber,
+) -> Result<Map<String, Value>, OAuthError> {
     must_be_confidential(client)?;
     if form.get("actor_token").is_some() {
         return Err(OAuthError::InvalidRequest("There are no actor tokens here."));
@@ -94,6 +99,8 @@ async fn exchange(app: &App, client: &Client, form: &Form) -> Result<Map<String,
         grant.scope = narrowed(&grant.scope, bound, form)?;
     }
     let Checked { session, as_of, .. } = subject.session;
+    // What has ended either of them since it was read has to end the token.
+    let as_of = as_of.min(read_as_of);
     let token =
         access::issue_until(app, client, Subject::Session(&session, as_of), &grant, subject.until).await?;
     let token = token.ok_or(UNACCEPTABLE)?;

@@ -57,6 +57,9 @@ pub async fn apply(
             Some(registered) if registered == client => {}
             Some(_) => {
                 store.change_client(&client).await?;
+                if let Some(secret) = secret {
+                    store.set_client_secret(id, &secret).await?;
+                }
                 info!(client.id = %id, "client {id} was changed to what the file says");
             }
             None => {

@@ -7,7 +7,7 @@ use kerria_core::{
 };
 
 use super::{IssueError, client::lifetime};
-use crate::app::App;
+use crate::{app::App, keys::KeyError};
 
 /// Authenticator assurance level 1 (NIST SP 800-63B-4, section 2.1): a password alone.
 pub const SINGLE_FACTOR: &str = "aal1";
@@ -105,6 +105,25 @@ pub async fn issue_until(
             };
             Ok(app.store.keep_reference(&text.hash(), reference).await?.then_some(token))
         }
+    }
+}
+
+/// Whether access tokens can be issued to this client, for any audience, as far as it depends on keys. To be asked before
+/// something is used up for one.
+///
+/// # Errors
+/// If there is no key to sign with.
+pub fn can_issue(app: &App, client: &Client) -> Result<(), KeyError> {
+    let AccessTokenForm::Jwt(algorithm) = client.access_tokens else { return Ok(()) };
+    let shares_secret = app.config.tokens.hs256_audience.is_some();
+    let needed: &[Algorithm] = match algorithm {
+        Algorithm::Hs256 if shares_secret => &[Algorithm::Hs256, Algorithm::EdDsa],
+        Algorithm::Hs256 => &[Algorithm::EdDsa],
+        _ => &[algorithm],
+    };
+    match needed.iter().find(|algorithm| !app.keyring.can_sign(**algorithm)) {
+        Some(missing) => Err(KeyError::Missing(missing.as_str())),
+        None => Ok(()),
     }
 }
 

@@ -40,6 +40,8 @@ pub async fn refresh(
     if let Some(refused) = more_than_granted(app, &token, client, scope.as_ref(), audience.as_ref()).await? {
         return Ok(Refreshed::NotGranted(refused));
     }
+    // A token that is used up and not answered counts on being repeated soon. What can be known before is known before.
+    access::can_issue(app, client)?;
     let nonce = RotationNonce::random(&*app.entropy);
     let successor = token.successor(&nonce);
     let refresh = Refresh {

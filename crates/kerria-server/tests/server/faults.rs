@@ -39,11 +39,12 @@ pub struct FaultyStore {
     inner: SqliteStore,
     fault: Mutex<Fault>,
     asked: Mutex<HashMap<&'static str, u64>>,
+    meanwhile: Mutex<Option<(Selector, Timestamp)>>,
 }
 
 impl FaultyStore {
     pub fn new(inner: SqliteStore) -> Self {
-        Self { inner, fault: Mutex::new(Fault::None), asked: Mutex::default() }
+        Self { inner, fault: Mutex::new(Fault::None), asked: Mutex::default(), meanwhile: Mutex::default() }
     }
 
     /// Breaks it, or mends it.
@@ -54,6 +55,11 @@ impl FaultyStore {
     /// How often it was asked for this step.
     pub fn asked(&self, step: &str) -> u64 {
         self.asked.lock().unwrap().get(step).copied().unwrap_or_default()
+    }
+
+    /// Ends this at this time, right after the next reading of a client.
+    pub fn ends_meanwhile(&self, selector: Selector, at: Timestamp) {
+        *self.meanwhile.lock().unwrap() = Some((selector, at));
     }
 
     fn pass(&self, step: &'static str) -> Result<(), StoreError> {
@@ -365,7 +371,12 @@ impl Clients for FaultyStore {
 
     async fn client(&self, id: ClientId) -> Result<Option<Client>, StoreError> {
         self.pass("client")?;
-        self.inner.client(id).await
+        let found = self.inner.client(id).await;
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some((selector, at)) = meanwhile {
+            self.inner.revoke(selector, Cause::Operator, None, at).await?;
+        }
+        found
     }
 
     async fn clients(&self) -> Result<Vec<Client>, StoreError> {
@@ -376,6 +387,11 @@ impl Clients for FaultyStore {
     async fn change_client(&self, client: &Client) -> Result<bool, StoreError> {
         self.pass("change_client")?;
         self.inner.change_client(client).await
+    }
+
+    async fn set_client_secret(&self, id: ClientId, secret: &TokenHash) -> Result<bool, StoreError> {
+        self.pass("set_client_secret")?;
+        self.inner.set_client_secret(id, secret).await
     }
 
     async fn remove_client(&self, id: ClientId, now: Timestamp) -> Result<bool, StoreError> {

@@ -502,6 +502,20 @@ async fn an_operator_rotates_the_keys_and_throws_them_away() {
 }
 
 #[tokio::test]
+async fn keys_are_rotated_all_or_none() {
+    let kerria = Kerria::start().await;
+    let mut operator = kerria.operator();
+    kerria.clock.advance(5 * MINUTE);
+    let client = json!({ "id": "app", "audiences": ["https://a.example.com"], "access_tokens": "RS256" });
+    let added = operator.send("POST", "/api/v1/operator/clients", &client).await;
+    assert_eq!(added.status, StatusCode::CREATED, "{}", added.text);
+    let before = operator.get("/api/v1/operator/keys").await.json();
+    let early = operator.send("POST", "/api/v1/operator/keys/rotate", &json!({})).await;
+    assert_eq!(early.problem(), "key-too-new");
+    assert_eq!(operator.get("/api/v1/operator/keys").await.json(), before, "none was turned");
+}
+
+#[tokio::test]
 async fn private_keys_are_in_no_file_as_they_are() {
     let kerria = Kerria::start().await;
     let sealed: Vec<Vec<u8>> = kerria

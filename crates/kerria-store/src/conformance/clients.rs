@@ -7,7 +7,7 @@ use kerria_core::{
     Store, audit::AuditEvent, store::Rotation,
 };
 
-use super::play::{Play, START, at, client, ended};
+use super::play::{Play, START, at, client, ended, one};
 
 /// One of each kind.
 fn all_kinds(play: &Play) -> Vec<Client> {
@@ -75,6 +75,29 @@ pub async fn a_change_of_a_client_changes_all_of_it_and_no_other(store: Arc<dyn 
     assert_eq!(play.events().await, []);
 }
 
+pub async fn a_replaced_secret_of_a_client_does_not_come_back(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let by = |secret| Client { authentication: ClientAuthentication::Secret(secret), ..client("shop") };
+    let [first, second, third] = [play.token(), play.token(), play.token()];
+    let secret = async || play.store.client(client("shop").id).await.unwrap().unwrap().authentication;
+    let set = async |secret| play.store.set_client_secret(client("shop").id, &secret).await.unwrap();
+    assert!(!set(first).await, "there is no such client");
+    assert!(play.store.add_client(&client("shop")).await.unwrap());
+    assert!(!set(first).await, "it has no secret");
+    assert_eq!(secret().await, ClientAuthentication::Public);
+    assert!(play.store.change_client(&by(first)).await.unwrap());
+    assert_eq!(secret().await, ClientAuthentication::Secret(first));
+    assert!(set(second).await);
+    // Somebody who had read the client before that.
+    let changed = Client { name: "Another".to_owned(), ..by(first) };
+    assert!(play.store.change_client(&changed).await.unwrap());
+    assert_eq!(play.store.clients().await.unwrap(), [Client { name: "Another".to_owned(), ..by(second) }]);
+    assert!(play.store.change_client(&client("shop")).await.unwrap());
+    assert!(play.store.change_client(&by(third)).await.unwrap());
+    assert_eq!(secret().await, ClientAuthentication::Secret(third), "it had none in between");
+    assert_eq!(play.events().await, []);
+}
+
 pub async fn removing_a_client_ends_all_that_was_issued_to_it_for_good(store: Arc<dyn Store>) {
     let play = Play::new(store);
     let alice = play.user("Alice").await;
@@ -88,8 +111,9 @@ pub async fn removing_a_client_ends_all_that_was_issued_to_it_for_good(store: Ar
     assert!(play.store.remove_client(shop, at(5)).await.unwrap());
     assert!(!play.store.remove_client(shop, at(6)).await.unwrap());
     assert!(!play.store.remove_client("nobody".parse().unwrap(), at(6)).await.unwrap());
-    assert_eq!(play.events().await, [ended(Selector::Client { client: shop }, Cause::Operator)]);
-    assert_eq!(play.log().await[0].at, at(5));
+    let events = [one(session), Selector::Client { client: shop }].map(|what| ended(what, Cause::Operator));
+    assert_eq!(play.events().await, events);
+    assert!(play.log().await.iter().all(|entry| entry.at == at(5)));
     let line = play.store.audit(None, 1).await.unwrap().pop().unwrap();
     assert_eq!((line.event, line.at), (AuditEvent::SessionsEnded, at(5)));
     // A client that gets its name is another one.

@@ -75,6 +75,7 @@ macro_rules! conformance {
                 a_client_is_read_back_as_it_was_registered
                 a_taken_client_identifier_is_taken_and_nothing_is_changed
                 a_change_of_a_client_changes_all_of_it_and_no_other
+                a_replaced_secret_of_a_client_does_not_come_back
                 removing_a_client_ends_all_that_was_issued_to_it_for_good
                 removing_a_client_nobody_uses_is_logged_too
             ;
@@ -142,6 +143,7 @@ macro_rules! conformance {
                 what_was_found_is_as_of_the_last_entry
                 ending_one_access_token_ends_it_alone
                 ending_a_client_ends_its_sessions_and_access_tokens_and_no_others
+                ending_a_client_ends_what_others_were_issued_in_its_sessions
                 ending_everyone_ends_the_access_tokens_of_clients_themselves_too
                 ending_an_access_token_or_a_client_is_logged_even_if_nothing_of_it_is_kept
             ;

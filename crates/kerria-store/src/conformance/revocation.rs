@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kerria_core::{
-    Cause, LogNumber, Selector, Store,
+    Bearing, Cause, LogNumber, RevokedSet, Selector, Store, Verdict,
     audit::AuditEvent,
     store::{LogPage, Revoked},
 };
@@ -217,7 +217,7 @@ pub async fn ending_a_client_ends_its_sessions_and_access_tokens_and_no_others(s
     let stands = [play.kept(Some(of_app), app).await.0, play.kept(None, app).await.0];
     let selector = Selector::Client { client: shop };
     let revoked = play.store.revoke(selector, Cause::Operator, None, at(5)).await.unwrap();
-    assert_eq!(revoked, Revoked { ended: 2, number: LogNumber(1) });
+    assert_eq!(revoked, Revoked { ended: 2, number: LogNumber(3) });
     assert_eq!(play.sessions_of(alice).await, [in_a_cookie, of_app]);
     assert_eq!(play.sessions_of(bob).await, []);
     for session in [of_alice, of_bob] {
@@ -229,10 +229,40 @@ pub async fn ending_a_client_ends_its_sessions_and_access_tokens_and_no_others(s
     }
     assert!(play.stands(&stands[0]).await && play.stands(&stands[1]).await);
     assert!(play.lives(&cookie).await);
-    assert_eq!(play.events().await, [ended(selector, Cause::Operator)]);
+    let mut named = [of_alice, of_bob];
+    named.sort_unstable();
+    let events = [one(named[0]), one(named[1]), selector].map(|what| ended(what, Cause::Operator));
+    assert_eq!(play.events().await, events);
     // The client is still registered, and what it gets from here on is good.
     play.with_tokens(alice, shop).await;
     assert!(play.stands(&play.kept(None, shop).await.0).await);
+}
+
+/// RFC 8693: whoever verifies such a token sees the log and the token, and neither says whose session it is.
+pub async fn ending_a_client_ends_what_others_were_issued_in_its_sessions(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    let [shop, app] = [play.client("shop").await, play.client("app").await];
+    for removed in [false, true] {
+        let [(of_shop, _), (of_app, _)] =
+            [play.with_tokens(alice, shop).await, play.with_tokens(alice, app).await];
+        let reference = play.kept(Some(of_shop), app).await.0;
+        let before = LogNumber(play.log().await.len() as u64);
+        if removed {
+            assert!(play.store.remove_client(shop, at(5)).await.unwrap());
+        } else {
+            play.end(Selector::Client { client: shop }).await;
+        }
+        assert!(!play.stands(&reference).await);
+        let mut set = RevokedSet::starting_at(LogNumber(0));
+        play.log().await.into_iter().for_each(|entry| set.apply(entry));
+        let token = play.token_id();
+        for (session, verdict) in [(of_shop, Verdict::Ended), (of_app, Verdict::Stands)] {
+            let issued = Bearing { token, client: app, session: Some(session), user: Some(alice) };
+            assert_eq!(set.verdict_on(&issued, before), verdict);
+            assert_eq!(set.verdict(session, Some(alice), before), verdict);
+        }
+    }
 }
 
 pub async fn ending_everyone_ends_the_access_tokens_of_clients_themselves_too(store: Arc<dyn Store>) {

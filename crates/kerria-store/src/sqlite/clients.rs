@@ -48,9 +48,24 @@ impl Clients for SqliteStore {
             put(
                 step,
                 &client,
-                "UPDATE client SET name = ?2, authentication = ?3, secret_hash = ?4, jwks = ?5, grants = ?6, \
-                 scope = ?7, audiences = ?8, access_tokens = ?9, created_at = ?10 WHERE id = ?1",
+                "UPDATE client SET name = ?2, authentication = ?3, \
+                 secret_hash = CASE WHEN ?3 = 'client_secret' AND authentication = 'client_secret' \
+                     THEN secret_hash ELSE ?4 END, \
+                 jwks = ?5, grants = ?6, scope = ?7, audiences = ?8, access_tokens = ?9, created_at = ?10 \
+                 WHERE id = ?1",
             )
+        })
+        .await
+    }
+
+    async fn set_client_secret(&self, id: ClientId, secret: &TokenHash) -> Result<bool, StoreError> {
+        let secret = *secret;
+        self.write(move |step| {
+            let rows = step.change(
+                "UPDATE client SET secret_hash = ?2 WHERE id = ?1 AND authentication = 'client_secret'",
+                (id.as_str(), secret.as_bytes()),
+            )?;
+            Ok(rows == 1)
         })
         .await
     }

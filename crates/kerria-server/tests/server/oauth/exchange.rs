@@ -1,6 +1,7 @@
 //! An access token for another audience, in exchange for a token of a session; and the same for its own user.
 
 use hyper::StatusCode;
+use kerria_core::{Clock, Selector};
 use serde_json::{Value, json};
 
 use super::{
@@ -51,6 +52,20 @@ async fn a_session_token_is_exchanged_for_an_access_token_of_its_session() {
         let answer = exchange(&kerria, &gateway, token, SESSION_TOKEN, &[]).await;
         assert_eq!(error(&answer), "invalid_request");
     }
+}
+
+#[tokio::test]
+async fn an_exchange_does_not_outrun_the_end_of_its_client() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let gateway = gateway(&kerria).await;
+    let browser = kerria.signed_in("alice").await;
+    let client = gateway.id.parse().unwrap();
+    kerria.store.ends_meanwhile(Selector::Client { client }, kerria.clock.now());
+    let told = exchange(&kerria, &gateway, &browser.token(), SESSION_TOKEN, &[]).await.json();
+    assert!(!gateway.is_active(&kerria, told["access_token"].as_str().unwrap()).await);
+    let told = exchange(&kerria, &gateway, &browser.token(), SESSION_TOKEN, &[]).await.json();
+    assert!(gateway.is_active(&kerria, told["access_token"].as_str().unwrap()).await, "what comes after");
 }
 
 #[tokio::test]

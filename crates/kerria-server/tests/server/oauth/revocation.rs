@@ -53,6 +53,31 @@ async fn an_access_token_that_is_given_back_ends_alone() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_given_back_again_and_again_is_written_down_once() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    for form in ["EdDSA", "reference"] {
+        let client = json!({ "id": form, "audiences": [SHOP], "access_tokens": form });
+        let app = register(&kerria, &client).await;
+        let tokens = sign_in(&kerria, "alice", form).await;
+        let before = kerria.store.asked("revoke");
+        for _ in 0..3 {
+            assert_eq!(app.revoke(&kerria, &tokens.access).await, StatusCode::OK, "{form}");
+        }
+        assert_eq!(kerria.store.asked("revoke"), before + 1, "{form}");
+        let second = app.refresh(&kerria, &tokens.refresh).await.json();
+        assert_eq!(app.revoke(&kerria, second["refresh_token"].as_str().unwrap()).await, StatusCode::OK);
+        // What was issued in the session has ended with it.
+        assert_eq!(
+            app.revoke(&kerria, second["access_token"].as_str().unwrap()).await,
+            StatusCode::OK,
+            "{form}"
+        );
+        assert_eq!(kerria.store.asked("revoke"), before + 2, "{form}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_of_another_client_stays_what_it_is() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;

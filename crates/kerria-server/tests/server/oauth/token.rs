@@ -1,6 +1,7 @@
 //! The token endpoint: refresh tokens, and tokens of clients themselves.
 
 use hyper::StatusCode;
+use kerria_core::{AccessTokenForm, Algorithm, Client, store::Clients};
 use serde_json::json;
 
 use super::{Party, SHOP, WIKI, app_of, claims, error, register, shop_of, sign_in};
@@ -252,6 +253,24 @@ async fn a_store_that_fails_is_never_an_answer_about_a_token() {
     let answer = robot.post(&kerria, "/oauth2/token", &[("grant_type", "client_credentials")]).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     kerria.store.suffers(Fault::None);
+    assert_eq!(app.refresh(&kerria, &refresh).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_not_used_up_where_nothing_can_be_signed() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let app = app_of(&kerria, "app").await;
+    let refresh = sign_in(&kerria, "alice", "app").await.refresh;
+    let whole = kerria.store.client("app".parse().unwrap()).await.unwrap().unwrap();
+    // Nobody has begun this keyring.
+    let without_key = Client { access_tokens: AccessTokenForm::Jwt(Algorithm::Rs256), ..whole.clone() };
+    assert!(kerria.store.change_client(&without_key).await.unwrap());
+    let answer = app.refresh(&kerria, &refresh).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.text.contains("the same refresh token"), "{}", answer.text);
+    assert_eq!(kerria.store.asked("rotate_refresh"), 0);
+    assert!(kerria.store.change_client(&whole).await.unwrap());
     assert_eq!(app.refresh(&kerria, &refresh).await.status, StatusCode::OK);
 }
 

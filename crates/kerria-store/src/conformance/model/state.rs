@@ -184,6 +184,13 @@ impl Model {
 
     fn end(&mut self, selector: Selector, cause: Cause, now: Timestamp) -> u64 {
         let before = self.sessions.len();
+        let named: Vec<_> = match selector {
+            Selector::Client { client } => {
+                let of_client = self.sessions.iter().filter(|(_, held)| held.details.client == Some(client));
+                of_client.map(|(id, _)| *id).collect()
+            }
+            _ => Vec::new(),
+        };
         self.sessions.retain(|id, held| {
             let owner = held.details.session.user;
             match selector {
@@ -202,6 +209,9 @@ impl Model {
             Selector::Everyone => false,
             Selector::Session { .. } | Selector::User { .. } | Selector::UserExcept { .. } => true,
         });
+        for session in named {
+            self.write_log(Selector::Session { session }, LogEvent::Ended { cause }, now);
+        }
         let always =
             matches!(selector, Selector::Everyone | Selector::Client { .. } | Selector::Token { .. });
         if ended > 0 || always {
