@@ -132,13 +132,18 @@ async fn only_what_is_said_to_be_what_it_is_can_be_exchanged() {
 
 #[tokio::test]
 async fn what_comes_of_an_exchange_is_over_with_its_session() {
-    let kerria = Kerria::with(&[("tokens.access_lifetime", "20h")]).await;
+    let short = [
+        ("tokens.access_lifetime", "1h"),
+        ("session.idle_timeout", "80m"),
+        ("session.absolute_timeout", "90m"),
+    ];
+    let kerria = Kerria::with(&short).await;
     kerria.user("alice").await;
     let gateway = gateway(&kerria).await;
     let browser = kerria.signed_in("alice").await;
     kerria.clock.advance(HOUR);
     let told = exchange(&kerria, &gateway, &browser.token(), SESSION_TOKEN, &[]).await.json();
-    assert_eq!(told["expires_in"], 11 * 60 * 60);
+    assert_eq!(told["expires_in"], 30 * 60);
 }
 
 async fn own_token(kerria: &Kerria, body: &Value) -> Answer {
