@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        claimed_client(text);
+        drop(claimed_client(text));
     }
     let Ok(form) = Form::parse(bytes) else { return };
     if let Ok(Some(scope)) = form.scope() {
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     for name in ["token", "client_assertion", "refresh_token"] {
         if let Some(value) = form.get(name) {
             assert!(!value.is_empty());
-            claimed_client(value);
+            drop(claimed_client(value));
         }
     }
 });
