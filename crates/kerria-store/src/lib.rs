@@ -1,15 +1,19 @@
-//! Where Kerria keeps things: in an SQLite file.
+//! Where Kerria keeps things: in an SQLite file, or in a PostgreSQL database.
 //!
-//! [`SqliteStore`] implements the storage contract of `kerria_core::store`. Around it are the tools of an operator:
-//! [`migrate`], [`pending_migrations`], [`check`] and [`backup`]. The rules of the contract are written down as
-//! sentences in the conformance suite (feature `conformance`), which every store has to pass.
+//! [`SqliteStore`] and [`PostgresStore`] implement the storage contract of `kerria_core::store`, with the same steps in
+//! the same SQL. Around the first are the tools of an operator: [`migrate`], [`pending_migrations`], [`check`] and
+//! [`backup`]. The rules of the contract are written down as sentences in the conformance suite (feature
+//! `conformance`), which every store has to pass.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod observer;
+mod queue;
+mod sql;
 mod sqlite;
 
 pub use observer::{Access, Observer};
+pub use sql::SqlStore;
 pub use sqlite::{
     BackupError, Checked, Migrated, OpenError, SqliteStore, backup, check, migrate, pending_migrations,
 };

@@ -12,7 +12,7 @@ const FOLDERS: [&str; 7] = ["crates/", "docs/", "scripts/", "tests/", "fuzz/", "
 const ENDINGS: [&str; 4] = [".rs", ".md", ".toml", ".sql"];
 
 /// Files that users have and the repository has not, and a name that stands for others.
-const ELSEWHERE: [&str; 2] = ["kerria.toml", "crates/kerria-store/migrations/NNNN_name.sql"];
+const ELSEWHERE: [&str; 2] = ["kerria.toml", "crates/kerria-store/migrations/sqlite/NNNN_name.sql"];
 
 struct Document {
     path: PathBuf,

@@ -12,7 +12,7 @@ use rusqlite::{
 
 use super::{
     errors::OpenError,
-    log, migrations,
+    migrations,
     opening::{beside, connect_for_reading, private, sync_folder_of},
 };
 
@@ -80,7 +80,7 @@ pub fn backup(from: &Path, to: &Path, progress: impl FnMut(u64, u64)) -> Result<
 fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(u64, u64)) -> rusqlite::Result<()> {
     // The read transaction holds one snapshot. Without it, every write of the server would start the copy over.
     let snapshot = source.unchecked_transaction()?;
-    log::last_number(&snapshot)?;
+    snapshot.query_row("SELECT number FROM log_counter", (), |_| Ok(()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut copy = Connection::open_with_flags(to, flags)?;
     let backup = Backup::new(&snapshot, &mut copy)?;

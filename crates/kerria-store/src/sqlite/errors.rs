@@ -65,6 +65,15 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// What is in it cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
     /// SQLite refused.
     #[error("{} cannot be opened: {trouble}", path.display())]
     Sqlite {
@@ -81,6 +90,10 @@ pub enum OpenError {
 impl OpenError {
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(super) fn unreadable(path: &Path, source: StoreError) -> Self {
+        Self::Unreadable { path: path.to_owned(), source }
     }
 
     pub(super) fn sqlite(path: &Path, source: Error) -> Self {

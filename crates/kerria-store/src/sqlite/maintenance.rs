@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use kerria_core::LogNumber;
-use rusqlite::Connection;
 
-use super::{errors::OpenError, log, migrations, opening, rows::Ask};
+use super::{errors::OpenError, migrations, opening};
+use crate::sql::{Ask, Result as Asked, log};
 
 /// What was found in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,28 +29,28 @@ pub struct Checked {
 pub fn check(path: &Path) -> Result<Checked, OpenError> {
     let connection = opening::connect_for_reading(path)?;
     let schema = migrations::version(&connection, path)?;
-    examine(&connection, schema).map_err(|source| OpenError::sqlite(path, source))
+    // One snapshot for all of it.
+    let snapshot = connection.unchecked_transaction().map_err(|source| OpenError::sqlite(path, source))?;
+    examine(&*snapshot, schema).map_err(|source| OpenError::unreadable(path, source))
 }
 
-fn examine(connection: &Connection, schema: u32) -> rusqlite::Result<Checked> {
-    // One snapshot for all of it.
-    let snapshot = connection.unchecked_transaction()?;
+fn examine(snapshot: &dyn Ask, schema: u32) -> Asked<Checked> {
     let count = |sql| snapshot.the(sql, (), |row| row.get(0));
     Ok(Checked {
-        problems: problems(&snapshot, schema)?,
+        problems: problems(snapshot, schema)?,
         schema,
         users: count("SELECT count(*) FROM account")?,
         sessions: count("SELECT count(*) FROM session")?,
-        last_number: log::last_number(&snapshot)?,
+        last_number: log::last_number(snapshot)?,
     })
 }
 
-fn problems(connection: &Connection, schema: u32) -> rusqlite::Result<Vec<String>> {
-    let mut problems = connection.all("PRAGMA integrity_check", (), |row| row.get::<_, String>(0))?;
+fn problems(snapshot: &dyn Ask, schema: u32) -> Asked<Vec<String>> {
+    let mut problems = snapshot.all("PRAGMA integrity_check", (), |row| row.get::<String>(0))?;
     problems.retain(|line| line != "ok");
     let about_tokens: &[_] = if schema < TOKENS { &[] } else { &ABOUT_TOKENS };
     for (sql, problem) in ALWAYS.iter().chain(about_tokens) {
-        let count: u64 = connection.the(sql, (), |row| row.get(0))?;
+        let count: u64 = snapshot.the(sql, (), |row| row.get(0))?;
         if count > 0 {
             problems.push(format!("there are {problem}: {count}"));
         }

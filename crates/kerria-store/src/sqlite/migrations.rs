@@ -19,8 +19,8 @@ struct Migration {
 }
 
 const MIGRATIONS: [Migration; 2] = [
-    Migration { name: "0001_initial", sql: include_str!("../../migrations/0001_initial.sql") },
-    Migration { name: "0002_tokens", sql: include_str!("../../migrations/0002_tokens.sql") },
+    Migration { name: "0001_initial", sql: include_str!("../../migrations/sqlite/0001_initial.sql") },
+    Migration { name: "0002_tokens", sql: include_str!("../../migrations/sqlite/0002_tokens.sql") },
 ];
 
 /// "KERR", as the first migration sets it.

@@ -14,11 +14,8 @@ use kerria_core::store::StoreError;
 use rusqlite::Connection;
 use tracing::error;
 
-use super::{
-    errors::OpenError,
-    opening,
-    queue::{Answer, Asked, Query, not_taken},
-};
+use super::{errors::OpenError, opening};
+use crate::queue::{Query, join, not_taken};
 
 const READERS: usize = 2;
 /// Questions that may wait. One more is refused.
@@ -48,24 +45,23 @@ impl Readers {
         Ok(readers)
     }
 
-    pub(super) fn send<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<Answer<T>, StoreError> {
-        let (asked, answer) = Asked::new(query);
+    pub(super) fn send(&self, query: Box<dyn Query>) -> Result<(), StoreError> {
         let queue = self.queue.as_ref().expect("the queue is taken away only on drop");
-        queue.try_send(Box::new(asked)).map_err(|error| not_taken(&error))?;
-        Ok(answer)
+        queue.try_send(query).map_err(|error| not_taken(&error))
     }
 }
 
 fn read(connection: &Connection, waiting: &Shared) {
     // One thread waits at the queue, the others for their turn to wait there.
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-    while let Ok(query) = next() {
-        if catch_unwind(AssertUnwindSafe(|| query.run(connection))).is_err() {
+    while let Ok(mut query) = next() {
+        if !query.is_awaited() {
+            continue;
+        }
+        if catch_unwind(AssertUnwindSafe(|| query.ask(connection))).is_err() {
             error!("a query panicked; its caller was told that the store failed");
         }
+        query.answer();
     }
 }
 
@@ -75,12 +71,5 @@ impl Drop for Readers {
         for thread in self.threads.drain(..) {
             join(thread);
         }
-    }
-}
-
-/// Waits for a thread to end, except for the one that is asking: a follower may hold the last handle to its store.
-pub(super) fn join(thread: JoinHandle<()>) {
-    if thread.thread().id() != thread::current().id() && thread.join().is_err() {
-        error!("a thread of the store panicked");
     }
 }

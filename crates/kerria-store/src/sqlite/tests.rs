@@ -10,7 +10,7 @@ use std::{
 use kerria_core::{
     AccessTokenForm, Algorithm, Cause, Client, ClientAuthentication, ClientId, DataKey, DataLimits, Grant,
     GrantType, KeyState, LogEntry, LogNumber, Method, PasswordHash, RotationNonce, Selector, SessionId,
-    SessionPolicy, SigningKey, Timestamp, TokenHash, TokenId, Transport, UserId, UserName,
+    SessionPolicy, SigningKey, StoreError, Timestamp, TokenHash, TokenId, Transport, UserId, UserName,
     account::CredentialVersion,
     device::Device,
     store::{
@@ -22,8 +22,10 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::{
-    BackupError, Migrated, OpenError, SqliteStore, backup, check, migrate, pending_migrations, rows::Ask,
+use super::{BackupError, Migrated, OpenError, SqliteStore, backup, check, migrate, pending_migrations};
+use crate::{
+    queue::{Answer, Asked},
+    sql::Step,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -178,11 +180,21 @@ async fn with_tokens(store: &SqliteStore) -> SessionId {
     id
 }
 
+/// Sends a step without waiting for its answer.
+fn send<T: Send + 'static>(
+    store: &SqliteStore,
+    step: impl Fn(&mut Step<'_>) -> Result<T, StoreError> + Send + 'static,
+) -> Result<Answer<T>, StoreError> {
+    let (asked, answer) = Asked::new(step);
+    store.driver.writer.send(Box::new(asked))?;
+    Ok(answer)
+}
+
 /// Keeps the writer busy until the answer is dropped, so that what is sent meanwhile is committed together.
 fn hold_up(store: &SqliteStore) -> mpsc::Sender<()> {
     let (release, held) = mpsc::channel::<()>();
     let (arrived, arrival) = mpsc::channel();
-    let sent = store.writer.send(move |_| {
+    let sent = send(store, move |_| {
         arrived.send(()).unwrap();
         // Until the other end is dropped.
         let _ = held.recv();
@@ -285,7 +297,7 @@ async fn what_is_committed_is_on_the_disk() {
     let folder = Folder::new();
     let store = folder.store();
     let setting = async |sql: &'static str| {
-        store.write(move |step| step.query_row(sql, (), |row| row.get::<_, String>(0))).await.unwrap()
+        store.write(move |step| step.the(sql, (), |row| row.get::<String>(0))).await.unwrap()
     };
     assert_eq!(setting("SELECT journal_mode FROM pragma_journal_mode").await, "wal");
     assert_eq!(setting("SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous").await, "2");
@@ -342,7 +354,7 @@ async fn a_full_disk_is_said_so_and_forgotten_when_there_is_space_again() {
     let store = folder.store();
     let most_pages = async |count: u32| {
         let limit = format!("PRAGMA max_page_count = {count}");
-        store.write(move |step| step.query_row(&limit, (), |_| Ok(()))).await.unwrap();
+        store.write(move |step| step.the(&limit, (), |_| Ok(()))).await.unwrap();
     };
     put(&store, 1, "1").await.unwrap();
     most_pages(1).await;
@@ -370,7 +382,7 @@ async fn steps_that_were_undone_with_another_one_are_not_reported_as_done() {
     let store = Arc::new(folder.store());
     let listener = Arc::new(Listener::default());
     store.follow(weak(&listener)).await.unwrap();
-    store.write(|step| step.query_row("PRAGMA max_page_count = 1", (), |_| Ok(()))).await.unwrap();
+    store.write(|step| step.the("PRAGMA max_page_count = 1", (), |_| Ok(()))).await.unwrap();
     let release = hold_up(&store);
     let (ending, large) = (Arc::clone(&store), Arc::clone(&store));
     let ended =
@@ -389,7 +401,7 @@ async fn a_store_that_cannot_be_written_to_says_so() {
     let folder = Folder::new();
     let store = folder.store();
     put(&store, 1, "1").await.unwrap();
-    store.write(|step| step.pragma_update(None, "query_only", true)).await.unwrap();
+    store.write(|step| step.all("PRAGMA query_only = true", (), |_| Ok(()))).await.unwrap();
     assert_eq!(put(&store, 2, "1").await, Err(Trouble::ReadOnly));
     assert_eq!(store.check_health().await.unwrap_err().trouble, Trouble::ReadOnly);
     assert!(store.find(&visitor(1).token).await.unwrap().is_some());
@@ -412,14 +424,14 @@ async fn a_step_that_fails_or_panics_is_undone_alone() {
     store.follow(weak(&listener)).await.unwrap();
     let release = hold_up(&store);
     let [before, after] = [Arc::clone(&store), Arc::clone(&store)];
-    let sent = store.writer.send(|step| {
+    let sent = send(&store, |step| {
         step.write_log(Selector::Everyone, kerria_core::LogEvent::Changed, NOW)?;
         step.change("INSERT INTO door VALUES (NULL, 0, 0, 0)", ())
     });
     let failing = sent.unwrap();
     let first = tokio::spawn(async move { end_everything(&before).await });
     tokio::task::yield_now().await;
-    let sent = store.writer.send(|step| -> rusqlite::Result<()> {
+    let sent = send(&store, |step| -> Result<(), StoreError> {
         step.write_log(Selector::Everyone, kerria_core::LogEvent::Changed, NOW)?;
         panic!("on purpose")
     });
@@ -445,8 +457,8 @@ async fn a_commit_that_fails_undoes_the_batch_and_announces_nothing() {
     let ended =
         tokio::spawn(async move { ending.revoke(Selector::Everyone, Cause::Operator, None, NOW).await });
     tokio::task::yield_now().await;
-    let sent = store.writer.send(|step| {
-        step.pragma_update(None, "defer_foreign_keys", true)?;
+    let sent = send(&store, |step| {
+        step.all("PRAGMA defer_foreign_keys = true", (), |_| Ok(()))?;
         step.change("INSERT INTO known_device VALUES (zeroblob(16), zeroblob(32), 0)", ())
     });
     let sent = sent.unwrap();
@@ -480,7 +492,7 @@ async fn a_store_that_takes_no_more_work_or_does_not_answer_says_so() {
     let store = folder.store();
     let release = hold_up(&store);
     assert_eq!(put(&store, 1, "1").await, Err(Trouble::Unavailable), "the deadline");
-    while store.writer.send(|_| Ok(())).is_ok() {}
+    while send(&store, |_| Ok(())).is_ok() {}
     let full = store.touch(Vec::new()).await.unwrap_err();
     assert_eq!(full.trouble, Trouble::Unavailable);
     assert_eq!(full.source.unwrap().to_string(), "too much work is waiting");

@@ -4,7 +4,6 @@
 //! the disk serves them all), lets the followers apply the new log entries, and only then answers.
 
 use std::{
-    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
@@ -14,20 +13,17 @@ use std::{
 };
 
 use kerria_core::{
-    LogEntry, LogEvent, LogNumber, Selector, Timestamp,
+    LogEntry, LogNumber,
     store::{Follower, StoreError, Trouble},
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::{debug, error};
 
-use crate::observer::{Began, Observer};
-
-use super::{
-    errors::trouble,
-    log,
-    queue::{Answer, Asked, not_taken},
-    readers::join,
-    rows::Ask,
+use super::errors::trouble;
+use crate::{
+    observer::{Began, Observer},
+    queue::{Asked, Job, Waiting, join, not_taken},
+    sql::{Step, log},
 };
 
 /// Steps that may wait. One more is refused.
@@ -46,31 +42,6 @@ enum Task {
     Follow(Asked<Weak<dyn Follower>, LogNumber>),
 }
 
-/// A step that waits to be run, and then to be answered.
-trait Job: Send {
-    fn run(&mut self, step: &mut Step<'_>) -> Result<(), Trouble>;
-    fn answer(self: Box<Self>);
-    fn fail(self: Box<Self>, error: StoreError);
-}
-
-impl<Work, T> Job for Asked<Work, T>
-where
-    Work: FnOnce(&mut Step<'_>) -> rusqlite::Result<T> + Send,
-    T: Send,
-{
-    fn run(&mut self, step: &mut Step<'_>) -> Result<(), Trouble> {
-        Self::run(self, |work| work(step))
-    }
-
-    fn answer(self: Box<Self>) {
-        Self::answer(*self);
-    }
-
-    fn fail(self: Box<Self>, error: StoreError) {
-        Self::fail(*self, error);
-    }
-}
-
 impl Writer {
     pub(super) fn start(connection: Connection, observer: Arc<dyn Observer>) -> std::io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE);
@@ -80,19 +51,12 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    pub(super) fn send<T: Send + 'static>(
-        &self,
-        step: impl FnOnce(&mut Step<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<Answer<T>, StoreError> {
-        let (asked, answer) = Asked::new(step);
-        self.enqueue(Task::Step(Box::new(asked)))?;
-        Ok(answer)
+    pub(super) fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        self.enqueue(Task::Step(job))
     }
 
-    pub(super) fn follow(&self, follower: Weak<dyn Follower>) -> Result<Answer<LogNumber>, StoreError> {
-        let (asked, answer) = Asked::new(follower);
-        self.enqueue(Task::Follow(asked))?;
-        Ok(answer)
+    pub(super) fn follow(&self, asked: Asked<Weak<dyn Follower>, LogNumber>) -> Result<(), StoreError> {
+        self.enqueue(Task::Follow(asked))
     }
 
     fn enqueue(&self, task: Task) -> Result<(), StoreError> {
@@ -124,13 +88,13 @@ fn write(mut connection: Connection, waiting: &Receiver<Task>, observer: &dyn Ob
         }
         commit_together(&mut connection, steps, &followers, observer);
         for mut asked in follow {
-            let started = asked.run(|follower| {
+            let started = asked.work(|follower| {
                 let number = log::last_number(&connection)?;
-                followers.push(follower);
+                followers.push(Weak::clone(follower));
                 Ok(number)
             });
             debug!(?started, "a follower starts");
-            asked.answer();
+            Box::new(asked).answer();
         }
     }
 }
@@ -151,7 +115,7 @@ fn commit_together(
                 followers.iter().filter_map(Weak::upgrade).for_each(|follower| follower.apply(&entries));
                 observer.announced(committed.elapsed());
             }
-            steps.into_iter().for_each(Job::answer);
+            steps.into_iter().for_each(Waiting::answer);
         }
         Err(undone) => {
             steps.into_iter().for_each(|step| step.fail(undone.error()));
@@ -177,9 +141,9 @@ fn run_alone(
     job: &mut dyn Job,
     entries: &mut Vec<LogEntry>,
 ) -> Result<(), Undone> {
-    transaction.change("SAVEPOINT step", ())?;
+    run(transaction, "SAVEPOINT step")?;
     let written_before = entries.len();
-    let mut step = Step { connection: transaction, entries };
+    let mut step = Step::new(&**transaction, entries);
     let ran = catch_unwind(AssertUnwindSafe(|| job.run(&mut step))).unwrap_or_else(|_| {
         error!("a step panicked; it was undone, and its caller was told that the store failed");
         Err(Trouble::Failed)
@@ -190,10 +154,14 @@ fn run_alone(
         if transaction.is_autocommit() {
             return Err(Undone { trouble, source: None });
         }
-        transaction.change("ROLLBACK TO step", ())?;
+        run(transaction, "ROLLBACK TO step")?;
     }
-    transaction.change("RELEASE step", ())?;
+    run(transaction, "RELEASE step")?;
     Ok(())
+}
+
+fn run(transaction: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
+    transaction.prepare_cached(sql)?.execute(()).map(drop)
 }
 
 /// The transaction was rolled back, or nobody can tell.
@@ -214,34 +182,5 @@ impl Undone {
 impl From<rusqlite::Error> for Undone {
     fn from(error: rusqlite::Error) -> Self {
         Self { trouble: trouble(&error), source: Some(Arc::new(error)) }
-    }
-}
-
-/// The inside of a transaction: a connection, and the log entries that will be announced after the commit.
-pub(super) struct Step<'a> {
-    connection: &'a Connection,
-    entries: &'a mut Vec<LogEntry>,
-}
-
-impl Step<'_> {
-    /// Writes an entry to the revocation log, with the next number. Comes last in a step: where there are several
-    /// writers, the counter is what they wait at.
-    pub(super) fn write_log(
-        &mut self,
-        selector: Selector,
-        event: LogEvent,
-        at: Timestamp,
-    ) -> rusqlite::Result<LogNumber> {
-        let entry = log::append(self.connection, selector, event, at)?;
-        self.entries.push(entry);
-        Ok(entry.number)
-    }
-}
-
-impl Deref for Step<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection
     }
 }

@@ -6,10 +6,10 @@ use kerria_core::{
     store::{DataOwner, DataWrite, SessionData},
 };
 
-use super::{SqliteStore, rows::Ask, sessions, writer::Step};
+use super::{Driver, Result, Root, SqlStore, Step, sessions};
 
 #[async_trait]
-impl SessionData for SqliteStore {
+impl<D: Driver> SessionData for SqlStore<D> {
     async fn put_data(
         &self,
         owner: DataOwner,
@@ -18,7 +18,7 @@ impl SessionData for SqliteStore {
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
         let key = key.clone();
-        self.write(move |step| put(step, &owner, &key, limits, |_| Ok(json))).await
+        self.write_part(move |step| put(step, &owner, &key, limits, |_| Ok(json.clone()))).await
     }
 
     async fn increment_data(
@@ -29,13 +29,13 @@ impl SessionData for SqliteStore {
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
         let key = key.clone();
-        self.write(move |step| put(step, &owner, &key, limits, |held| sum(held, by))).await
+        self.write_part(move |step| put(step, &owner, &key, limits, |held| sum(held, by))).await
     }
 
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
         let key = key.clone();
-        self.read(move |connection| {
-            connection.one(
+        self.read(move |asked| {
+            asked.one(
                 "SELECT json FROM session_data WHERE session_id = ?1 AND key = ?2",
                 (session.as_bytes(), key.as_str()),
                 |row| row.get(0),
@@ -46,7 +46,8 @@ impl SessionData for SqliteStore {
 
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<bool, StoreError> {
         let key = key.clone();
-        self.write(move |step| {
+        self.write_part(move |step| {
+            step.hold(Root::Session(session))?;
             let removed = step.change(
                 "DELETE FROM session_data WHERE session_id = ?1 AND key = ?2",
                 (session.as_bytes(), key.as_str()),
@@ -64,7 +65,10 @@ fn put(
     key: &DataKey,
     limits: DataLimits,
     value: impl FnOnce(Option<&str>) -> Result<String, DataRefused>,
-) -> rusqlite::Result<DataWrite> {
+) -> Result<DataWrite> {
+    if let DataOwner::Session(session) = owner {
+        step.hold(Root::Session(*session))?;
+    }
     let session = match owner {
         DataOwner::Visitor(new) => new.id,
         DataOwner::Session(session) if exists(step, *session)? => *session,
@@ -73,7 +77,7 @@ fn put(
     let held = step.one(
         "SELECT json FROM session_data WHERE session_id = ?1 AND key = ?2",
         (session.as_bytes(), key.as_str()),
-        |row| row.get::<_, String>(0),
+        |row| row.get::<String>(0),
     )?;
     let others = others(step, session, key)?;
     let admitted =
@@ -97,12 +101,12 @@ fn put(
     Ok(DataWrite::Written { json, opened })
 }
 
-fn exists(step: &Step<'_>, session: SessionId) -> rusqlite::Result<bool> {
+fn exists(step: &Step<'_>, session: SessionId) -> Result<bool> {
     step.the("SELECT EXISTS (SELECT 1 FROM session WHERE id = ?1)", [session.as_bytes()], |row| row.get(0))
 }
 
 /// The number of keys other than `key`, and the bytes of them and their values.
-fn others(step: &Step<'_>, session: SessionId, key: &DataKey) -> rusqlite::Result<(u64, u64)> {
+fn others(step: &Step<'_>, session: SessionId, key: &DataKey) -> Result<(u64, u64)> {
     step.the(
         "SELECT count(*), coalesce(sum(octet_length(key) + octet_length(json)), 0) \
          FROM session_data WHERE session_id = ?1 AND key <> ?2",

@@ -5,24 +5,22 @@ use kerria_core::{
     Cause, ClientId, Grant, RotationNonce, Selector, SessionId, Standing, Timestamp, TokenHash, UserId,
     store::{Found, Reference, Refresh, Rotation, StoreError, Successor, Tokens},
 };
-use rusqlite::{Connection, Row};
 
 use super::{
-    SqliteStore, clients, rotation,
-    rows::{self, Ask, select_sessions},
+    Ask, Driver, Result, Root, Row, SqlStore, Step, clients, rotation,
+    rows::{self, select_sessions},
     sessions,
-    writer::Step,
 };
 
 #[async_trait]
-impl Tokens for SqliteStore {
+impl<D: Driver> Tokens for SqlStore<D> {
     async fn rotate_refresh(&self, refresh: Refresh) -> Result<Rotation, StoreError> {
-        self.write(move |step| rotate(step, &refresh)).await
+        self.write_part(move |step| rotate(step, &refresh)).await
     }
 
     async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
-        self.read(move |connection| {
-            connection.one(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], |row| {
+        self.read(move |asked| {
+            asked.one(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], |row| {
                 Ok((rows::found(row)?, rows::grant(row)?))
             })
         })
@@ -31,8 +29,8 @@ impl Tokens for SqliteStore {
 
     async fn is_present_refresh(&self, session: SessionId, token: &TokenHash) -> Result<bool, StoreError> {
         let token = *token;
-        self.read(move |connection| {
-            connection.the(
+        self.read(move |asked| {
+            asked.the(
                 "SELECT EXISTS (SELECT 1 FROM session WHERE id = ?1 AND token_hash = ?2)",
                 (session.as_bytes(), token.as_bytes()),
                 |row| row.get(0),
@@ -43,13 +41,13 @@ impl Tokens for SqliteStore {
 
     async fn keep_reference(&self, token: &TokenHash, reference: Reference) -> Result<bool, StoreError> {
         let token = *token;
-        self.write(move |step| keep_reference(step, &token, &reference)).await
+        self.write_part(move |step| keep_reference(step, &token, &reference)).await
     }
 
     async fn reference(&self, token: &TokenHash) -> Result<Option<Reference>, StoreError> {
         let token = *token;
-        self.read(move |connection| {
-            connection.one(
+        self.read(move |asked| {
+            asked.one(
                 "SELECT id, session_id, client_id, scope, audience, issued_at, expires_at FROM reference_token \
                  WHERE token_hash = ?1 AND (session_id IS NULL OR session_id IN (SELECT id FROM session))",
                 [token.as_bytes()],
@@ -61,10 +59,10 @@ impl Tokens for SqliteStore {
 
     async fn spend(&self, by: ClientId, jti: &str, expires_at: Timestamp) -> Result<bool, StoreError> {
         let jti = jti.to_owned();
-        self.write(move |step| {
+        self.write_part(move |step| {
             let spent = step.change(
                 "INSERT INTO spent (client_id, jti, expires_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                (by.as_str(), jti, expires_at.as_millis()),
+                (by.as_str(), &jti, expires_at.as_millis()),
             )?;
             Ok(spent == 1)
         })
@@ -99,7 +97,8 @@ struct Held {
     rotated_at: Option<Timestamp>,
 }
 
-fn rotate(step: &mut Step<'_>, refresh: &Refresh) -> rusqlite::Result<Rotation> {
+fn rotate(step: &mut Step<'_>, refresh: &Refresh) -> Result<Rotation> {
+    step.hold(Root::Session(refresh.session))?;
     let Some(held) = held(step, refresh.session)? else { return Ok(Rotation::Gone) };
     if held.grant.client != refresh.client {
         return Ok(Rotation::OtherClient);
@@ -120,37 +119,36 @@ fn rotate(step: &mut Step<'_>, refresh: &Refresh) -> rusqlite::Result<Rotation> 
     }
 }
 
-fn held(step: &Step<'_>, session: SessionId) -> rusqlite::Result<Option<Held>> {
+fn held(step: &Step<'_>, session: SessionId) -> Result<Option<Held>> {
     step.one(select_sessions!("WHERE s.id = ?1 AND s.transport = 'tokens'"), [session.as_bytes()], |row| {
         Ok(Held {
             found: rows::found(row)?,
             grant: rows::grant(row)?.expect("a session that is carried in tokens has a grant"),
-            present: TokenHash::from_bytes(row.get("token_hash")?),
-            previous: row.get::<_, Option<_>>("previous_hash")?.map(TokenHash::from_bytes),
-            nonce: row.get::<_, Option<_>>("nonce")?.map(RotationNonce::from_bytes),
-            rotated_at: row.get::<_, Option<_>>("rotated_at")?.map(Timestamp::from_millis),
+            present: TokenHash::from_bytes(row.get(15)?),
+            previous: row.get::<Option<_>>(16)?.map(TokenHash::from_bytes),
+            nonce: row.get::<Option<_>>(17)?.map(RotationNonce::from_bytes),
+            rotated_at: row.get::<Option<_>>(18)?.map(Timestamp::from_millis),
         })
     })
 }
 
-fn replace(step: &Step<'_>, refresh: &Refresh, grant: Grant) -> rusqlite::Result<Rotation> {
+fn replace(step: &Step<'_>, refresh: &Refresh, grant: Grant) -> Result<Rotation> {
     let successor = Successor { token: refresh.successor, nonce: refresh.nonce };
     rotation::replace(step, refresh.session, &successor, refresh.now)?;
     Ok(Rotation::Rotated(sessions::found(step, refresh.session)?, grant))
 }
 
-fn end_for_replay(
-    step: &mut Step<'_>,
-    refresh: &Refresh,
-    user: Option<UserId>,
-) -> rusqlite::Result<Rotation> {
+fn end_for_replay(step: &mut Step<'_>, refresh: &Refresh, user: Option<UserId>) -> Result<Rotation> {
     let selector = Selector::Session { session: refresh.session };
     sessions::revoke(step, selector, Cause::Replayed, None, refresh.now)?;
     Ok(Rotation::Replayed { user })
 }
 
-fn keep_reference(step: &Step<'_>, token: &TokenHash, kept: &Reference) -> rusqlite::Result<bool> {
+fn keep_reference(step: &Step<'_>, token: &TokenHash, kept: &Reference) -> Result<bool> {
     let Reference { id, session, grant, issued_at, expires_at } = kept;
+    if let Some(session) = session {
+        step.hold(Root::Session(*session))?;
+    }
     if !clients::may_be_issued_to(step, grant.client)? {
         return Ok(false);
     }
@@ -173,10 +171,10 @@ fn keep_reference(step: &Step<'_>, token: &TokenHash, kept: &Reference) -> rusql
     Ok(rows == 1)
 }
 
-fn reference(row: &Row<'_>) -> rusqlite::Result<Reference> {
+fn reference(row: &dyn Row) -> Result<Reference> {
     Ok(Reference {
         id: rows::token_id(row, 0)?,
-        session: row.get::<_, Option<_>>(1)?.map(SessionId::from_bytes),
+        session: row.get::<Option<_>>(1)?.map(SessionId::from_bytes),
         grant: Grant {
             client: rows::text(row, 2)?,
             scope: rows::text(row, 3)?,
@@ -188,15 +186,15 @@ fn reference(row: &Row<'_>) -> rusqlite::Result<Reference> {
 }
 
 /// Deletes the reference tokens that `selector` selects by itself; those of ended sessions are found to be gone anyway.
-pub(super) fn delete_references(connection: &Connection, selector: Selector) -> rusqlite::Result<u64> {
+pub(super) fn delete_references(asked: &dyn Ask, selector: Selector) -> Result<u64> {
     match selector {
         Selector::Token { token } => {
-            connection.change("DELETE FROM reference_token WHERE id = ?1", [token.as_bytes()])
+            asked.change("DELETE FROM reference_token WHERE id = ?1", [token.as_bytes()])
         }
         Selector::Client { client } => {
-            connection.change("DELETE FROM reference_token WHERE client_id = ?1", [client.as_str()])
+            asked.change("DELETE FROM reference_token WHERE client_id = ?1", [client.as_str()])
         }
-        Selector::Everyone => connection.change("DELETE FROM reference_token", ()),
+        Selector::Everyone => asked.change("DELETE FROM reference_token", ()),
         Selector::Session { .. } | Selector::User { .. } | Selector::UserExcept { .. } => Ok(0),
     }
 }

@@ -7,69 +7,11 @@ use kerria_core::{
     Selector, Session, SessionId, Succession, Timestamp, TokenHash, TokenId, Transport, User, UserId,
     UserName,
     audit::AuditEntry,
-    store::{Credentials, Found, SessionDetails},
-};
-use rusqlite::{
-    Connection, OptionalExtension, Params, Row, RowIndex,
-    types::{Type, ValueRef},
+    store::{Credentials, Found, SessionDetails, StoreError, Trouble},
 };
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
-/// Statements that are prepared once.
-pub(super) trait Ask {
-    /// Runs a statement, and says how many rows it changed.
-    fn change(&self, sql: &str, params: impl Params) -> rusqlite::Result<u64>;
-
-    /// The row, if there is one.
-    fn one<T>(
-        &self,
-        sql: &str,
-        params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<Option<T>>;
-
-    /// The row that is always there.
-    fn the<T>(
-        &self,
-        sql: &str,
-        params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        self.one(sql, params, read)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
-    }
-
-    /// All rows.
-    fn all<T>(
-        &self,
-        sql: &str,
-        params: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<Vec<T>>;
-}
-
-impl Ask for Connection {
-    fn change(&self, sql: &str, params: impl Params) -> rusqlite::Result<u64> {
-        self.prepare_cached(sql)?.execute(params).map(|rows| rows as u64)
-    }
-
-    fn one<T>(
-        &self,
-        sql: &str,
-        params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<Option<T>> {
-        self.prepare_cached(sql)?.query_row(params, read).optional()
-    }
-
-    fn all<T>(
-        &self,
-        sql: &str,
-        params: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<Vec<T>> {
-        self.prepare_cached(sql)?.query_map(params, read)?.collect()
-    }
-}
+use super::{Result, Row};
 
 /// Selects sessions with the name of their user and the number of the last log entry, all of one instant.
 macro_rules! select_sessions {
@@ -85,10 +27,10 @@ macro_rules! select_sessions {
 }
 pub(super) use select_sessions;
 
-pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
+pub(super) fn session(row: &dyn Row) -> Result<Session> {
     Ok(Session {
         id: session_id(row, 0)?,
-        user: row.get::<_, Option<_>>(1)?.map(UserId::from_bytes),
+        user: row.get::<Option<_>>(1)?.map(UserId::from_bytes),
         transport: word(row, 2)?,
         remembered: row.get(3)?,
         opened_at: instant(row, 4)?,
@@ -99,7 +41,7 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
 }
 
 /// A session as it was found, unless that was by the token before its present one.
-pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
+pub(super) fn found(row: &dyn Row) -> Result<Found> {
     let session = session(row)?;
     let other_token = previous(row)?;
     let succession = match other_token {
@@ -110,33 +52,33 @@ pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
 }
 
 /// A session as it was found by the token before its present one.
-pub(super) fn found_by_previous(row: &Row<'_>) -> rusqlite::Result<Found> {
+pub(super) fn found_by_previous(row: &dyn Row) -> Result<Found> {
     let succession = succession(row, Phase::Replaced, Phase::Outlived)?;
     found_as(row, session(row)?, succession, Some(TokenHash::from_bytes(row.get(15)?)))
 }
 
 fn found_as(
-    row: &Row<'_>,
+    row: &dyn Row,
     session: Session,
     succession: Succession,
     other_token: Option<TokenHash>,
-) -> rusqlite::Result<Found> {
+) -> Result<Found> {
     Ok(Found { session, user_name: row.get(9)?, as_of: number(row, 10)?, succession, other_token })
 }
 
 /// The session token before the present one. Refresh tokens are found by their sessions only.
-fn previous(row: &Row<'_>) -> rusqlite::Result<Option<TokenHash>> {
+fn previous(row: &dyn Row) -> Result<Option<TokenHash>> {
     let is_in_cookie = word::<Transport>(row, 2)? == Transport::Cookie;
-    Ok(row.get::<_, Option<_>>(16)?.filter(|_| is_in_cookie).map(TokenHash::from_bytes))
+    Ok(row.get::<Option<_>>(16)?.filter(|_| is_in_cookie).map(TokenHash::from_bytes))
 }
 
 /// One phase or the other, by whether the present token was used.
-fn succession(row: &Row<'_>, unused: Phase, used: Phase) -> rusqlite::Result<Succession> {
-    let phase = if row.get_ref(17)? == ValueRef::Null { used } else { unused };
+fn succession(row: &dyn Row, unused: Phase, used: Phase) -> Result<Succession> {
+    let phase = if row.is_null(17)? { used } else { unused };
     Ok(Succession { phase, since: instant(row, 18)? })
 }
 
-pub(super) fn session_details(row: &Row<'_>) -> rusqlite::Result<SessionDetails> {
+pub(super) fn session_details(row: &dyn Row) -> Result<SessionDetails> {
     Ok(SessionDetails {
         session: session(row)?,
         token: TokenHash::from_bytes(row.get(15)?),
@@ -149,17 +91,17 @@ pub(super) fn session_details(row: &Row<'_>) -> rusqlite::Result<SessionDetails>
 }
 
 /// What a selected session was opened for, if it is carried in tokens.
-pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<Option<Grant>> {
+pub(super) fn grant(row: &dyn Row) -> Result<Option<Grant>> {
     optional(row, 12, |row, at| {
         Ok(Grant { client: text(row, at)?, scope: text(row, at + 1)?, audience: text(row, at + 2)? })
     })
 }
 
-fn device(row: &Row<'_>) -> rusqlite::Result<Device> {
+fn device(row: &dyn Row) -> Result<Device> {
     Ok(Device { user_agent: row.get(7)?, address: parsed(row, 8, IpAddr::from_str)? })
 }
 
-pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+pub(super) fn user(row: &dyn Row) -> Result<User> {
     Ok(User {
         id: UserId::from_bytes(row.get(0)?),
         name: optional(row, 1, |row, at| parsed(row, at, UserName::parse))?,
@@ -170,7 +112,7 @@ pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     })
 }
 
-pub(super) fn credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
+pub(super) fn credentials(row: &dyn Row) -> Result<Credentials> {
     Ok(Credentials {
         user: UserId::from_bytes(row.get(0)?),
         status: word(row, 1)?,
@@ -179,10 +121,10 @@ pub(super) fn credentials(row: &Row<'_>) -> rusqlite::Result<Credentials> {
     })
 }
 
-pub(super) fn log_entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
+pub(super) fn log_entry(row: &dyn Row) -> Result<LogEntry> {
     let user = || row.get(3).map(UserId::from_bytes);
     let session = || session_id(row, 4);
-    let selector = match row.get_ref(2)?.as_str()? {
+    let selector = match row.text(2)? {
         "session" => Selector::Session { session: session()? },
         "user" => Selector::User { user: user()? },
         "user_except" => Selector::UserExcept { user: user()?, except: session()? },
@@ -190,8 +132,8 @@ pub(super) fn log_entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
         "client" => Selector::Client { client: text(row, 9)? },
         "everyone" => Selector::Everyone,
         unknown => {
-            let reason = format!("{unknown:?} selects nothing that is known").into();
-            return Err(rusqlite::Error::FromSqlConversionFailure(2, Type::Text, reason));
+            let reason = format!("{unknown:?} selects nothing that is known");
+            return Err(StoreError::new(Trouble::Damaged, reason));
         }
     };
     let event = match optional(row, 5, word)? {
@@ -201,59 +143,56 @@ pub(super) fn log_entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
     Ok(LogEntry { number: number(row, 0)?, at: instant(row, 1)?, selector, event })
 }
 
-pub(super) fn audit_entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
+pub(super) fn audit_entry(row: &dyn Row) -> Result<AuditEntry> {
     Ok(AuditEntry {
         at: instant(row, 0)?,
         event: word(row, 1)?,
-        user: row.get::<_, Option<_>>(2)?.map(UserId::from_bytes),
+        user: row.get::<Option<_>>(2)?.map(UserId::from_bytes),
         session: optional(row, 3, session_id)?,
         address: optional(row, 4, |row, at| parsed(row, at, IpAddr::from_str))?,
         detail: row.get(5)?,
     })
 }
 
-pub(super) fn session_id(row: &Row<'_>, at: usize) -> rusqlite::Result<SessionId> {
+pub(super) fn session_id(row: &dyn Row, at: usize) -> Result<SessionId> {
     row.get(at).map(SessionId::from_bytes)
 }
 
-pub(super) fn token_id(row: &Row<'_>, at: usize) -> rusqlite::Result<TokenId> {
+pub(super) fn token_id(row: &dyn Row, at: usize) -> Result<TokenId> {
     row.get(at).map(TokenId::from_bytes)
 }
 
 /// What is kept in the form in which it is written.
-pub(super) fn text<T>(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<T>
+pub(super) fn text<T>(row: &dyn Row, at: usize) -> Result<T>
 where
     T: FromStr<Err: Error + Send + Sync + 'static>,
 {
-    parsed(row, column, T::from_str)
+    parsed(row, at, T::from_str)
 }
 
-pub(super) fn instant(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
+pub(super) fn instant(row: &dyn Row, at: usize) -> Result<Timestamp> {
     row.get(at).map(Timestamp::from_millis)
 }
 
-pub(super) fn number(row: &Row<'_>, at: usize) -> rusqlite::Result<LogNumber> {
+pub(super) fn number(row: &dyn Row, at: usize) -> Result<LogNumber> {
     row.get(at).map(LogNumber)
 }
 
-pub(super) fn version(row: &Row<'_>, at: usize) -> rusqlite::Result<CredentialVersion> {
+pub(super) fn version(row: &dyn Row, at: usize) -> Result<CredentialVersion> {
     row.get(at).map(CredentialVersion)
 }
 
 fn optional<T>(
-    row: &Row<'_>,
+    row: &dyn Row,
     at: usize,
-    read: impl FnOnce(&Row<'_>, usize) -> rusqlite::Result<T>,
-) -> rusqlite::Result<Option<T>> {
-    match row.get_ref(at)? {
-        ValueRef::Null => Ok(None),
-        _ => read(row, at).map(Some),
-    }
+    read: impl FnOnce(&dyn Row, usize) -> Result<T>,
+) -> Result<Option<T>> {
+    if row.is_null(at)? { Ok(None) } else { read(row, at).map(Some) }
 }
 
 /// A state or a cause, by the word that is stored.
-pub(super) fn word<T: DeserializeOwned>(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<T> {
-    parsed(row, column, named)
+pub(super) fn word<T: DeserializeOwned>(row: &dyn Row, at: usize) -> Result<T> {
+    parsed(row, at, named)
 }
 
 /// What has this name.
@@ -262,11 +201,9 @@ pub(super) fn named<T: DeserializeOwned>(name: &str) -> Result<T, value::Error> 
 }
 
 pub(super) fn parsed<T, E: Error + Send + Sync + 'static>(
-    row: &Row<'_>,
-    column: impl RowIndex,
+    row: &dyn Row,
+    at: usize,
     parse: impl FnOnce(&str) -> Result<T, E>,
-) -> rusqlite::Result<T> {
-    let at = column.idx(row.as_ref())?;
-    parse(row.get_ref(at)?.as_str()?)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, Box::new(error)))
+) -> Result<T> {
+    parse(row.text(at)?).map_err(|error| StoreError::new(Trouble::Damaged, error))
 }

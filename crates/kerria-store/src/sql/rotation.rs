@@ -3,27 +3,26 @@
 use kerria_core::{
     Cause, LogEvent, Phase, RotationNonce, Selector, Session, SessionId, Timestamp, TokenHash, TokenStep,
     Transport,
-    store::{Found, SessionRotation, Successor, TokenUse},
+    store::{Found, SessionRotation, StoreError, Successor, TokenUse, Trouble},
 };
-use rusqlite::Connection;
 
 use super::{
-    rows::{self, Ask, select_sessions},
+    Ask, Result, Root, Step,
+    rows::{self, select_sessions},
     sessions,
-    writer::Step,
 };
 
 /// The session that a session token carries, as its present token or as the one before.
-pub(super) fn find(connection: &Connection, token: &TokenHash) -> rusqlite::Result<Option<Found>> {
+pub(super) fn find(asked: &dyn Ask, token: &TokenHash) -> Result<Option<Found>> {
     // In this order: a present token may become the one before in between, but never the other way round.
-    let present = connection.one(
+    let present = asked.one(
         select_sessions!("WHERE s.token_hash = ?1 AND s.transport <> 'tokens'"),
         [token.as_bytes()],
         rows::found,
     )?;
     match present {
         Some(found) => Ok(Some(found)),
-        None => connection.one(
+        None => asked.one(
             select_sessions!("WHERE s.previous_hash = ?1 AND s.transport = 'cookie'"),
             [token.as_bytes()],
             rows::found_by_previous,
@@ -32,7 +31,8 @@ pub(super) fn find(connection: &Connection, token: &TokenHash) -> rusqlite::Resu
 }
 
 /// Takes note of a use of a session token.
-pub(super) fn rotate(step: &mut Step<'_>, token: &TokenUse) -> rusqlite::Result<SessionRotation> {
+pub(super) fn rotate(step: &mut Step<'_>, token: &TokenUse) -> Result<SessionRotation> {
+    step.hold(Root::SessionWith(&token.presented))?;
     let Some(found) = find(step, &token.presented)? else { return Ok(SessionRotation::Gone) };
     let Session { id, user, transport, .. } = found.session;
     if transport != Transport::Cookie {
@@ -64,31 +64,32 @@ pub(super) fn replace(
     session: SessionId,
     successor: &Successor,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> Result<()> {
     step.change(
         "UPDATE session SET token_hash = ?2, previous_hash = token_hash, nonce = ?3, rotated_at = ?4, \
-         last_seen_at = max(last_seen_at, ?4) WHERE id = ?1",
+         last_seen_at = CASE WHEN last_seen_at < ?4 THEN ?4 ELSE last_seen_at END WHERE id = ?1",
         (session.as_bytes(), successor.token.as_bytes(), successor.nonce.as_bytes(), now.as_millis()),
     )?;
     Ok(())
 }
 
 /// The present token was used: its client has it, and from now on the one before only has its grace.
-fn confirm(step: &mut Step<'_>, session: SessionId, now: Timestamp) -> rusqlite::Result<()> {
+fn confirm(step: &mut Step<'_>, session: SessionId, now: Timestamp) -> Result<()> {
     step.change(
-        "UPDATE session SET nonce = NULL, rotated_at = ?2, last_seen_at = max(last_seen_at, ?2) WHERE id = ?1",
+        "UPDATE session SET nonce = NULL, rotated_at = ?2, \
+         last_seen_at = CASE WHEN last_seen_at < ?2 THEN ?2 ELSE last_seen_at END WHERE id = ?1",
         (session.as_bytes(), now.as_millis()),
     )?;
     step.write_log(Selector::Session { session }, LogEvent::Changed, now)?;
     Ok(())
 }
 
-fn nonce(step: &Step<'_>, session: SessionId) -> rusqlite::Result<RotationNonce> {
+fn nonce(step: &Step<'_>, session: SessionId) -> Result<RotationNonce> {
     step.the("SELECT nonce FROM session WHERE id = ?1", [session.as_bytes()], |row| {
         row.get(0).map(RotationNonce::from_bytes)
     })
 }
 
-fn found_again(step: &Step<'_>, token: &TokenUse) -> rusqlite::Result<Found> {
-    find(step, &token.presented)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
+fn found_again(step: &Step<'_>, token: &TokenUse) -> Result<Found> {
+    find(step, &token.presented)?.ok_or_else(|| StoreError::new(Trouble::Failed, "a session is missing"))
 }

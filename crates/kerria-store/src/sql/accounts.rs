@@ -10,14 +10,8 @@ use kerria_core::{
         Renaming, UserCreation,
     },
 };
-use rusqlite::Connection;
 
-use super::{
-    SqliteStore, audit, ending,
-    rows::{self, Ask},
-    sessions,
-    writer::Step,
-};
+use super::{Ask, Driver, Result, Root, SqlStore, Step, audit, ending, rows, sessions};
 
 /// The version of an account's first credentials.
 const FIRST: CredentialVersion = CredentialVersion(1);
@@ -35,7 +29,7 @@ macro_rules! select_credentials {
 }
 
 #[async_trait]
-impl Accounts for SqliteStore {
+impl<D: Driver> Accounts for SqlStore<D> {
     async fn create_user(
         &self,
         user: NewUser,
@@ -46,28 +40,28 @@ impl Accounts for SqliteStore {
     }
 
     async fn user(&self, user: UserId) -> Result<Option<User>, StoreError> {
-        self.read(move |connection| account(connection, user)).await
+        self.read(move |asked| account(asked, user)).await
     }
 
     async fn user_called(&self, name: &LoginName) -> Result<Option<User>, StoreError> {
         let name = name.clone();
-        self.read(move |connection| {
+        self.read(move |asked| {
             let sql = if name.is_email() {
                 select_users!("WHERE email_key = ?1")
             } else {
                 select_users!("WHERE name_key = ?1")
             };
-            connection.one(sql, [name.key()], rows::user)
+            asked.one(sql, [name.key()], rows::user)
         })
         .await
     }
 
     async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.read(move |connection| {
-            connection.all(
+        self.read(move |asked| {
+            asked.all(
                 // Every identifier comes after the empty one.
-                select_users!("WHERE id > coalesce(?1, x'') ORDER BY id LIMIT ?2"),
-                (after.as_ref().map(UserId::as_bytes), limit),
+                select_users!("WHERE id > ?1 ORDER BY id LIMIT ?2"),
+                (after.as_ref().map_or(&[][..], |after| after.as_bytes()), limit),
                 rows::user,
             )
         })
@@ -80,26 +74,26 @@ impl Accounts for SqliteStore {
 
     async fn credentials(&self, name: &LoginName) -> Result<Option<Credentials>, StoreError> {
         let name = name.clone();
-        self.read(move |connection| {
+        self.read(move |asked| {
             let sql = if name.is_email() {
                 select_credentials!("WHERE email_key = ?1")
             } else {
                 select_credentials!("WHERE name_key = ?1")
             };
-            connection.one(sql, [name.key()], rows::credentials)
+            asked.one(sql, [name.key()], rows::credentials)
         })
         .await
     }
 
     async fn credentials_of(&self, user: UserId) -> Result<Option<Credentials>, StoreError> {
-        self.read(move |connection| {
-            connection.one(select_credentials!("WHERE id = ?1"), [user.as_bytes()], rows::credentials)
+        self.read(move |asked| {
+            asked.one(select_credentials!("WHERE id = ?1"), [user.as_bytes()], rows::credentials)
         })
         .await
     }
 
     async fn change_password(&self, change: PasswordChange) -> Result<PasswordChanged, StoreError> {
-        self.write(move |step| change_password(step, &change)).await
+        self.write_part(move |step| change_password(step, &change)).await
     }
 
     async fn rehash_password(
@@ -172,7 +166,7 @@ impl Accounts for SqliteStore {
 
     async fn invitation(&self, token: &TokenHash, now: Timestamp) -> Result<Option<Invitation>, StoreError> {
         let token = *token;
-        self.read(move |connection| good_invitation(connection, &token, now)).await
+        self.read(move |asked| good_invitation(asked, &token, now)).await
     }
 
     async fn withdraw_first_account_invitations(&self) -> Result<(), StoreError> {
@@ -181,7 +175,8 @@ impl Accounts for SqliteStore {
 
     async fn know_device(&self, user: UserId, device: &TokenHash, now: Timestamp) -> Result<(), StoreError> {
         let device = *device;
-        self.write(move |step| {
+        self.write_part(move |step| {
+            step.hold(Root::User(user))?;
             // Nothing is remembered of a user who was deleted meanwhile.
             step.change(
                 "INSERT INTO known_device (user_id, device_hash, known_at) \
@@ -202,8 +197,8 @@ impl Accounts for SqliteStore {
 
     async fn knows_device(&self, user: UserId, device: &TokenHash) -> Result<bool, StoreError> {
         let device = *device;
-        self.read(move |connection| {
-            connection.the(
+        self.read(move |asked| {
+            asked.the(
                 "SELECT EXISTS (SELECT 1 FROM known_device WHERE user_id = ?1 AND device_hash = ?2)",
                 (user.as_bytes(), device.as_bytes()),
                 |row| row.get(0),
@@ -213,16 +208,16 @@ impl Accounts for SqliteStore {
     }
 }
 
-fn account(connection: &Connection, user: UserId) -> rusqlite::Result<Option<User>> {
-    connection.one(select_users!("WHERE id = ?1"), [user.as_bytes()], rows::user)
+fn account(asked: &dyn Ask, user: UserId) -> Result<Option<User>> {
+    asked.one(select_users!("WHERE id = ?1"), [user.as_bytes()], rows::user)
 }
 
-fn has_users(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.the("SELECT EXISTS (SELECT 1 FROM account)", (), |row| row.get(0))
+fn has_users(asked: &dyn Ask) -> Result<bool> {
+    asked.the("SELECT EXISTS (SELECT 1 FROM account)", (), |row| row.get(0))
 }
 
 /// The invitation comes first: who has none is not told whose names are taken.
-fn create(step: &Step<'_>, new: &NewUser, invitation: Option<&TokenHash>) -> rusqlite::Result<UserCreation> {
+fn create(step: &Step<'_>, new: &NewUser, invitation: Option<&TokenHash>) -> Result<UserCreation> {
     if let Some(token) = invitation
         && good_invitation(step, token, new.now)?.is_none()
     {
@@ -272,7 +267,7 @@ fn taken(
     user: UserId,
     name: Option<&UserName>,
     email: Option<&EmailAddress>,
-) -> rusqlite::Result<Option<Taken>> {
+) -> Result<Option<Taken>> {
     let name_taken = "SELECT EXISTS (SELECT 1 FROM account WHERE name_key = ?2 AND id <> ?1)";
     let email_taken = "SELECT EXISTS (SELECT 1 FROM account WHERE email_key = ?2 AND id <> ?1)";
     if step.the(name_taken, (user.as_bytes(), name.map(UserName::key)), |row| row.get(0))? {
@@ -284,8 +279,10 @@ fn taken(
     }
 }
 
-fn change_password(step: &mut Step<'_>, change: &PasswordChange) -> rusqlite::Result<PasswordChanged> {
+fn change_password(step: &mut Step<'_>, change: &PasswordChange) -> Result<PasswordChanged> {
     let PasswordChange { user, now, .. } = *change;
+    step.hold(Root::User(user))?;
+    step.hold(Root::SessionsOf(user, None))?;
     if let Some((kept, _)) = change.keep
         && !is_session_of(step, kept, user)?
     {
@@ -320,7 +317,7 @@ fn change_password(step: &mut Step<'_>, change: &PasswordChange) -> rusqlite::Re
     Ok(PasswordChanged::Changed { ended, kept })
 }
 
-fn is_session_of(step: &Step<'_>, session: SessionId, user: UserId) -> rusqlite::Result<bool> {
+fn is_session_of(step: &Step<'_>, session: SessionId, user: UserId) -> Result<bool> {
     step.the(
         "SELECT EXISTS (SELECT 1 FROM session WHERE id = ?1 AND user_id = ?2)",
         (session.as_bytes(), user.as_bytes()),
@@ -329,7 +326,7 @@ fn is_session_of(step: &Step<'_>, session: SessionId, user: UserId) -> rusqlite:
 }
 
 /// Whether the session that asks, if one does, is still there and the user's.
-fn still_asks(step: &Step<'_>, user: UserId, by: Option<TokenHash>) -> rusqlite::Result<bool> {
+fn still_asks(step: &Step<'_>, user: UserId, by: Option<TokenHash>) -> Result<bool> {
     let Some(token) = by else { return Ok(true) };
     match sessions::carried_by(step, &token)? {
         Some(session) => is_session_of(step, session, user),
@@ -343,7 +340,7 @@ fn rename(
     name: Option<&UserName>,
     email: Option<&EmailAddress>,
     now: Timestamp,
-) -> rusqlite::Result<Renaming> {
+) -> Result<Renaming> {
     if account(step, user)?.is_none() {
         return Ok(Renaming::Gone);
     }
@@ -367,19 +364,14 @@ fn rename(
     Ok(Renaming::Renamed)
 }
 
-fn set_status(
-    step: &mut Step<'_>,
-    user: UserId,
-    status: Status,
-    now: Timestamp,
-) -> rusqlite::Result<Option<u64>> {
+fn set_status(step: &mut Step<'_>, user: UserId, status: Status, now: Timestamp) -> Result<Option<u64>> {
     let Some(held) = account(step, user)? else { return Ok(None) };
     if held.status == status {
         return Ok(Some(0));
     }
     // Disabling is a change of credentials: a sign-in that verified the password just before must not get through.
     let (event, versions) = match status {
-        Status::Active => (AuditEvent::UserEnabled, 0),
+        Status::Active => (AuditEvent::UserEnabled, 0_u32),
         Status::Disabled => (AuditEvent::UserDisabled, 1),
     };
     step.change(
@@ -397,7 +389,7 @@ fn set_status(
     Ok(Some(ended))
 }
 
-fn delete(step: &mut Step<'_>, user: UserId, now: Timestamp) -> rusqlite::Result<Removal> {
+fn delete(step: &mut Step<'_>, user: UserId, now: Timestamp) -> Result<Removal> {
     step.change("DELETE FROM known_device WHERE user_id = ?1", [user.as_bytes()])?;
     if step.change("DELETE FROM account WHERE id = ?1", [user.as_bytes()])? == 0 {
         return Ok(Removal::Unknown);
@@ -408,12 +400,7 @@ fn delete(step: &mut Step<'_>, user: UserId, now: Timestamp) -> rusqlite::Result
     Ok(Removal::Removed { ended })
 }
 
-fn invite(
-    step: &Step<'_>,
-    token: &TokenHash,
-    invitation: Invitation,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
+fn invite(step: &Step<'_>, token: &TokenHash, invitation: Invitation, now: Timestamp) -> Result<()> {
     step.change(
         "INSERT INTO invitation (token_hash, expires_at, first_account) VALUES (?1, ?2, ?3)",
         (token.as_bytes(), invitation.expires_at.as_millis(), invitation.first_account),
@@ -426,12 +413,8 @@ fn invite(
 }
 
 /// The invitation, if it is good at `now`. One for the first account is good only as long as there is none.
-fn good_invitation(
-    connection: &Connection,
-    token: &TokenHash,
-    now: Timestamp,
-) -> rusqlite::Result<Option<Invitation>> {
-    connection.one(
+fn good_invitation(asked: &dyn Ask, token: &TokenHash, now: Timestamp) -> Result<Option<Invitation>> {
+    asked.one(
         "SELECT expires_at, first_account FROM invitation WHERE token_hash = ?1 AND expires_at > ?2 \
          AND (first_account = 0 OR NOT EXISTS (SELECT 1 FROM account))",
         (token.as_bytes(), now.as_millis()),

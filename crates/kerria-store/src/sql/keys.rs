@@ -5,20 +5,19 @@ use kerria_core::{
     Algorithm, Cause, Selector, SigningKey, Timestamp,
     store::{SigningKeys, StoreError},
 };
-use rusqlite::Row;
 
-use super::{
-    SqliteStore,
-    rows::{self, Ask},
-    sessions,
-    writer::Step,
-};
+use super::{Driver, Result, Row, SqlStore, Step, rows, sessions};
 
 #[async_trait]
-impl SigningKeys for SqliteStore {
+impl<D: Driver> SigningKeys for SqlStore<D> {
     async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
-        self.read(|connection| {
-            connection.all("SELECT * FROM signing_key ORDER BY algorithm, since, kid", (), key)
+        self.read(|asked| {
+            asked.all(
+                "SELECT kid, algorithm, state, sealed, public, created_at, since FROM signing_key \
+                 ORDER BY algorithm, since, kid",
+                (),
+                key,
+            )
         })
         .await
     }
@@ -48,7 +47,7 @@ impl SigningKeys for SqliteStore {
                 "UPDATE signing_key SET state = 'retired', since = ?3 \
                  WHERE kid = ?1 AND algorithm = ?2 AND state = 'active' AND EXISTS ( \
                      SELECT 1 FROM signing_key WHERE algorithm = ?2 AND state = 'next')",
-                (active, algorithm.as_str(), now.as_millis()),
+                (&active, algorithm.as_str(), now.as_millis()),
             )?;
             if retired == 0 {
                 return Ok(false);
@@ -83,7 +82,7 @@ impl SigningKeys for SqliteStore {
     }
 }
 
-fn insert(step: &Step<'_>, key: &SigningKey) -> rusqlite::Result<()> {
+fn insert(step: &Step<'_>, key: &SigningKey) -> Result<()> {
     step.change(
         "INSERT INTO signing_key (kid, algorithm, state, sealed, public, created_at, since) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -91,7 +90,7 @@ fn insert(step: &Step<'_>, key: &SigningKey) -> rusqlite::Result<()> {
             &key.kid,
             key.algorithm.as_str(),
             key.state.as_str(),
-            &key.sealed,
+            key.sealed.as_slice(),
             &key.public,
             key.created_at.as_millis(),
             key.since.as_millis(),
@@ -100,14 +99,14 @@ fn insert(step: &Step<'_>, key: &SigningKey) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn key(row: &Row<'_>) -> rusqlite::Result<SigningKey> {
+fn key(row: &dyn Row) -> Result<SigningKey> {
     Ok(SigningKey {
-        kid: row.get("kid")?,
-        algorithm: rows::word(row, "algorithm")?,
-        state: rows::word(row, "state")?,
-        sealed: row.get("sealed")?,
-        public: row.get("public")?,
-        created_at: Timestamp::from_millis(row.get("created_at")?),
-        since: Timestamp::from_millis(row.get("since")?),
+        kid: row.get(0)?,
+        algorithm: rows::word(row, 1)?,
+        state: rows::word(row, 2)?,
+        sealed: row.get(3)?,
+        public: row.get(4)?,
+        created_at: rows::instant(row, 5)?,
+        since: rows::instant(row, 6)?,
     })
 }

@@ -6,22 +6,18 @@ use kerria_core::{
     store::Doors,
     throttle::{Admission, Door, DoorState, admit},
 };
-use rusqlite::Connection;
 
-use super::{
-    SqliteStore,
-    rows::{self, Ask},
-    writer::Step,
-};
+use super::{Ask, Driver, Result, Root, SqlStore, Step, rows};
 
 #[async_trait]
-impl Doors for SqliteStore {
+impl<D: Driver> Doors for SqlStore<D> {
     async fn knock(&self, doors: Vec<Door>, now: Timestamp) -> Result<Admission, StoreError> {
-        self.write(move |step| knock(step, &doors, now)).await
+        self.write_part(move |step| knock(step, &doors, now)).await
     }
 
     async fn take_back(&self, doors: Vec<Door>) -> Result<(), StoreError> {
-        self.write(move |step| {
+        self.write_part(move |step| {
+            hold(step, &doors)?;
             for door in &doors {
                 let left = state(step, door)?.with_attempt_taken_back();
                 step.change("UPDATE door SET failures = ?2 WHERE name = ?1", (&door.name, left.failures))?;
@@ -32,7 +28,8 @@ impl Doors for SqliteStore {
     }
 
     async fn reset(&self, doors: Vec<Door>) -> Result<(), StoreError> {
-        self.write(move |step| {
+        self.write_part(move |step| {
+            hold(step, &doors)?;
             for door in &doors {
                 step.change("DELETE FROM door WHERE name = ?1", [&door.name])?;
             }
@@ -46,8 +43,9 @@ impl Doors for SqliteStore {
     }
 }
 
-fn knock(step: &Step<'_>, doors: &[Door], now: Timestamp) -> rusqlite::Result<Admission> {
-    let states = doors.iter().map(|door| state(step, door)).collect::<rusqlite::Result<Vec<_>>>()?;
+fn knock(step: &Step<'_>, doors: &[Door], now: Timestamp) -> Result<Admission> {
+    hold(step, doors)?;
+    let states = doors.iter().map(|door| state(step, door)).collect::<Result<Vec<_>>>()?;
     let admission = admit(doors.iter().map(|door| &door.rule).zip(states.iter().copied()), now);
     if admission == Admission::Admitted {
         for (door, state) in doors.iter().zip(states) {
@@ -57,15 +55,19 @@ fn knock(step: &Step<'_>, doors: &[Door], now: Timestamp) -> rusqlite::Result<Ad
     Ok(admission)
 }
 
-fn state(connection: &Connection, door: &Door) -> rusqlite::Result<DoorState> {
+fn hold(step: &Step<'_>, doors: &[Door]) -> Result<()> {
+    step.hold(Root::Doors(&doors.iter().map(|door| door.name.as_str()).collect::<Vec<_>>()))
+}
+
+fn state(asked: &dyn Ask, door: &Door) -> Result<DoorState> {
     let state =
-        connection.one("SELECT failures, last_attempt FROM door WHERE name = ?1", [&door.name], |row| {
+        asked.one("SELECT failures, last_attempt FROM door WHERE name = ?1", [&door.name], |row| {
             Ok(DoorState { failures: row.get(0)?, last_attempt: Some(rows::instant(row, 1)?) })
         })?;
     Ok(state.unwrap_or_default())
 }
 
-fn keep(step: &Step<'_>, door: &Door, state: DoorState, now: Timestamp) -> rusqlite::Result<()> {
+fn keep(step: &Step<'_>, door: &Door, state: DoorState, now: Timestamp) -> Result<()> {
     let forget_at = now + door.rule.forget_after;
     step.change(
         "INSERT INTO door (name, failures, last_attempt, forget_at) VALUES (?1, ?2, ?3, ?4) \
@@ -76,7 +78,7 @@ fn keep(step: &Step<'_>, door: &Door, state: DoorState, now: Timestamp) -> rusql
     Ok(())
 }
 
-fn sweep(step: &Step<'_>, now: Timestamp, limit: u32) -> rusqlite::Result<u64> {
+fn sweep(step: &Step<'_>, now: Timestamp, limit: u32) -> Result<u64> {
     let doors = step.change(
         "DELETE FROM door WHERE name IN (SELECT name FROM door WHERE forget_at <= ?1 LIMIT ?2)",
         (now.as_millis(), limit),

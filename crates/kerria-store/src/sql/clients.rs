@@ -5,19 +5,22 @@ use kerria_core::{
     AccessTokenForm, Cause, Client, ClientAuthentication, ClientId, Selector, Timestamp, TokenHash,
     store::{Clients, StoreError},
 };
-use rusqlite::{Connection, Row, ToSql};
 
-use super::{
-    SqliteStore,
-    rows::{self, Ask},
-    sessions,
-    writer::Step,
-};
+use super::{Ask, Driver, Result, Row, SqlStore, Step, rows, sessions};
 
 const REFERENCE: &str = "reference";
 
+macro_rules! select_clients {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name, secret_hash, jwks, grants, scope, audiences, access_tokens, created_at FROM client ",
+            $rest
+        )
+    };
+}
+
 #[async_trait]
-impl Clients for SqliteStore {
+impl<D: Driver> Clients for SqlStore<D> {
     async fn add_client(&self, client: &Client) -> Result<bool, StoreError> {
         let client = client.clone();
         self.write(move |step| {
@@ -32,14 +35,11 @@ impl Clients for SqliteStore {
     }
 
     async fn client(&self, id: ClientId) -> Result<Option<Client>, StoreError> {
-        self.read(move |connection| {
-            connection.one("SELECT * FROM client WHERE id = ?1", [id.as_str()], client)
-        })
-        .await
+        self.read(move |asked| asked.one(select_clients!("WHERE id = ?1"), [id.as_str()], client)).await
     }
 
     async fn clients(&self) -> Result<Vec<Client>, StoreError> {
-        self.read(|connection| connection.all("SELECT * FROM client ORDER BY id", (), client)).await
+        self.read(|asked| asked.all(select_clients!("ORDER BY id"), (), client)).await
     }
 
     async fn change_client(&self, client: &Client) -> Result<bool, StoreError> {
@@ -82,7 +82,7 @@ impl Clients for SqliteStore {
     }
 }
 
-fn put(step: &Step<'_>, client: &Client, sql: &str) -> rusqlite::Result<bool> {
+fn put(step: &Step<'_>, client: &Client, sql: &str) -> Result<bool> {
     let (authentication, secret, jwks) = match &client.authentication {
         ClientAuthentication::Public => ("none", None, None),
         ClientAuthentication::Secret(hash) => ("client_secret", Some(hash.as_bytes()), None),
@@ -94,49 +94,48 @@ fn put(step: &Step<'_>, client: &Client, sql: &str) -> rusqlite::Result<bool> {
     };
     let grants = words(client.grants.iter().map(|grant| grant.as_str()));
     let audiences = words(client.audiences.iter().map(|audience| audience.as_str()));
-    let values: [&dyn ToSql; 10] = [
-        &client.id.as_str(),
-        &client.name,
-        &authentication,
-        &secret,
-        &jwks,
-        &grants,
-        &client.scope.to_string(),
-        &audiences,
-        &access_tokens,
-        &client.created_at.as_millis(),
-    ];
-    step.change(sql, &values[..]).map(|rows| rows == 1)
+    let rows = step.change(
+        sql,
+        (
+            client.id.as_str(),
+            &client.name,
+            authentication,
+            secret,
+            jwks,
+            grants,
+            client.scope.to_string(),
+            audiences,
+            access_tokens,
+            client.created_at.as_millis(),
+        ),
+    )?;
+    Ok(rows == 1)
 }
 
 fn words<'w>(words: impl Iterator<Item = &'w str>) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn client(row: &Row<'_>) -> rusqlite::Result<Client> {
+fn client(row: &dyn Row) -> Result<Client> {
     Ok(Client {
-        id: rows::text(row, "id")?,
-        name: row.get("name")?,
+        id: rows::text(row, 0)?,
+        name: row.get(1)?,
         authentication: authentication(row)?,
-        grants: rows::parsed(row, "grants", |grants| {
-            grants.split_ascii_whitespace().map(rows::named).collect()
-        })?,
-        scope: rows::text(row, "scope")?,
-        audiences: rows::parsed(row, "audiences", |all| {
-            all.split_ascii_whitespace().map(str::parse).collect()
-        })?,
-        access_tokens: match row.get_ref("access_tokens")?.as_str()? {
+        grants: rows::parsed(row, 4, |grants| grants.split_ascii_whitespace().map(rows::named).collect())?,
+        scope: rows::text(row, 5)?,
+        audiences: rows::parsed(row, 6, |all| all.split_ascii_whitespace().map(str::parse).collect())?,
+        access_tokens: match row.text(7)? {
             REFERENCE => AccessTokenForm::Reference,
-            _ => AccessTokenForm::Jwt(rows::word(row, "access_tokens")?),
+            _ => AccessTokenForm::Jwt(rows::word(row, 7)?),
         },
-        created_at: Timestamp::from_millis(row.get("created_at")?),
+        created_at: rows::instant(row, 8)?,
     })
 }
 
-fn authentication(row: &Row<'_>) -> rusqlite::Result<ClientAuthentication> {
+fn authentication(row: &dyn Row) -> Result<ClientAuthentication> {
     // One of the two, or none.
-    let secret = row.get::<_, Option<_>>("secret_hash")?.map(TokenHash::from_bytes);
-    let jwks = row.get::<_, Option<_>>("jwks")?;
+    let secret = row.get::<Option<_>>(2)?.map(TokenHash::from_bytes);
+    let jwks = row.get::<Option<_>>(3)?;
     Ok(match (secret, jwks) {
         (Some(secret), _) => ClientAuthentication::Secret(secret),
         (None, Some(jwks)) => ClientAuthentication::PrivateKeyJwt(jwks),
@@ -146,7 +145,7 @@ fn authentication(row: &Row<'_>) -> rusqlite::Result<ClientAuthentication> {
 
 /// Whether something may be issued to this client: it has not been removed. This installation itself needs no
 /// registration.
-pub(super) fn may_be_issued_to(connection: &Connection, client: ClientId) -> rusqlite::Result<bool> {
+pub(super) fn may_be_issued_to(asked: &dyn Ask, client: ClientId) -> Result<bool> {
     let registered = "SELECT EXISTS (SELECT 1 FROM client WHERE id = ?1)";
-    Ok(client == ClientId::OWN || connection.the(registered, [client.as_str()], |row| row.get(0))?)
+    Ok(client == ClientId::OWN || asked.the(registered, [client.as_str()], |row| row.get(0))?)
 }

@@ -1,5 +1,7 @@
 //! Sessions.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use kerria_core::{
     Cause, Device, Grant, LogEvent, LogNumber, Selector, Session, SessionId, SessionPolicy, Standing, Status,
@@ -11,36 +13,25 @@ use kerria_core::{
         SessionRotation, Sessions, SignIn, TokenUse,
     },
 };
-use rusqlite::Connection;
 
 use super::{
-    SqliteStore, audit, clients, ending, log, rotation,
-    rows::{self, Ask, select_sessions},
-    writer::Step,
+    Ask, Driver, Reach, Result, Root, SqlStore, Step, audit, clients, ending, log, rotation,
+    rows::{self, select_sessions},
 };
 
 #[async_trait]
-impl Sessions for SqliteStore {
+impl<D: Driver> Sessions for SqlStore<D> {
     async fn open(&self, sign_in: SignIn) -> Result<Opened, StoreError> {
-        self.write(move |step| open(step, &sign_in)).await
+        self.write_part(move |step| open(step, &sign_in)).await
     }
 
     async fn find(&self, token: &TokenHash) -> Result<Option<Found>, StoreError> {
         let token = *token;
-        self.read(move |connection| rotation::find(connection, &token)).await
+        self.read(move |asked| rotation::find(asked, &token)).await
     }
 
     async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {
-        self.write(move |step| {
-            for (session, at) in &seen {
-                step.change(
-                    "UPDATE session SET last_seen_at = ?2 WHERE id = ?1 AND last_seen_at < ?2",
-                    (session.as_bytes(), at.as_millis()),
-                )?;
-            }
-            Ok(())
-        })
-        .await
+        self.write_part(move |step| touch(step, &seen)).await
     }
 
     async fn revoke(
@@ -50,21 +41,25 @@ impl Sessions for SqliteStore {
         device: Option<Device>,
         now: Timestamp,
     ) -> Result<Revoked, StoreError> {
-        self.write(move |step| revoke(step, selector, cause, device.as_ref(), now)).await
+        self.write_within(Reach::of(selector), move |step| {
+            hold(step, selector)?;
+            revoke(step, selector, cause, device.as_ref(), now)
+        })
+        .await
     }
 
     async fn rotate(&self, token: TokenUse) -> Result<SessionRotation, StoreError> {
-        self.write(move |step| rotation::rotate(step, &token)).await
+        self.write_part(move |step| rotation::rotate(step, &token)).await
     }
 
     async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError> {
         let (old, new) = (*old, *new);
-        self.write(move |step| renew(step, &old, &new, now)).await
+        self.write_part(move |step| renew(step, &old, &new, now)).await
     }
 
     async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {
-        self.read(move |connection| {
-            connection.all(
+        self.read(move |asked| {
+            asked.all(
                 select_sessions!("WHERE s.user_id = ?1 ORDER BY s.last_seen_at DESC, s.id DESC"),
                 [user.as_bytes()],
                 rows::session_details,
@@ -78,11 +73,11 @@ impl Sessions for SqliteStore {
         after: Option<SessionId>,
         limit: u32,
     ) -> Result<Vec<SessionDetails>, StoreError> {
-        self.read(move |connection| {
-            connection.all(
+        self.read(move |asked| {
+            asked.all(
                 // Every identifier comes after the empty one.
-                select_sessions!("WHERE s.id > coalesce(?1, x'') ORDER BY s.id LIMIT ?2"),
-                (after.as_ref().map(SessionId::as_bytes), limit),
+                select_sessions!("WHERE s.id > ?1 ORDER BY s.id LIMIT ?2"),
+                (after.as_ref().map_or(&[][..], |after| after.as_bytes()), limit),
                 rows::session_details,
             )
         })
@@ -99,7 +94,7 @@ impl Sessions for SqliteStore {
     }
 
     async fn log_after(&self, number: LogNumber, limit: u32) -> Result<LogPage, StoreError> {
-        self.read(move |connection| log::after(connection, number, limit)).await
+        self.read(move |asked| log::after(asked, number, limit)).await
     }
 
     async fn trim_log(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
@@ -107,8 +102,39 @@ impl Sessions for SqliteStore {
     }
 }
 
-fn open(step: &mut Step<'_>, sign_in: &SignIn) -> rusqlite::Result<Opened> {
+/// One statement for all of them, of each session its latest time.
+fn touch(step: &Step<'_>, seen: &[(SessionId, Timestamp)]) -> Result<()> {
+    let mut latest = BTreeMap::new();
+    for (session, at) in seen {
+        let held = latest.entry(*session).or_insert(*at);
+        *held = (*held).max(*at);
+    }
+    let (sessions, latest): (Vec<_>, Vec<_>) = latest.iter().map(|(id, at)| (*id, (*id, *at))).unzip();
+    step.hold(Root::Sessions(&sessions))?;
+    step.touch(&latest)
+}
+
+/// Holds what `selector` selects.
+fn hold(step: &Step<'_>, selector: Selector) -> Result<()> {
+    match selector {
+        Selector::Session { session } => step.hold(Root::Session(session)),
+        Selector::User { user } | Selector::UserExcept { user, .. } => {
+            step.hold(Root::User(user))?;
+            step.hold(Root::SessionsOf(user, None))
+        }
+        // One row, or all of the installation.
+        Selector::Token { .. } | Selector::Client { .. } | Selector::Everyone => Ok(()),
+    }
+}
+
+fn open(step: &mut Step<'_>, sign_in: &SignIn) -> Result<Opened> {
     let SignIn { session, user, .. } = sign_in;
+    step.hold(Root::User(*user))?;
+    match (sign_in.limit, sign_in.replaces) {
+        (Some(_), replaced) => step.hold(Root::SessionsOf(*user, replaced))?,
+        (None, Some(replaced)) => step.hold(Root::Session(replaced))?,
+        (None, None) => {}
+    }
     if !may_sign_in(step, sign_in)? {
         return Ok(Opened::CredentialsChanged);
     }
@@ -132,7 +158,7 @@ fn open(step: &mut Step<'_>, sign_in: &SignIn) -> rusqlite::Result<Opened> {
 }
 
 /// Whether what was verified is still true.
-fn may_sign_in(step: &Step<'_>, sign_in: &SignIn) -> rusqlite::Result<bool> {
+fn may_sign_in(step: &Step<'_>, sign_in: &SignIn) -> Result<bool> {
     if let Some(grant) = &sign_in.grant
         && !clients::may_be_issued_to(step, grant.client)?
     {
@@ -146,7 +172,7 @@ fn may_sign_in(step: &Step<'_>, sign_in: &SignIn) -> rusqlite::Result<bool> {
 }
 
 /// The sessions that have to end so that one more is within the limit. `None` if it is refused.
-fn make_room(step: &Step<'_>, sign_in: &SignIn) -> rusqlite::Result<Option<Vec<SessionId>>> {
+fn make_room(step: &Step<'_>, sign_in: &SignIn) -> Result<Option<Vec<SessionId>>> {
     let Some(SessionLimit { per_user, at_limit }) = sign_in.limit else { return Ok(Some(Vec::new())) };
     let oldest_first = step.all(
         select_sessions!("WHERE s.user_id = ?1 ORDER BY s.opened_at, s.id"),
@@ -167,7 +193,7 @@ fn make_room(step: &Step<'_>, sign_in: &SignIn) -> rusqlite::Result<Option<Vec<S
 }
 
 /// Moves what may survive a sign-in. Nothing of another user does.
-fn carry_over(step: &Step<'_>, replaced: SessionId, sign_in: &SignIn) -> rusqlite::Result<()> {
+fn carry_over(step: &Step<'_>, replaced: SessionId, sign_in: &SignIn) -> Result<()> {
     for key in &sign_in.carry_over {
         step.change(
             "UPDATE session_data SET session_id = ?1 WHERE session_id = ?2 AND key = ?3 AND EXISTS ( \
@@ -196,7 +222,7 @@ pub(super) fn insert(
     session: &NewSession,
     user: Option<(UserId, Method)>,
     grant: Option<&Grant>,
-) -> rusqlite::Result<()> {
+) -> Result<()> {
     step.change(
         "INSERT INTO session (id, token_hash, user_id, method, transport, remembered, opened_at, last_seen_at, \
          authenticated_at, user_agent, address, client_id, scope, audience) \
@@ -220,8 +246,8 @@ pub(super) fn insert(
 }
 
 /// The session as this step leaves it.
-pub(super) fn found(connection: &Connection, session: SessionId) -> rusqlite::Result<Found> {
-    connection.the(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], rows::found)
+pub(super) fn found(asked: &dyn Ask, session: SessionId) -> Result<Found> {
+    asked.the(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], rows::found)
 }
 
 /// Ends what `selector` selects, with a line in the audit log.
@@ -231,18 +257,19 @@ pub(super) fn revoke(
     cause: Cause,
     device: Option<&Device>,
     now: Timestamp,
-) -> rusqlite::Result<Revoked> {
+) -> Result<Revoked> {
     let (user, session) = match selector {
         Selector::Session { session } => (user_of(step, session)?, Some(session)),
         Selector::User { user } | Selector::UserExcept { user, .. } => (Some(user), None),
         Selector::Token { .. } | Selector::Client { .. } | Selector::Everyone => (None, None),
     };
-    let before = log::last_number(step)?;
-    let ended = ending::end(step, selector, cause, now)?;
-    let number = log::last_number(step)?;
+    let removed = ending::remove(step, selector)?;
+    if !removed.is_to_be_logged() {
+        return Ok(Revoked { ended: 0, number: log::last_number(step)? });
+    }
     // Anybody can open and end a session with nobody signed in; that is not worth a line each.
     let is_visitors = matches!(selector, Selector::Session { .. }) && user.is_none();
-    if number > before && !is_visitors {
+    if !is_visitors {
         audit::record(
             step,
             &AuditEntry {
@@ -251,21 +278,22 @@ pub(super) fn revoke(
                 user,
                 session,
                 address: device.map(|device| device.address),
-                detail: format!("{}, {}", cause.as_str(), audit::sessions(ended)),
+                detail: format!("{}, {}", cause.as_str(), audit::sessions(removed.sessions)),
             },
         )?;
     }
-    Ok(Revoked { ended, number })
+    Ok(Revoked { ended: removed.sessions, number: removed.log(step, cause, now)? })
 }
 
-fn user_of(step: &Step<'_>, session: SessionId) -> rusqlite::Result<Option<UserId>> {
+fn user_of(step: &Step<'_>, session: SessionId) -> Result<Option<UserId>> {
     let user = step.one("SELECT user_id FROM session WHERE id = ?1", [session.as_bytes()], |row| {
-        row.get::<_, Option<_>>(0)
+        row.get::<Option<_>>(0)
     })?;
     Ok(user.flatten().map(UserId::from_bytes))
 }
 
-fn renew(step: &mut Step<'_>, old: &TokenHash, new: &TokenHash, now: Timestamp) -> rusqlite::Result<Renewal> {
+fn renew(step: &mut Step<'_>, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal> {
+    step.hold(Root::SessionWith(old))?;
     let Some(session) = carried_by(step, old)? else { return Ok(Renewal::Gone) };
     give_new_token(step, session, new, now)?;
     let found = found(step, session)?;
@@ -285,8 +313,8 @@ fn renew(step: &mut Step<'_>, old: &TokenHash, new: &TokenHash, now: Timestamp) 
 
 /// The session whose present token this is, or whose session token before. A request that was let in with a token may go on
 /// after that was replaced.
-pub(super) fn carried_by(connection: &Connection, token: &TokenHash) -> rusqlite::Result<Option<SessionId>> {
-    connection.one(
+pub(super) fn carried_by(asked: &dyn Ask, token: &TokenHash) -> Result<Option<SessionId>> {
+    asked.one(
         "SELECT id FROM session WHERE token_hash = ?1 \
          UNION ALL SELECT id FROM session WHERE previous_hash = ?1 AND transport = 'cookie'",
         [token.as_bytes()],
@@ -301,10 +329,11 @@ pub(super) fn give_new_token(
     session: SessionId,
     token: &TokenHash,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> Result<()> {
     step.change(
         "UPDATE session SET token_hash = ?2, previous_hash = NULL, nonce = NULL, rotated_at = NULL, \
-         authenticated_at = ?3, last_seen_at = max(last_seen_at, ?3) WHERE id = ?1",
+         authenticated_at = ?3, last_seen_at = CASE WHEN last_seen_at < ?3 THEN ?3 ELSE last_seen_at END \
+         WHERE id = ?1",
         (session.as_bytes(), token.as_bytes(), now.as_millis()),
     )?;
     step.write_log(Selector::Session { session }, LogEvent::Changed, now)?;
@@ -312,14 +341,15 @@ pub(super) fn give_new_token(
 }
 
 /// No entry in the log: what time ends, every checker sees by itself.
-fn sweep(step: &Step<'_>, policy: &SessionPolicy, now: Timestamp, limit: u32) -> rusqlite::Result<u64> {
+fn sweep(step: &Step<'_>, policy: &SessionPolicy, now: Timestamp, limit: u32) -> Result<u64> {
     // A session that was last seen, or opened, at this instant or before is over.
     let (ordinary, remembered) = (policy.ordinary, policy.remembered);
     let over = step.all(
-        "SELECT id FROM session \
-         WHERE (remembered = 0 AND last_seen_at <= ?1) OR (remembered = 0 AND opened_at <= ?2) \
-            OR (remembered = 1 AND last_seen_at <= ?3) OR (remembered = 1 AND opened_at <= ?4) \
-         LIMIT ?5",
+        "DELETE FROM session WHERE id IN ( \
+             SELECT id FROM session WHERE (remembered = 0 AND last_seen_at <= ?1) OR (remembered = 0 AND opened_at <= ?2) \
+                OR (remembered = 1 AND last_seen_at <= ?3) OR (remembered = 1 AND opened_at <= ?4) \
+             LIMIT ?5) \
+         RETURNING id",
         (
             (now - ordinary.idle).as_millis(),
             (now - ordinary.absolute).as_millis(),
@@ -329,5 +359,6 @@ fn sweep(step: &Step<'_>, policy: &SessionPolicy, now: Timestamp, limit: u32) ->
         ),
         |row| rows::session_id(row, 0),
     )?;
-    over.into_iter().map(|session| ending::delete(step, Selector::Session { session })).sum()
+    ending::delete_data(step, &over)?;
+    Ok(over.len() as u64)
 }

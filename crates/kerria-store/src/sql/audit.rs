@@ -4,19 +4,18 @@ use kerria_core::{
     Device, SessionId, Timestamp, UserId,
     audit::{AuditEntry, AuditEvent},
 };
-use rusqlite::Connection;
 
-use super::rows::{self, Ask};
+use super::{Ask, Result, rows};
 
-pub(super) fn trim(connection: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
-    connection.change(
+pub(super) fn trim(asked: &dyn Ask, before: Timestamp, limit: u32) -> Result<u64> {
+    asked.change(
         "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?2) AND at < ?1",
         (before.as_millis(), limit),
     )
 }
 
-pub(super) fn record(connection: &Connection, entry: &AuditEntry) -> rusqlite::Result<()> {
-    connection.change(
+pub(super) fn record(asked: &dyn Ask, entry: &AuditEntry) -> Result<()> {
+    asked.change(
         "INSERT INTO audit (at, event, user_id, session_id, address, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         (
             entry.at.as_millis(),
@@ -30,18 +29,14 @@ pub(super) fn record(connection: &Connection, entry: &AuditEntry) -> rusqlite::R
     Ok(())
 }
 
-pub(super) fn latest(
-    connection: &Connection,
-    user: Option<UserId>,
-    limit: u32,
-) -> rusqlite::Result<Vec<AuditEntry>> {
+pub(super) fn latest(asked: &dyn Ask, user: Option<UserId>, limit: u32) -> Result<Vec<AuditEntry>> {
     match user {
-        None => connection.all(
+        None => asked.all(
             "SELECT at, event, user_id, session_id, address, detail FROM audit ORDER BY id DESC LIMIT ?1",
             [limit],
             rows::audit_entry,
         ),
-        Some(user) => connection.all(
+        Some(user) => asked.all(
             "SELECT at, event, user_id, session_id, address, detail FROM audit WHERE user_id = ?1 \
              ORDER BY id DESC LIMIT ?2",
             (user.as_bytes(), limit),

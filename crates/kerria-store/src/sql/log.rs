@@ -1,22 +1,21 @@
 //! The revocation log.
 
 use kerria_core::{LogEntry, LogEvent, LogNumber, Selector, Timestamp, store::LogPage};
-use rusqlite::Connection;
 
-use super::rows::{self, Ask};
+use super::{Ask, Result, rows};
 
 /// The number of the last entry.
-pub(super) fn last_number(connection: &Connection) -> rusqlite::Result<LogNumber> {
-    connection.the("SELECT number FROM log_counter", (), |row| rows::number(row, 0))
+pub(crate) fn last_number(asked: &dyn Ask) -> Result<LogNumber> {
+    asked.the("SELECT number FROM log_counter", (), |row| rows::number(row, 0))
 }
 
 /// Writes an entry with the next number.
 pub(super) fn append(
-    connection: &Connection,
+    asked: &dyn Ask,
     selector: Selector,
     event: LogEvent,
     at: Timestamp,
-) -> rusqlite::Result<LogEntry> {
+) -> Result<LogEntry> {
     let (kind, user, session) = match selector {
         Selector::Session { session } => ("session", None, Some(session)),
         Selector::User { user } => ("user", Some(user), None),
@@ -31,11 +30,9 @@ pub(super) fn append(
         LogEvent::Ended { cause } => Some(cause.as_str()),
         LogEvent::Changed => None,
     };
-    let number =
-        connection.the("UPDATE log_counter SET number = number + 1 RETURNING number", (), |row| {
-            rows::number(row, 0)
-        })?;
-    connection.change(
+    let number = asked
+        .the("UPDATE log_counter SET number = number + 1 RETURNING number", (), |row| rows::number(row, 0))?;
+    asked.change(
         "INSERT INTO log (number, at, selector, user_id, session_id, token_id, client_id, cause) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         (
@@ -53,19 +50,17 @@ pub(super) fn append(
 }
 
 /// Up to `limit` entries after `number`. One statement, so that the counter and the entries are of one instant.
-pub(super) fn after(connection: &Connection, number: LogNumber, limit: u32) -> rusqlite::Result<LogPage> {
+pub(super) fn after(asked: &dyn Ask, number: LogNumber, limit: u32) -> Result<LogPage> {
     let (mut head, mut removed) = (LogNumber(0), LogNumber(0));
-    let entries = connection.all(
+    let entries = asked.all(
         "SELECT e.number, e.at, e.selector, e.user_id, e.session_id, e.cause, c.number, c.removed, \
          e.token_id, e.client_id \
          FROM log_counter c LEFT JOIN (SELECT * FROM log WHERE number > ?1 ORDER BY number LIMIT ?2) e ON true \
          ORDER BY e.number",
-        // A number that SQLite cannot hold is after every entry.
-        (i64::try_from(number.0).unwrap_or(i64::MAX), limit),
+        (number.0, limit),
         |row| {
             (head, removed) = (rows::number(row, 6)?, rows::number(row, 7)?);
-            let none_left = row.get_ref(0)? == rusqlite::types::ValueRef::Null;
-            if none_left { Ok(None) } else { rows::log_entry(row).map(Some) }
+            if row.is_null(0)? { Ok(None) } else { rows::log_entry(row).map(Some) }
         },
     )?;
     // A number that was never given is from before a backup was restored: what its owner knows is of another life.
@@ -78,15 +73,16 @@ pub(super) fn after(connection: &Connection, number: LogNumber, limit: u32) -> r
 
 /// Removes up to `limit` entries from before `before`, from the oldest on. One that was written later stops it, even
 /// if a clock that went back wrote older ones after it: the log has no holes.
-pub(super) fn trim(connection: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
-    let removed = connection.the(
-        "UPDATE log_counter SET removed = min( \
-             number, \
-             removed + ?2, \
-             coalesce((SELECT min(e.number) FROM log e WHERE e.number <= removed + ?2 AND e.at >= ?1) - 1, number)) \
+pub(super) fn trim(asked: &dyn Ask, before: Timestamp, limit: u32) -> Result<u64> {
+    let removed = asked.the(
+        // The smallest of three: the last number, the limit, and the one before the first entry that stays.
+        "UPDATE log_counter SET removed = (SELECT min(bound.last) FROM ( \
+             SELECT number AS last \
+             UNION ALL SELECT removed + ?2 \
+             UNION ALL SELECT min(e.number) - 1 FROM log e WHERE e.number <= removed + ?2 AND e.at >= ?1) bound) \
          RETURNING removed",
         (before.as_millis(), limit),
         |row| rows::number(row, 0),
     )?;
-    connection.change("DELETE FROM log WHERE number <= ?1", [removed.0])
+    asked.change("DELETE FROM log WHERE number <= ?1", [removed.0])
 }

@@ -1,0 +1,246 @@
+//! The storage contract in SQL: one text and one function for each step, whichever the engine.
+//!
+//! A step is a plain function over a [`Step`]: it asks, decides and writes, and knows no engine. What an engine does in
+//! its own way is behind two small traits: [`Ask`] for what a step needs of a connection, and [`Driver`] for how steps
+//! come to run, are committed and announced.
+
+mod accounts;
+mod ask;
+mod audit;
+mod clients;
+mod doors;
+mod ending;
+mod hold;
+mod keys;
+pub(crate) mod log;
+mod rotation;
+mod rows;
+mod session_data;
+mod sessions;
+mod tokens;
+
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kerria_core::{
+    LogEntry, LogEvent, LogNumber, Selector, SessionId, Timestamp, UserId,
+    audit::AuditEntry,
+    store::{Follower, InstallationKeys, Store, StoreError, Trouble},
+};
+use tokio::time::timeout;
+
+pub(crate) use ask::{Ask, Held, Read, Row, Value};
+pub(crate) use hold::{Reach, Root};
+
+use crate::{
+    observer::{Access, Began, Observer},
+    queue::{Answer, Asked, Job, Query},
+};
+
+/// What came of asking.
+pub(crate) type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// How long a caller waits for an answer. A step whose caller gave up may still be committed.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A store that speaks SQL, through the driver of an engine.
+///
+/// Needs a Tokio runtime with timers. Dropping it waits for the steps that were sent, and closes what is open.
+pub struct SqlStore<D> {
+    pub(crate) driver: D,
+    observer: Arc<dyn Observer>,
+}
+
+/// How steps come to run on an engine. Everything is taken at once, or refused; the answer comes when it is there.
+pub trait Driver: Send + Sync + 'static {
+    /// What a store with this driver is called.
+    const NAME: &'static str;
+
+    /// Runs a step in a transaction of its own, or one that can be undone to where it began; commits it; lets the
+    /// followers apply what it wrote to the log; and answers.
+    ///
+    /// # Errors
+    /// If nothing more is taken.
+    fn write(&self, reach: Reach, job: Box<dyn Job>) -> Result<()>;
+
+    /// Asks one question. A query of several statements may see several states.
+    ///
+    /// # Errors
+    /// If nothing more is taken.
+    fn read(&self, query: Box<dyn Query>) -> Result<()>;
+
+    /// Lets a follower apply what is written from now on.
+    ///
+    /// # Errors
+    /// If nothing more is taken.
+    fn follow(&self, asked: Asked<Weak<dyn Follower>, LogNumber>) -> Result<()>;
+}
+
+impl<D: Driver> SqlStore<D> {
+    pub(crate) fn new(driver: D, observer: Arc<dyn Observer>) -> Self {
+        Self { driver, observer }
+    }
+
+    /// Runs a step that is about everything, or is rare. No other step is under way meanwhile.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        step: impl Fn(&mut Step<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.write_within(Reach::Everything, step).await
+    }
+
+    /// Runs a step that holds what it is about, beside others.
+    pub(crate) async fn write_part<T: Send + 'static>(
+        &self,
+        step: impl Fn(&mut Step<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.write_within(Reach::Part, step).await
+    }
+
+    /// Runs a step in a transaction, and answers when it is committed. It may run more than once: an engine with
+    /// several writers may undo it to let another one go first.
+    pub(crate) async fn write_within<T: Send + 'static>(
+        &self,
+        reach: Reach,
+        step: impl Fn(&mut Step<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let began = Began::now();
+        let (asked, answer) = Asked::new(step);
+        self.driver.write(reach, Box::new(asked))?;
+        let answer = in_time(answer).await;
+        self.observer.answered(Access::Write, began.elapsed());
+        answer
+    }
+
+    /// Asks one question. A query of several statements would see several states; use one.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        query: impl Fn(&dyn Ask) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let began = Began::now();
+        let (asked, answer) = Asked::new(query);
+        self.driver.read(Box::new(asked))?;
+        let answer = in_time(answer).await;
+        self.observer.answered(Access::Read, began.elapsed());
+        answer
+    }
+}
+
+/// The answer, if it comes in time. A thread that has stopped answers nothing.
+async fn in_time<T>(answer: Answer<T>) -> Result<T> {
+    match timeout(DEADLINE, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(stopped)) => Err(StoreError::new(Trouble::Unavailable, stopped)),
+        Err(elapsed) => Err(StoreError::new(Trouble::Unavailable, elapsed)),
+    }
+}
+
+#[async_trait]
+impl<D: Driver> Store for SqlStore<D> {
+    async fn installation_keys(&self, fresh: InstallationKeys) -> Result<InstallationKeys> {
+        self.write(move |step| {
+            step.change(
+                "INSERT INTO installation (one, token_key, form_key) VALUES (1, ?1, ?2) ON CONFLICT DO NOTHING",
+                (&fresh.token, &fresh.form),
+            )?;
+            step.the("SELECT token_key, form_key FROM installation", (), |row| {
+                Ok(InstallationKeys { token: row.get(0)?, form: row.get(1)? })
+            })
+        })
+        .await
+    }
+
+    async fn record(&self, entry: &AuditEntry) -> Result<()> {
+        let entry = entry.clone();
+        self.write_part(move |step| audit::record(step, &entry)).await
+    }
+
+    async fn audit(&self, user: Option<UserId>, limit: u32) -> Result<Vec<AuditEntry>> {
+        self.read(move |asked| audit::latest(asked, user, limit)).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        self.write(move |step| audit::trim(step, before, limit)).await
+    }
+
+    async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber> {
+        let (asked, answer) = Asked::new(follower);
+        self.driver.follow(asked)?;
+        in_time(answer).await
+    }
+
+    async fn check_health(&self) -> Result<()> {
+        // It writes what was there already, through to the disk: nothing less tells whether there is space.
+        self.write_part(|step| step.change("UPDATE log_counter SET number = number", ())).await?;
+        self.read(log::last_number).await?;
+        Ok(())
+    }
+}
+
+impl<D: Driver> fmt::Debug for SqlStore<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(..)", D::NAME)
+    }
+}
+
+/// The inside of a transaction: a connection, and the log entries that will be announced after the commit.
+pub struct Step<'a> {
+    asked: &'a dyn Ask,
+    entries: &'a mut Vec<LogEntry>,
+}
+
+impl<'a> Step<'a> {
+    pub(crate) fn new(asked: &'a dyn Ask, entries: &'a mut Vec<LogEntry>) -> Self {
+        Self { asked, entries }
+    }
+
+    /// Writes an entry to the revocation log, with the next number. Comes last in a step: where there are several
+    /// writers, the counter is what they wait at.
+    pub(crate) fn write_log(
+        &mut self,
+        selector: Selector,
+        event: LogEvent,
+        at: Timestamp,
+    ) -> Result<LogNumber> {
+        let entry = log::append(self.asked, selector, event, at)?;
+        self.entries.push(entry);
+        Ok(entry.number)
+    }
+
+    /// Holds what the step is about, until it is committed. Comes before anything is read of it.
+    pub(crate) fn hold(&self, root: Root<'_>) -> Result<()> {
+        self.asked.hold(&root)
+    }
+}
+
+/// What takes a connection takes the inside of a transaction, too.
+impl Ask for Step<'_> {
+    fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64> {
+        self.asked.execute(sql, values)
+    }
+
+    fn query(&self, sql: &str, values: &[Value<'_>], read: &mut Read<'_>) -> Result<()> {
+        self.asked.query(sql, values, read)
+    }
+
+    fn hold(&self, root: &Root<'_>) -> Result<()> {
+        self.asked.hold(root)
+    }
+
+    fn touch(&self, seen: &[(SessionId, Timestamp)]) -> Result<()> {
+        self.asked.touch(seen)
+    }
+}
+
+impl<'a> Deref for Step<'a> {
+    type Target = dyn Ask + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        self.asked
+    }
+}
