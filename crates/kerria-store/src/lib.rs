@@ -8,11 +8,15 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod observer;
+mod postgres;
 mod queue;
 mod sql;
 mod sqlite;
+#[cfg(all(unix, feature = "testing"))]
+pub mod testing;
 
 pub use observer::{Access, Observer};
+pub use postgres::{ConnectError, PostgresOptions, PostgresStore};
 pub use sql::SqlStore;
 pub use sqlite::{
     BackupError, Checked, Migrated, OpenError, SqliteStore, backup, check, migrate, pending_migrations,

@@ -50,7 +50,7 @@ pub(super) fn append(
 }
 
 /// Up to `limit` entries after `number`. One statement, so that the counter and the entries are of one instant.
-pub(super) fn after(asked: &dyn Ask, number: LogNumber, limit: u32) -> Result<LogPage> {
+pub(crate) fn after(asked: &dyn Ask, number: LogNumber, limit: u32) -> Result<LogPage> {
     let (mut head, mut removed) = (LogNumber(0), LogNumber(0));
     let entries = asked.all(
         "SELECT e.number, e.at, e.selector, e.user_id, e.session_id, e.cause, c.number, c.removed, \

@@ -71,7 +71,7 @@ fn put(
     }
     let session = match owner {
         DataOwner::Visitor(new) => new.id,
-        DataOwner::Session(session) if exists(step, *session)? => *session,
+        DataOwner::Session(session) if sessions::exists(step, *session)? => *session,
         DataOwner::Session(_) => return Ok(DataWrite::Gone),
     };
     let held = step.one(
@@ -99,10 +99,6 @@ fn put(
         DataOwner::Session(_) => None,
     };
     Ok(DataWrite::Written { json, opened })
-}
-
-fn exists(step: &Step<'_>, session: SessionId) -> Result<bool> {
-    step.the("SELECT EXISTS (SELECT 1 FROM session WHERE id = ?1)", [session.as_bytes()], |row| row.get(0))
 }
 
 /// The number of keys other than `key`, and the bytes of them and their values.

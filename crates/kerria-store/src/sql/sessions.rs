@@ -245,6 +245,11 @@ pub(super) fn insert(
     Ok(())
 }
 
+/// Whether a session is there that somebody holds.
+pub(super) fn exists(step: &Step<'_>, session: SessionId) -> Result<bool> {
+    step.the("SELECT EXISTS (SELECT 1 FROM session WHERE id = ?1)", [session.as_bytes()], |row| row.get(0))
+}
+
 /// The session as this step leaves it.
 pub(super) fn found(asked: &dyn Ask, session: SessionId) -> Result<Found> {
     asked.the(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], rows::found)

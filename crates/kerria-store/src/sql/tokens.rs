@@ -146,21 +146,23 @@ fn end_for_replay(step: &mut Step<'_>, refresh: &Refresh, user: Option<UserId>) 
 
 fn keep_reference(step: &Step<'_>, token: &TokenHash, kept: &Reference) -> Result<bool> {
     let Reference { id, session, grant, issued_at, expires_at } = kept;
-    if let Some(session) = session {
-        step.hold(Root::Session(*session))?;
-    }
     if !clients::may_be_issued_to(step, grant.client)? {
         return Ok(false);
     }
-    let session = session.as_ref().map(|session| session.as_bytes());
-    let rows = step.change(
+    if let Some(session) = session {
+        step.hold(Root::Session(*session))?;
+        if !sessions::exists(step, *session)? {
+            return Ok(false);
+        }
+    }
+    step.change(
         "INSERT INTO reference_token \
              (token_hash, id, session_id, client_id, scope, audience, issued_at, expires_at) \
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE ?3 IS NULL OR EXISTS (SELECT 1 FROM session WHERE id = ?3)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         (
             token.as_bytes(),
             id.as_bytes(),
-            session,
+            session.as_ref().map(|session| session.as_bytes()),
             grant.client.as_str(),
             grant.scope.to_string(),
             grant.audience.as_str(),
@@ -168,7 +170,7 @@ fn keep_reference(step: &Step<'_>, token: &TokenHash, kept: &Reference) -> Resul
             expires_at.as_millis(),
         ),
     )?;
-    Ok(rows == 1)
+    Ok(true)
 }
 
 fn reference(row: &dyn Row) -> Result<Reference> {

@@ -1,0 +1,132 @@
+//! What PostgreSQL says, in the words of the contract and of the operator.
+
+use std::path::PathBuf;
+
+use kerria_core::store::{StoreError, Trouble};
+use tokio_postgres::{
+    Error,
+    error::{DbError, SqlState},
+};
+
+/// Why the store cannot be used. The text is for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address of the server cannot be read.
+    #[error("the address of the database is no PostgreSQL URL")]
+    Address(#[source] Error),
+    /// The address names no server, or no database.
+    #[error("the address of the database names no {0}")]
+    Incomplete(&'static str),
+    /// The certificates that servers are to be verified against cannot be read.
+    #[error("the certificates in {} cannot be read", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// TLS cannot be used at all.
+    #[error("TLS cannot be used")]
+    Tls(#[source] rustls::Error),
+    /// It was written by a newer version of the program.
+    #[error(
+        "the database {database} has schema version {found}, and this program knows versions up to {known}: \
+         run a newer Kerria, or restore the backup made before the update"
+    )]
+    Newer {
+        /// The database.
+        database: String,
+        /// Its version.
+        found: u32,
+        /// The latest version that this program knows.
+        known: u32,
+    },
+    /// There are tables of another program in it.
+    #[error("the database {database} belongs to another program: choose another one")]
+    NotOurs {
+        /// The database.
+        database: String,
+    },
+    /// It cannot hold every text.
+    #[error("the database {database} is encoded in {found}, and has to be in UTF8: create it anew")]
+    Encoding {
+        /// The database.
+        database: String,
+        /// Its encoding.
+        found: String,
+    },
+    /// The server did not answer, or refused.
+    #[error("the database {database} cannot be used")]
+    Server {
+        /// The database.
+        database: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// No thread could be started.
+    #[error("no thread can be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What to do after a statement has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The statement failed, and nothing else.
+    Statement,
+    /// The transaction stood in the way of another one, and is to be run again.
+    InTheWay,
+    /// Nothing can be done with this connection any more; with another one, perhaps.
+    Connection,
+    /// The server kept silent. There is no time left to ask another one.
+    Silence,
+}
+
+impl Fault {
+    pub(super) fn of(error: &Error) -> Self {
+        let Some(error) = error.as_db_error() else { return Self::Connection };
+        match error.code() {
+            &SqlState::T_R_DEADLOCK_DETECTED | &SqlState::T_R_SERIALIZATION_FAILURE => Self::InTheWay,
+            // A server that only reads, or stops: the one to write to is another one, or this one soon.
+            &SqlState::READ_ONLY_SQL_TRANSACTION => Self::Connection,
+            code if code.code().starts_with("57P") || code.code().starts_with("08") || is_fatal(error) => {
+                Self::Connection
+            }
+            _ => Self::Statement,
+        }
+    }
+}
+
+/// Whether the server has closed the connection with it. After such an error, nobody can tell whether a commit that was
+/// under way has happened.
+pub(super) fn is_fatal(error: &DbError) -> bool {
+    !matches!(error.parsed_severity(), Some(tokio_postgres::error::Severity::Error))
+}
+
+pub(super) fn store_error(error: Error) -> StoreError {
+    StoreError::new(trouble(&error), error)
+}
+
+pub(super) fn silent(error: tokio::time::error::Elapsed) -> StoreError {
+    StoreError::new(Trouble::Unavailable, error)
+}
+
+fn trouble(error: &Error) -> Trouble {
+    let Some(code) = error.code().map(SqlState::code) else { return Trouble::Unavailable };
+    match code {
+        // disk_full
+        "53100" => Trouble::Full,
+        // read_only_sql_transaction, insufficient_privilege
+        "25006" | "42501" => Trouble::ReadOnly,
+        // data_corrupted, index_corrupted
+        "XX001" | "XX002" => Trouble::Damaged,
+        // lock_not_available, query_canceled, idle_in_transaction_session_timeout
+        "55P03" | "57014" | "25P03" => Trouble::Unavailable,
+        // Connections, authorisation, databases that are not there, resources, deadlocks, shutdown.
+        _ if ["08", "28", "3D", "53", "40", "57P"].iter().any(|class| code.starts_with(class)) => {
+            Trouble::Unavailable
+        }
+        _ => Trouble::Failed,
+    }
+}

@@ -1,0 +1,274 @@
+//! The threads that talk to the server.
+//!
+//! Each has a connection of its own, made when it is first needed, and a small runtime that drives it: a statement is
+//! sent and its answer awaited on one thread, whatever the runtime of the caller is busy with.
+
+use std::{
+    num::NonZeroU32,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use kerria_core::{
+    LogEntry, LogNumber,
+    store::{Follower, StoreError, Trouble},
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::Notify,
+};
+use tracing::{debug, error, warn};
+
+use super::{
+    connection::Connection,
+    errors::Fault,
+    feed::{self, Feed},
+    locks,
+    options::Server,
+};
+use crate::{
+    queue::{Asked, Job, Query, Waiting, join, not_taken},
+    sql::{Reach, Result, Step},
+};
+
+/// What may wait. One more is refused.
+const QUEUE: usize = 4096;
+/// How often a step runs that stands in the way of others.
+const TRIES: NonZeroU32 = NonZeroU32::new(5).unwrap();
+
+pub(super) enum Task {
+    Write(Reach, Box<dyn Job>),
+    Read(Box<dyn Query>),
+    Follow(Asked<Weak<dyn Follower>, LogNumber>),
+}
+
+/// The threads that talk to the server.
+pub(super) struct Workers {
+    queue: Option<SyncSender<Task>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    pub(super) fn start(count: usize, servers: &Arc<[Server]>, feed: &Arc<Feed>) -> std::io::Result<Self> {
+        let (queue, waiting) = sync_channel(QUEUE);
+        let waiting = Arc::new(Mutex::new(waiting));
+        let mut workers = Self { queue: Some(queue), threads: Vec::new() };
+        for number in 1..=count {
+            let (servers, feed, waiting) = (Arc::clone(servers), Arc::clone(feed), Arc::clone(&waiting));
+            let runtime = runtime()?;
+            let thread = thread::Builder::new()
+                .name(format!("kerria-postgres-{number}"))
+                .spawn(move || Worker::new(runtime, servers, feed).work(&waiting))?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    pub(super) fn send(&self, task: Task) -> Result<()> {
+        let queue = self.queue.as_ref().expect("the queue is taken away only on drop");
+        queue.try_send(task).map_err(|error| not_taken(&error))
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            join(thread);
+        }
+    }
+}
+
+/// A runtime for one thread and one connection.
+pub(super) fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+struct Worker {
+    runtime: Rc<Runtime>,
+    servers: Arc<[Server]>,
+    feed: Arc<Feed>,
+    connection: Option<Connection>,
+    /// Nobody notifies these connections of anything.
+    heard: Arc<Notify>,
+}
+
+/// What came of running a step once.
+enum Ran {
+    /// It is committed, and wrote these entries.
+    Committed(Vec<LogEntry>),
+    /// It failed, was undone, and knows what to answer.
+    Failed,
+    /// It was undone, or never came to anything, for this reason.
+    Undone(Fault, StoreError),
+    /// Nobody can tell whether it is committed.
+    Unknown,
+}
+
+impl Worker {
+    fn new(runtime: Runtime, servers: Arc<[Server]>, feed: Arc<Feed>) -> Self {
+        Self { runtime: Rc::new(runtime), servers, feed, connection: None, heard: Arc::default() }
+    }
+
+    fn work(mut self, waiting: &Mutex<Receiver<Task>>) {
+        // One thread waits at the queue, the others for their turn to wait there.
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        while let Ok(task) = next() {
+            match task {
+                Task::Write(reach, job) => self.write(reach, job),
+                Task::Read(query) => self.read(query),
+                Task::Follow(asked) => self.follow(asked),
+            }
+        }
+        if let Some(connection) = self.connection.take() {
+            connection.close();
+        }
+    }
+
+    /// The connection, and whether it has been used before.
+    fn connection(&mut self) -> Result<(Connection, bool)> {
+        match self.connection.take() {
+            Some(connection) if connection.is_open() => Ok((connection, true)),
+            _ => Ok((Connection::open(&self.runtime, &self.servers, &self.heard)?, false)),
+        }
+    }
+
+    /// Keeps a connection for the next one, unless nothing can be done with it any more.
+    fn keep(&mut self, connection: Connection, fault: Option<Fault>) {
+        if !matches!(fault, Some(Fault::Connection | Fault::Silence)) {
+            self.connection = Some(connection);
+        }
+    }
+
+    fn write(&mut self, reach: Reach, mut job: Box<dyn Job>) {
+        let (mut tries, mut may_begin_anew) = (1, true);
+        loop {
+            if self.feed.is_broken() {
+                return job.fail(feed::broken());
+            }
+            let (connection, was_used) = match self.connection() {
+                Ok(connection) => connection,
+                Err(error) => return job.fail(error),
+            };
+            let ran = run(&connection, reach, &mut *job);
+            let fault = match &ran {
+                Ran::Committed(_) | Ran::Failed => None,
+                Ran::Undone(fault, _) => Some(*fault),
+                Ran::Unknown => Some(Fault::Connection),
+            };
+            let is_idle_broken = was_used && fault == Some(Fault::Connection);
+            match ran {
+                Ran::Committed(entries) => {
+                    let announced = self.feed.announce(&connection, &entries);
+                    self.keep(connection, announced.as_ref().err().map(|_| Fault::Connection));
+                    return match announced {
+                        Ok(()) => job.answer(),
+                        Err(error) => job.fail(error),
+                    };
+                }
+                Ran::Failed => {
+                    self.keep(connection, None);
+                    return job.answer();
+                }
+                Ran::Unknown => {
+                    warn!("the database did not answer a commit; nobody can tell whether it has happened");
+                    return job.fail(Trouble::Unavailable.into());
+                }
+                Ran::Undone(Fault::InTheWay, _) if tries < TRIES.get() => {
+                    tries += 1;
+                    debug!(tries, "a step stood in the way of another one, and runs again");
+                    self.keep(connection, fault);
+                }
+                // It was closed while nobody looked.
+                Ran::Undone(Fault::Connection, _) if is_idle_broken && may_begin_anew => {
+                    may_begin_anew = false;
+                    debug!("a connection to the database was closed; the step runs on another one");
+                }
+                Ran::Undone(_, error) => {
+                    self.keep(connection, fault);
+                    return job.fail(error);
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, mut query: Box<dyn Query>) {
+        let mut may_begin_anew = true;
+        while query.is_awaited() {
+            if self.feed.is_broken() {
+                return query.fail(feed::broken());
+            }
+            let (connection, was_used) = match self.connection() {
+                Ok(connection) => connection,
+                Err(error) => return query.fail(error),
+            };
+            if catch_unwind(AssertUnwindSafe(|| query.ask(&connection))).is_err() {
+                error!("a query panicked; its caller was told that the store failed");
+            }
+            let fault = connection.take_fault();
+            self.keep(connection, fault);
+            if !(fault == Some(Fault::Connection) && was_used && may_begin_anew) {
+                return query.answer();
+            }
+            may_begin_anew = false;
+        }
+    }
+
+    fn follow(&mut self, mut asked: Asked<Weak<dyn Follower>, LogNumber>) {
+        let (connection, _) = match self.connection() {
+            Ok(connection) => connection,
+            Err(error) => return Box::new(asked).fail(error),
+        };
+        let started = asked.work(|follower| self.feed.follow(&connection, follower));
+        debug!(?started, "a follower starts");
+        let fault = connection.take_fault();
+        self.keep(connection, fault);
+        Box::new(asked).answer();
+    }
+}
+
+/// Runs a step in a transaction of its own.
+fn run(connection: &Connection, reach: Reach, job: &mut dyn Job) -> Ran {
+    let undone = |error: StoreError| Ran::Undone(connection.take_fault().unwrap_or(Fault::Statement), error);
+    if let Err(error) = connection.batch(&locks::begin(reach)) {
+        return undo(connection, undone(error));
+    }
+    let mut entries = Vec::new();
+    let ran = catch_unwind(AssertUnwindSafe(|| job.run(&mut Step::new(connection, &mut entries))))
+        .unwrap_or_else(|_| {
+            error!("a step panicked; it was undone, and its caller was told that the store failed");
+            Err(Trouble::Failed)
+        });
+    match (ran, connection.take_fault()) {
+        (Ok(()), None) => {}
+        // After a statement that failed, a commit would undo everything, and not say so.
+        (Ok(()), Some(fault)) => return undo(connection, Ran::Undone(fault, Trouble::Failed.into())),
+        (Err(_), None | Some(Fault::Statement)) => return undo(connection, Ran::Failed),
+        (Err(trouble), Some(fault)) => return undo(connection, Ran::Undone(fault, trouble.into())),
+    }
+    let commit = match entries.last() {
+        Some(last) => format!("{}; COMMIT", feed::notify(last.number)),
+        None => "COMMIT".to_owned(),
+    };
+    match connection.commit(&commit) {
+        Some(Ok(())) => Ran::Committed(entries),
+        Some(Err(error)) => undo(connection, undone(error)),
+        None => Ran::Unknown,
+    }
+}
+
+/// Leaves the connection as if nothing had been, or says that it is of no use any more.
+fn undo(connection: &Connection, ran: Ran) -> Ran {
+    match ran {
+        Ran::Undone(Fault::Connection | Fault::Silence, _) => ran,
+        ran => match connection.batch("ROLLBACK") {
+            Ok(()) => ran,
+            Err(error) => Ran::Undone(connection.take_fault().unwrap_or(Fault::Connection), error),
+        },
+    }
+}

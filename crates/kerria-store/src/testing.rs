@@ -1,0 +1,307 @@
+//! A PostgreSQL server for tests, and databases in it.
+//!
+//! `KERRIA_TEST_POSTGRES` names a running server, as the URL of one who may create databases. Without it, a server is
+//! started for the process and stopped at its end. One that cannot be started is a test that fails.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio_postgres::NoTls;
+
+/// Names a running server.
+const VARIABLE: &str = "KERRIA_TEST_POSTGRES";
+
+/// How often it is looked whether a server is there, and how long there is between.
+const LOOKS: (u32, Duration) = (600, Duration::from_millis(50));
+
+/// A database of its own for one test. It is dropped at the end.
+pub struct TestDatabase {
+    name: String,
+    server: Arc<TestServer>,
+}
+
+impl TestDatabase {
+    /// An empty database.
+    ///
+    /// # Panics
+    /// If there is no server and none can be started.
+    #[must_use]
+    pub fn create() -> Self {
+        Self::create_on(&TestServer::shared())
+    }
+
+    /// An empty database on this server.
+    ///
+    /// # Panics
+    /// If it cannot be created.
+    #[must_use]
+    pub fn create_on(server: &Arc<TestServer>) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("kerria_test_{}_{number}", std::process::id());
+        // One of a process that was killed, and had the same number.
+        let gone = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        let created = format!("CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy");
+        server.run("postgres", &[&gone, &created]).unwrap();
+        Self { name, server: Arc::clone(server) }
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+
+    /// Runs statements in it, as one who may do anything.
+    ///
+    /// # Panics
+    /// If one fails.
+    pub fn run(&self, sql: &str) {
+        self.server.run(&self.name, &[sql]).unwrap();
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        // A server that was stopped has no databases to drop.
+        let _ = self.server.run("postgres", &[&format!("DROP DATABASE {} WITH (FORCE)", self.name)]);
+    }
+}
+
+/// A server.
+pub struct TestServer {
+    /// The URL of the administrator, with the name of a database left out at its end.
+    base: String,
+    own: Option<OwnServer>,
+}
+
+impl TestServer {
+    /// The server that is named by the environment, or one for this process.
+    ///
+    /// # Panics
+    /// If none can be started.
+    #[must_use]
+    pub fn shared() -> Arc<Self> {
+        static OWN: Mutex<Weak<TestServer>> = Mutex::new(Weak::new());
+        #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where a server is")]
+        if let Ok(url) = std::env::var(VARIABLE) {
+            let (base, _) = url.rsplit_once('/').expect("the URL of a server ends with a database");
+            return Arc::new(Self { base: base.to_owned(), own: None });
+        }
+        let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+        own.upgrade().unwrap_or_else(|| {
+            let started = Arc::new(Self::start());
+            *own = Arc::downgrade(&started);
+            started
+        })
+    }
+
+    /// A server for one test, which may stop it.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start() -> Self {
+        let own = OwnServer::create();
+        own.start();
+        let server = Self { base: format!("postgres://postgres@127.0.0.1:{}", own.port), own: Some(own) };
+        server.wait();
+        server
+    }
+
+    /// The URL of a database on it.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("{}/{database}", self.base)
+    }
+
+    /// Stops the server, as if its machine had failed.
+    ///
+    /// # Panics
+    /// If it is not one of ours.
+    pub fn stop(&self) {
+        self.own.as_ref().expect("only a server that was started here can be stopped").stop();
+    }
+
+    /// Starts the server that was stopped.
+    ///
+    /// # Panics
+    /// If it is not one of ours, or does not start.
+    pub fn start_again(&self) {
+        self.own.as_ref().expect("only a server that was started here can be stopped").start();
+        self.wait();
+    }
+
+    fn wait(&self) {
+        let own = self.own.as_ref().unwrap();
+        for _ in 0..LOOKS.0 {
+            if self.run("postgres", &[]).is_ok() {
+                return;
+            }
+            assert!(own.is_running(), "PostgreSQL does not start: {}", own.log());
+            wait(LOOKS.1);
+        }
+        panic!("PostgreSQL does not answer: {}", own.log());
+    }
+
+    /// Runs statements in a database, one after the other.
+    fn run(&self, database: &str, statements: &[&str]) -> Result<(), tokio_postgres::Error> {
+        let (url, statements) =
+            (self.url(database), statements.iter().map(ToString::to_string).collect::<Vec<_>>());
+        // Elsewhere, because the caller may be inside of a runtime.
+        let running = thread::spawn(move || {
+            runtime().block_on(async {
+                let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+                let driving = tokio::spawn(connection);
+                for statement in &statements {
+                    client.batch_execute(statement).await?;
+                }
+                drop(client);
+                let _ = driving.await;
+                Ok(())
+            })
+        });
+        running.join().unwrap()
+    }
+}
+
+/// A server that was started here.
+struct OwnServer {
+    folder: TempDir,
+    binaries: PathBuf,
+    port: u16,
+    owner: Option<(u32, u32)>,
+    process: Mutex<Option<Child>>,
+}
+
+impl OwnServer {
+    fn create() -> Self {
+        let folder = TempDir::new().unwrap();
+        let owner = owner();
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = Self { folder, binaries: binaries(), port, owner, process: Mutex::new(None) };
+        let created = server
+            .command("initdb")
+            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"])
+            .args(["--locale=C.UTF-8", "--pgdata"])
+            .arg(server.data())
+            .output()
+            .expect("initdb can be run");
+        assert!(created.status.success(), "initdb: {}", String::from_utf8_lossy(&created.stderr));
+        server
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(name));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        if let Some((user, group)) = self.owner {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    fn start(&self) {
+        let log = fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
+        let started = self
+            .command("postgres")
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"])
+            // What happens when the power fails is not what is tested.
+            .args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "full_page_writes=off"])
+            .args(["-c", "max_connections=200"])
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("postgres can be run");
+        *self.process.lock().unwrap() = Some(started);
+    }
+
+    fn is_running(&self) -> bool {
+        let mut process = self.process.lock().unwrap();
+        process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+    }
+
+    fn stop(&self) {
+        if let Some(mut process) = self.process.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let stopping = self
+                .command("pg_ctl")
+                .args(["stop", "--mode=immediate", "--pgdata"])
+                .arg(self.data())
+                .stdout(Stdio::null())
+                .status();
+            if !stopping.is_ok_and(|status| status.success()) {
+                let _ = process.kill();
+            }
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// PostgreSQL refuses to run as root. As root, it runs as the user whom its package has created.
+fn owner() -> Option<(u32, u32)> {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let fields = users
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields[0] == "postgres")
+        .expect("as root, PostgreSQL is run as the user postgres, and there is none");
+    Some((fields[2].parse().unwrap(), fields[3].parse().unwrap()))
+}
+
+/// Where Debian keeps the programs of the newest version, or where anybody finds them.
+fn binaries() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let debian = versions
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .max()
+        .map(|newest| Path::new("/usr/lib/postgresql").join(newest.to_string()).join("bin"));
+    debian.filter(|folder| folder.join("initdb").exists()).unwrap_or_default()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Waits, whatever the clock of the test says.
+fn wait(time: Duration) {
+    let waiting = thread::spawn(move || runtime().block_on(tokio::time::sleep(time)));
+    waiting.join().unwrap();
+}
