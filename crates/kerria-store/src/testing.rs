@@ -302,6 +302,6 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Waits, whatever the clock of the test says.
 fn wait(time: Duration) {
-    let waiting = thread::spawn(move || runtime().block_on(tokio::time::sleep(time)));
+    let waiting = thread::spawn(move || runtime().block_on(async { tokio::time::sleep(time).await }));
     waiting.join().unwrap();
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use kerria_core::{SessionId, Timestamp, store::Trouble};
+use kerria_core::{LogNumber, SessionId, Timestamp, store::Trouble};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Runtime,
@@ -22,7 +22,7 @@ use tracing::debug;
 
 use super::{
     errors::{Fault, is_fatal, silent, store_error},
-    locks,
+    feed, locks,
     options::{CONNECT, Server},
 };
 use crate::sql::{Ask, Read, Result, Root, Value};
@@ -92,9 +92,14 @@ impl Connection {
         self.wait(self.client.batch_execute(sql))
     }
 
-    /// Runs statements that end with a commit. `None` if nobody can tell whether it has happened.
-    pub(super) fn commit(&self, sql: &str) -> Option<Result<()>> {
-        match self.wait(self.client.batch_execute(sql)) {
+    /// Commits, and lets those who listen know that the log has grown to `number`. `None` if nobody can tell whether it has
+    /// happened.
+    pub(super) fn commit(&self, number: Option<LogNumber>) -> Option<Result<()>> {
+        let notified = number.map(feed::notify).unwrap_or_default();
+        // A commit whose wait for a standby is cancelled by a time-out claims to have succeeded. Without one, it is
+        // our own patience that ends, and we know that we do not know.
+        let sql = format!("{notified}SET LOCAL statement_timeout = 0; COMMIT");
+        match self.wait(self.client.batch_execute(&sql)) {
             Ok(()) => Some(Ok(())),
             Err(error) => {
                 let said = error.source.as_ref()?.downcast_ref::<tokio_postgres::Error>()?.as_db_error()?;

@@ -37,7 +37,7 @@ const PAGE: u32 = 500;
 
 /// Tells those who listen, once the transaction is committed, that the log has grown to `number`.
 pub(super) fn notify(number: LogNumber) -> String {
-    format!("SELECT pg_notify('kerria_log', '{}')", number.0)
+    format!("SELECT pg_notify('kerria_log', '{}'); ", number.0)
 }
 
 /// What is said when nothing can be said any more.

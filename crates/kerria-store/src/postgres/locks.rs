@@ -23,9 +23,10 @@ pub(super) fn begin(reach: Reach) -> String {
     )
 }
 
-/// Begins a transaction that brings the schema up to date, alone.
-pub(super) fn begin_migration() -> String {
-    format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({OURS}, {SCHEMA})")
+/// Holds the schema until the connection is closed. Not in the transaction that changes it: that would begin before the
+/// wait is over, and may then believe what it knew of the tables before.
+pub(super) fn hold_schema() -> String {
+    format!("SELECT pg_advisory_lock({OURS}, {SCHEMA})")
 }
 
 /// Rows are locked in the order of their identifiers, and so that what is read after it is what was committed last.

@@ -35,7 +35,7 @@ pub(super) fn run(connection: &Connection, database: &str) -> Result<(), Connect
     if version(connection, database)? == known() {
         return Ok(());
     }
-    connection.be_patient().and_then(|()| connection.batch(&locks::begin_migration())).map_err(server)?;
+    connection.be_patient().and_then(|()| connection.batch(&locks::hold_schema())).map_err(server)?;
     let from = version(connection, database)?;
     apply(connection, from).map_err(server)?;
     for migration in MIGRATIONS.iter().skip(from as usize) {
@@ -46,6 +46,7 @@ pub(super) fn run(connection: &Connection, database: &str) -> Result<(), Connect
 
 fn apply(connection: &Connection, from: u32) -> Result<()> {
     let asked: &dyn Ask = connection;
+    connection.batch("BEGIN ISOLATION LEVEL READ COMMITTED")?;
     connection.batch(
         "CREATE TABLE IF NOT EXISTS kerria_schema ( \
              one SMALLINT NOT NULL PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL)",

@@ -12,6 +12,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 mod values;
+mod waiting;
 mod workers;
 
 use std::{

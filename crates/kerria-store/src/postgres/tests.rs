@@ -1,1 +1,443 @@
-//! What is PostgreSQL's own.
+//! What is PostgreSQL's own: connections that break, processes that share a database, and steps that meet.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    num::NonZeroUsize,
+    sync::{
+        Arc, Barrier, Mutex, Weak,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use kerria_core::{
+    Cause, DataKey, DataLimits, LogEntry, LogEvent, LogNumber, Selector, SessionId, StoreError, Timestamp,
+    TokenHash, Transport,
+    device::Device,
+    store::{
+        DataOwner, DataWrite, Doors, Follower, NewSession, SessionData, Sessions, Store, Tokens, Trouble,
+    },
+    throttle::{Admission, Door, ThrottleRule},
+};
+use tokio::time::{sleep, timeout};
+
+use super::{ConnectError, PostgresOptions, PostgresStore};
+use crate::{
+    observer::Nobody,
+    sql::Root,
+    testing::{TestDatabase, TestServer},
+};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const MANY: Duration = Duration::from_secs(10);
+
+async fn connect(url: &str, connections: usize) -> Result<PostgresStore, ConnectError> {
+    let connections = NonZeroUsize::new(connections).unwrap();
+    let options = PostgresOptions::parse(url).unwrap().connections(connections);
+    PostgresStore::connect(options, Arc::new(Nobody)).await
+}
+
+async fn store_in(database: &TestDatabase) -> PostgresStore {
+    connect(&database.url(), 8).await.unwrap()
+}
+
+fn visitor(number: u64) -> NewSession {
+    let mut id = [0; 16];
+    id[8..].copy_from_slice(&number.to_be_bytes());
+    let mut token = [0; 32];
+    token[24..].copy_from_slice(&number.to_be_bytes());
+    NewSession {
+        id: SessionId::from_bytes(id),
+        token: TokenHash::from_bytes(token),
+        transport: Transport::Cookie,
+        remembered: false,
+        device: Device::new("curl/8", "192.0.2.7".parse().unwrap()),
+        now: NOW,
+    }
+}
+
+async fn put(store: &PostgresStore, visitor: NewSession) -> Result<DataWrite, Trouble> {
+    let key = DataKey::parse("cart").unwrap();
+    let written =
+        store.put_data(DataOwner::Visitor(visitor), &key, "1".to_owned(), DataLimits::default()).await;
+    written.map_err(|error| error.trouble)
+}
+
+async fn end_everything(store: &PostgresStore) -> Result<LogNumber, StoreError> {
+    store.revoke(Selector::Everyone, Cause::Operator, None, NOW).await.map(|revoked| revoked.number)
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<LogEntry>>);
+
+impl Follower for Heard {
+    fn apply(&self, entries: &[LogEntry]) {
+        self.0.lock().unwrap().extend_from_slice(entries);
+    }
+}
+
+impl Heard {
+    async fn of(store: &PostgresStore) -> Arc<Self> {
+        let heard = Arc::new(Self::default());
+        store.follow(weak(&heard)).await.unwrap();
+        heard
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.0.lock().unwrap().iter().map(|entry| entry.number.0).collect()
+    }
+
+    /// Waits until it has heard of this many entries.
+    async fn has_heard(&self, count: usize) {
+        let waiting = async {
+            while self.numbers().len() < count {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(MANY, waiting).await.expect("the entries arrive");
+    }
+}
+
+fn weak<F: Follower + 'static>(follower: &Arc<F>) -> Weak<dyn Follower> {
+    Arc::downgrade(follower) as _
+}
+
+/// Closes all connections to the database, except for the one that does it.
+fn close_connections(database: &TestDatabase) {
+    database.run(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+}
+
+#[tokio::test]
+async fn a_store_goes_on_after_the_server_was_restarted() {
+    let server = Arc::new(TestServer::start());
+    let database = TestDatabase::create_on(&server);
+    let store = store_in(&database).await;
+    let heard = Heard::of(&store).await;
+    put(&store, visitor(1)).await.unwrap();
+    server.stop();
+    assert_eq!(put(&store, visitor(2)).await, Err(Trouble::Unavailable));
+    assert_eq!(store.check_health().await.unwrap_err().trouble, Trouble::Unavailable);
+    server.start_again();
+    store.check_health().await.unwrap();
+    assert!(store.find(&visitor(1).token).await.unwrap().is_some());
+    assert_eq!(end_everything(&store).await.unwrap(), LogNumber(1));
+    assert_eq!(heard.numbers(), [1]);
+    // Whoever listens comes back, too.
+    let another = store_in(&database).await;
+    assert_eq!(end_everything(&another).await.unwrap(), LogNumber(2));
+    heard.has_heard(2).await;
+}
+
+#[tokio::test]
+async fn nobody_notices_that_idle_connections_were_closed() {
+    let database = TestDatabase::create();
+    let store = connect(&database.url(), 2).await.unwrap();
+    for number in 0..10 {
+        put(&store, visitor(number)).await.unwrap();
+        close_connections(&database);
+        assert!(store.find(&visitor(number).token).await.unwrap().is_some());
+        close_connections(&database);
+    }
+}
+
+/// Forwards to a server, until it is told to keep what it gets to itself.
+struct Proxy {
+    port: u16,
+    swallows: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, swallows) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
+        let swallowing = Arc::clone(&swallows);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+                let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                // What was swallowed once stays so.
+                let is_hole = Arc::new(AtomicBool::new(false));
+                for (from, to) in [(client, server), back] {
+                    let (swallowing, is_hole) = (Arc::clone(&swallowing), Arc::clone(&is_hole));
+                    thread::spawn(move || forward(from, to, &swallowing, &is_hole));
+                }
+            }
+        });
+        Self { port, swallows }
+    }
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, swallows: &AtomicBool, is_hole: &AtomicBool) {
+    let mut bytes = [0; 4096];
+    while let Ok(count) = from.read(&mut bytes) {
+        is_hole.fetch_or(swallows.load(Ordering::SeqCst), Ordering::SeqCst);
+        if is_hole.load(Ordering::SeqCst) {
+            continue;
+        }
+        if count == 0 || to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_silent_holds_nobody_for_longer_than_the_deadline() {
+    let database = TestDatabase::create();
+    let url = database.url();
+    let (before, rest) = url.split_once('@').unwrap();
+    let (address, name) = rest.split_once('/').unwrap();
+    let proxy = Proxy::to(address.to_owned());
+    let store = connect(&format!("{before}@127.0.0.1:{}/{name}", proxy.port), 1).await.unwrap();
+    let heard = Heard::of(&store).await;
+    store.check_health().await.unwrap();
+    proxy.swallows.store(true, Ordering::SeqCst);
+    // In a connection that was there, and then in none.
+    for _ in 0..2 {
+        let waited = timeout(Duration::from_secs(7), store.check_health()).await.expect("it is answered");
+        assert_eq!(waited.unwrap_err().trouble, Trouble::Unavailable);
+    }
+    proxy.swallows.store(false, Ordering::SeqCst);
+    let recovered = async { while store.check_health().await.is_err() {} };
+    timeout(MANY, recovered).await.expect("the thread is free, and connects anew");
+    let another = store_in(&database).await;
+    end_everything(&another).await.unwrap();
+    heard.has_heard(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_processes_that_find_an_empty_database_one_migrates_it() {
+    let database = TestDatabase::create();
+    let connecting: Vec<_> = (0..6)
+        .map(|_| {
+            let url = database.url();
+            tokio::spawn(async move { connect(&url, 1).await.unwrap() })
+        })
+        .collect();
+    for store in connecting {
+        store.await.unwrap().check_health().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_program_is_refused_and_left_alone() {
+    let database = TestDatabase::create();
+    drop(store_in(&database).await);
+    database.run("UPDATE kerria_schema SET version = 1000");
+    let refused = connect(&database.url(), 1).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Newer { found: 1000, known: 1, .. }));
+    assert!(refused.to_string().ends_with(
+        " has schema version 1000, and this program knows versions up to 1: run a newer Kerria, or restore \
+         the backup made before the update"
+    ));
+    database.run("DO $$ BEGIN ASSERT (SELECT version = 1000 FROM kerria_schema); END $$");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_ours_is_refused() {
+    let database = TestDatabase::create();
+    database.run("CREATE TABLE account (x INTEGER)");
+    assert!(matches!(connect(&database.url(), 1).await, Err(ConnectError::NotOurs { .. })));
+    let nowhere = format!("{}_nowhere", database.url());
+    let refused = connect(&nowhere, 1).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Server { .. }), "{refused}");
+    let nobody = connect("postgres://postgres@127.0.0.1:1/kerria", 1).await.unwrap_err();
+    assert!(matches!(nobody, ConnectError::Server { .. }), "{nobody}");
+}
+
+/// Two steps that hold two sessions in different orders, which no step of ours does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_stands_in_the_way_of_another_one_runs_again() {
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    for number in [1, 2] {
+        put(&store, visitor(number)).await.unwrap();
+    }
+    let (both, runs) = (Arc::new(Barrier::new(2)), Arc::new(AtomicU32::new(0)));
+    let step = |first: u64, second: u64| {
+        let (both, runs) = (Arc::clone(&both), Arc::clone(&runs));
+        store.write_part(move |step| {
+            step.hold(Root::Session(visitor(first).id))?;
+            if runs.fetch_add(1, Ordering::SeqCst) < 2 {
+                both.wait();
+            }
+            step.hold(Root::Session(visitor(second).id))?;
+            step.change(
+                "UPDATE session_data SET json = json || '1' WHERE session_id = ?1",
+                [visitor(first).id.as_bytes()],
+            )
+        })
+    };
+    let (one, other) = tokio::join!(step(1, 2), step(2, 1));
+    assert_eq!((one.unwrap(), other.unwrap()), (1, 1));
+    assert_eq!(runs.load(Ordering::SeqCst), 3, "one of them ran twice");
+    for number in [1, 2] {
+        let held = store.data(visitor(number).id, &DataKey::parse("cart").unwrap()).await.unwrap();
+        assert_eq!(held.as_deref(), Some("11"), "what was undone counts once");
+    }
+}
+
+#[tokio::test]
+async fn followers_hear_what_other_processes_write() {
+    let database = TestDatabase::create();
+    let [here, there] = [store_in(&database).await, store_in(&database).await];
+    end_everything(&there).await.unwrap();
+    let heard = Heard::of(&here).await;
+    end_everything(&there).await.unwrap();
+    heard.has_heard(1).await;
+    assert_eq!(heard.numbers(), [2], "and nothing from before");
+    // No notification comes of this.
+    database.run("UPDATE log_counter SET number = 3; INSERT INTO log VALUES (3, 0, 'everyone')");
+    heard.has_heard(2).await;
+    assert_eq!(heard.numbers(), [2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_in_several_processes_hear_every_entry_once_and_in_order() {
+    let database = TestDatabase::create();
+    let stores = [Arc::new(store_in(&database).await), Arc::new(store_in(&database).await)];
+    let heard = [Heard::of(&stores[0]).await, Heard::of(&stores[1]).await];
+    let ending = (0..12).map(|number| {
+        let (store, heard) = (Arc::clone(&stores[number % 2]), Arc::clone(&heard[number % 2]));
+        tokio::spawn(async move {
+            for round in 0..10 {
+                let visitor = visitor(number as u64 * 1_000 + round);
+                let selector = Selector::Session { session: visitor.id };
+                put(&store, visitor).await.unwrap();
+                let ended = store.revoke(selector, Cause::SignedOut, None, NOW).await.unwrap();
+                assert_eq!(ended.ended, 1);
+                assert!(heard.numbers().contains(&ended.number.0), "answered before it was announced");
+            }
+        })
+    });
+    for ended in ending.collect::<Vec<_>>() {
+        ended.await.unwrap();
+    }
+    for heard in heard {
+        heard.has_heard(120).await;
+        assert_eq!(heard.numbers(), (1..=120).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_became_one_to_read_from_is_left() {
+    let database = TestDatabase::create();
+    let store = connect(&database.url(), 1).await.unwrap();
+    put(&store, visitor(1)).await.unwrap();
+    store.write(|step| step.change("SET default_transaction_read_only = on", ())).await.unwrap();
+    put(&store, visitor(2)).await.expect("another connection takes writes");
+    // And now no connection does.
+    database.run("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$");
+    store.check_health().await.expect("what was connected before goes on");
+    close_connections(&database);
+    assert_eq!(store.check_health().await.unwrap_err().trouble, Trouble::Unavailable);
+}
+
+#[tokio::test]
+async fn health_finds_a_server_that_only_reads() {
+    let database = TestDatabase::create();
+    let store = connect(&database.url(), 1).await.unwrap();
+    database.run("CREATE ROLE kerria_reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO kerria_reader");
+    store.write(|step| step.change("SET ROLE kerria_reader", ())).await.unwrap();
+    assert_eq!(store.check_health().await.unwrap_err().trouble, Trouble::ReadOnly);
+    assert!(store.find(&visitor(1).token).await.unwrap().is_none(), "what is there can be read");
+    drop(store);
+    database.run("DROP OWNED BY kerria_reader; DROP ROLE kerria_reader");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_damage() {
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    put(&store, visitor(1)).await.unwrap();
+    database.run("UPDATE session SET address = 'nowhere'");
+    assert_eq!(store.find(&visitor(1).token).await.unwrap_err().trouble, Trouble::Damaged);
+}
+
+#[tokio::test]
+async fn a_step_that_fails_or_panics_is_undone() {
+    let database = TestDatabase::create();
+    let store = connect(&database.url(), 1).await.unwrap();
+    let heard = Heard::of(&store).await;
+    let failing = store.write(|step| {
+        step.write_log(Selector::Everyone, LogEvent::Changed, NOW)?;
+        step.change("INSERT INTO door VALUES (NULL, 0, 0, 0)", ())
+    });
+    assert_eq!(failing.await.unwrap_err().trouble, Trouble::Failed);
+    // It does not know that nothing it did will last.
+    let careless = store.write(|step| {
+        step.write_log(Selector::Everyone, LogEvent::Changed, NOW)?;
+        let _ = step.change("INSERT INTO door VALUES (NULL, 0, 0, 0)", ());
+        Ok(())
+    });
+    assert_eq!(careless.await.unwrap_err().trouble, Trouble::Failed);
+    let panicking = store.write(|step| -> Result<(), StoreError> {
+        step.write_log(Selector::Everyone, LogEvent::Changed, NOW)?;
+        panic!("on purpose")
+    });
+    assert_eq!(panicking.await.unwrap_err().trouble, Trouble::Failed);
+    assert_eq!(end_everything(&store).await.unwrap(), LogNumber(1));
+    assert_eq!(heard.numbers(), [1]);
+}
+
+#[tokio::test]
+async fn when_a_follower_panics_nothing_is_answered_any_more() {
+    struct Panicking;
+    impl Follower for Panicking {
+        fn apply(&self, _: &[LogEntry]) {
+            panic!("on purpose")
+        }
+    }
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    let panicking = Arc::new(Panicking);
+    store.follow(weak(&panicking)).await.unwrap();
+    store.check_health().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(end_everything(&store).await.unwrap_err().trouble, Trouble::Unavailable);
+    }
+    assert_eq!(store.check_health().await.unwrap_err().trouble, Trouble::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_does_not_mind_the_clock_of_its_callers() {
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    tokio::time::resume();
+    store.check_health().await.unwrap();
+}
+
+/// PostgreSQL cannot hold it.
+#[tokio::test]
+async fn a_nul_in_a_text_is_replaced_and_fails_nothing() {
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    let strange = NewSession { device: Device::new("curl\0/8", "192.0.2.7".parse().unwrap()), ..visitor(1) };
+    put(&store, strange).await.unwrap();
+    let listed = store.all_sessions(None, 10).await.unwrap();
+    assert_eq!(listed[0].device.user_agent, "curl\u{fffd}/8");
+    let by = "shop".parse().unwrap();
+    assert!(store.spend(by, "a\0b", NOW).await.unwrap());
+    assert!(!store.spend(by, "a\0b", NOW).await.unwrap());
+    let rule = ThrottleRule {
+        free: 1,
+        delay: Duration::from_secs(1),
+        longest: Duration::from_secs(1),
+        closes_after: 10,
+        forget_after: Duration::from_secs(60),
+    };
+    let door = vec![Door { name: "al\0ice".to_owned(), rule }];
+    assert_eq!(store.knock(door.clone(), NOW).await.unwrap(), Admission::Admitted);
+    assert!(matches!(store.knock(door, NOW).await.unwrap(), Admission::Throttled { .. }));
+}
+
+#[tokio::test]
+async fn debug_output_shows_nothing() {
+    let database = TestDatabase::create();
+    assert_eq!(format!("{:?}", store_in(&database).await), "PostgresStore(..)");
+}

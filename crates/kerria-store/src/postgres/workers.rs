@@ -7,10 +7,7 @@ use std::{
     num::NonZeroU32,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    sync::{Arc, Weak},
     thread::{self, JoinHandle},
 };
 
@@ -30,9 +27,10 @@ use super::{
     feed::{self, Feed},
     locks,
     options::Server,
+    waiting::Queue,
 };
 use crate::{
-    queue::{Asked, Job, Query, Waiting, join, not_taken},
+    queue::{Asked, Job, Query, Waiting, join},
     sql::{Reach, Result, Step},
 };
 
@@ -49,35 +47,32 @@ pub(super) enum Task {
 
 /// The threads that talk to the server.
 pub(super) struct Workers {
-    queue: Option<SyncSender<Task>>,
+    queue: Arc<Queue<Task>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
     pub(super) fn start(count: usize, servers: &Arc<[Server]>, feed: &Arc<Feed>) -> std::io::Result<Self> {
-        let (queue, waiting) = sync_channel(QUEUE);
-        let waiting = Arc::new(Mutex::new(waiting));
-        let mut workers = Self { queue: Some(queue), threads: Vec::new() };
-        for number in 1..=count {
-            let (servers, feed, waiting) = (Arc::clone(servers), Arc::clone(feed), Arc::clone(&waiting));
+        let mut workers = Self { queue: Arc::new(Queue::new(QUEUE, count)), threads: Vec::new() };
+        for number in 0..count {
+            let (servers, feed, queue) = (Arc::clone(servers), Arc::clone(feed), Arc::clone(&workers.queue));
             let runtime = runtime()?;
             let thread = thread::Builder::new()
                 .name(format!("kerria-postgres-{number}"))
-                .spawn(move || Worker::new(runtime, servers, feed).work(&waiting))?;
+                .spawn(move || Worker::new(runtime, servers, feed).work(number, &queue))?;
             workers.threads.push(thread);
         }
         Ok(workers)
     }
 
     pub(super) fn send(&self, task: Task) -> Result<()> {
-        let queue = self.queue.as_ref().expect("the queue is taken away only on drop");
-        queue.try_send(task).map_err(|error| not_taken(&error))
+        self.queue.put(task)
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.queue = None;
+        self.queue.close();
         for thread in self.threads.drain(..) {
             join(thread);
         }
@@ -115,10 +110,8 @@ impl Worker {
         Self { runtime: Rc::new(runtime), servers, feed, connection: None, heard: Arc::default() }
     }
 
-    fn work(mut self, waiting: &Mutex<Receiver<Task>>) {
-        // One thread waits at the queue, the others for their turn to wait there.
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        while let Ok(task) = next() {
+    fn work(mut self, number: usize, queue: &Queue<Task>) {
+        while let Some(task) = queue.take(number) {
             match task {
                 Task::Write(reach, job) => self.write(reach, job),
                 Task::Read(query) => self.read(query),
@@ -251,11 +244,7 @@ fn run(connection: &Connection, reach: Reach, job: &mut dyn Job) -> Ran {
         (Err(_), None | Some(Fault::Statement)) => return undo(connection, Ran::Failed),
         (Err(trouble), Some(fault)) => return undo(connection, Ran::Undone(fault, trouble.into())),
     }
-    let commit = match entries.last() {
-        Some(last) => format!("{}; COMMIT", feed::notify(last.number)),
-        None => "COMMIT".to_owned(),
-    };
-    match connection.commit(&commit) {
+    match connection.commit(entries.last().map(|last| last.number)) {
         Some(Ok(())) => Ran::Committed(entries),
         Some(Err(error)) => undo(connection, undone(error)),
         None => Ran::Unknown,
