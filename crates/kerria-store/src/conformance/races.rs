@@ -249,9 +249,10 @@ pub async fn nothing_in_flight_revives_a_session_or_leaves_data_of_it(store: Arc
     for round in 0..ROUNDS {
         let (session, old) = play.signed_in(alice).await;
         let new = play.token();
+        let selector = if round % 4 < 2 { one(session) } else { Selector::User { user: alice } };
         let (ending, writing) = (Arc::clone(&play.store), Arc::clone(&play.store));
         together(
-            async move { ending.revoke(one(session), Cause::SignedOut, None, START).await.unwrap() },
+            async move { ending.revoke(selector, Cause::SignedOut, None, START).await.unwrap() },
             async move {
                 if round % 2 == 0 {
                     writing.touch(vec![(session, at(9))]).await.unwrap();
