@@ -122,6 +122,29 @@ impl TestServer {
         server
     }
 
+    /// A server for one test, with a certificate for the name `localhost`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_with_tls() -> Self {
+        let own = OwnServer::create();
+        own.certify();
+        own.start();
+        let server = Self { base: format!("postgres://postgres@127.0.0.1:{}", own.port), own: Some(own) };
+        server.wait();
+        server
+    }
+
+    /// The certificate of the authority that has certified it.
+    ///
+    /// # Panics
+    /// If it was started without TLS.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.own.as_ref().expect("it was started here").folder.path().join("ca.pem")
+    }
+
     /// The URL of a database on it.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
@@ -219,8 +242,29 @@ impl OwnServer {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// Gives it a certificate, and makes it use that.
+    fn certify(&self) {
+        let run = |arguments: &str| {
+            let certified = self.program(Path::new("openssl")).args(arguments.split(' ')).output();
+            let certified = certified.expect("openssl can be run");
+            assert!(certified.status.success(), "openssl: {}", String::from_utf8_lossy(&certified.stderr));
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        run(&format!("req -x509 {key} -subj /CN=authority -days 2 -keyout ca.key -out ca.pem"));
+        run(&format!("req {key} -subj /CN=localhost -keyout data/server.key -out server.csr"));
+        fs::write(self.folder.path().join("names"), "subjectAltName=DNS:localhost").unwrap();
+        run("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names \
+             -out data/server.crt");
+        let setting = fs::File::options().append(true).open(self.data().join("postgresql.auto.conf"));
+        std::io::Write::write_all(&mut setting.unwrap(), b"ssl = on\n").unwrap();
+    }
+
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.binaries.join(name));
+        self.program(&self.binaries.join(name))
+    }
+
+    fn program(&self, path: &Path) -> Command {
+        let mut command = Command::new(path);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         if let Some((user, group)) = self.owner {
             command.uid(user).gid(group);

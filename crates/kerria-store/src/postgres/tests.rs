@@ -437,6 +437,38 @@ async fn a_nul_in_a_text_is_replaced_and_fails_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_is_believed_only_with_a_certificate_for_its_name_from_an_authority() {
+    let server = Arc::new(TestServer::start_with_tls());
+    let database = TestDatabase::create_on(&server);
+    let by_address = database.url() + "?sslmode=require";
+    let by_name = by_address.replace("127.0.0.1", "localhost");
+    let certified = |url: &str| PostgresOptions::parse(url).unwrap().authorities(&server.authority());
+    let store = PostgresStore::connect(certified(&by_name), Arc::new(Nobody)).await.unwrap();
+    let is_encrypted = store.read(|asked| {
+        asked.the("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", (), |row| row.get::<bool>(0))
+    });
+    assert!(is_encrypted.await.unwrap());
+    let wrong_name = PostgresStore::connect(certified(&by_address), Arc::new(Nobody)).await;
+    assert!(matches!(wrong_name, Err(ConnectError::Server { .. })));
+    let unknown = PostgresStore::connect(PostgresOptions::parse(&by_name).unwrap(), Arc::new(Nobody)).await;
+    assert!(matches!(unknown, Err(ConnectError::Server { .. })));
+    let nothing =
+        PostgresOptions::parse(&by_name).unwrap().authorities(&server.authority().with_extension("key"));
+    let nothing = PostgresStore::connect(nothing, Arc::new(Nobody)).await;
+    assert!(matches!(nothing, Err(ConnectError::Certificates { .. })));
+}
+
+/// Without TLS there is nothing to be had from one who insists on it.
+#[tokio::test]
+async fn a_server_without_tls_is_not_talked_to_where_it_has_to_be_encrypted() {
+    let database = TestDatabase::create();
+    assert!(matches!(
+        connect(&(database.url() + "?sslmode=require"), 1).await,
+        Err(ConnectError::Server { .. })
+    ));
+}
+
+#[tokio::test]
 async fn debug_output_shows_nothing() {
     let database = TestDatabase::create();
     assert_eq!(format!("{:?}", store_in(&database).await), "PostgresStore(..)");
