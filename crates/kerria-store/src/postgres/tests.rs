@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     sync::{
         Arc, Barrier, Mutex, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -13,11 +13,12 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, DataKey, DataLimits, LogEntry, LogEvent, LogNumber, Selector, SessionId, StoreError, Timestamp,
-    TokenHash, Transport,
+    Cause, DataKey, DataLimits, LogEntry, LogEvent, LogNumber, Method, PasswordHash, Selector, SessionId,
+    SessionPolicy, StoreError, Timestamp, TokenHash, Transport, UserId, UserName,
     device::Device,
     store::{
-        DataOwner, DataWrite, Doors, Follower, NewSession, SessionData, Sessions, Store, Tokens, Trouble,
+        Accounts, AtLimit, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser, PasswordChange,
+        SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
     },
     throttle::{Admission, Door, ThrottleRule},
 };
@@ -41,6 +42,17 @@ async fn connect(url: &str, connections: usize) -> Result<PostgresStore, Connect
 
 async fn store_in(database: &TestDatabase) -> PostgresStore {
     connect(&database.url(), 8).await.unwrap()
+}
+
+fn new_user(name: &str) -> NewUser {
+    NewUser {
+        id: UserId::from_bytes([7; 16]),
+        name: Some(UserName::parse(name).unwrap()),
+        email: None,
+        password: PasswordHash::new("$hash".to_owned()),
+        device: None,
+        now: NOW,
+    }
 }
 
 fn visitor(number: u64) -> NewSession {
@@ -280,6 +292,92 @@ async fn a_step_that_stands_in_the_way_of_another_one_runs_again() {
         let held = store.data(visitor(number).id, &DataKey::parse("cart").unwrap()).await.unwrap();
         assert_eq!(held.as_deref(), Some("11"), "what was undone counts once");
     }
+}
+
+/// The same few sessions of one user, from all sides. Steps that hold things in different orders deadlock here; that
+/// they would run again is not what is wanted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_two_steps_of_ours_deadlock() {
+    let database = TestDatabase::create();
+    let stores = [Arc::new(store_in(&database).await), Arc::new(store_in(&database).await)];
+    let alice = new_user("alice");
+    let user = alice.id;
+    stores[0].create_user(alice, None).await.unwrap();
+    let working = (0..12_u64).map(|worker| {
+        let store = Arc::clone(&stores[worker as usize % 2]);
+        tokio::spawn(async move {
+            for round in 0..40 {
+                let listed = store.sessions_of(user).await.unwrap();
+                let (sessions, tokens): (Vec<_>, Vec<_>) =
+                    listed.iter().map(|held| (held.session.id, held.token)).unzip();
+                let one = sessions.get(round as usize % sessions.len().max(1)).copied();
+                match (worker % 6, one) {
+                    (0, Some(_)) if round % 4 == 0 => {
+                        store.revoke(Selector::User { user }, Cause::EndedByUser, None, NOW).await.unwrap();
+                    }
+                    (1, Some(except)) => {
+                        let others = Selector::UserExcept { user, except };
+                        store.revoke(others, Cause::EndedByUser, None, NOW).await.unwrap();
+                    }
+                    (2, Some(_)) => {
+                        let seen = sessions.iter().rev().map(|session| (*session, NOW + MANY)).collect();
+                        store.touch(seen).await.unwrap();
+                        store
+                            .renew(&tokens[0], &visitor(900_000 + worker * 1_000 + round).token, NOW)
+                            .await
+                            .unwrap();
+                    }
+                    (3, Some(session)) => {
+                        let key = DataKey::parse("count").unwrap();
+                        let owner = DataOwner::Session(session);
+                        store.increment_data(owner, &key, 1, DataLimits::default()).await.unwrap();
+                    }
+                    (4, kept) => {
+                        let token = visitor(800_000 + worker * 1_000 + round).token;
+                        let change = PasswordChange {
+                            user,
+                            version: None,
+                            password: PasswordHash::new("$hash".to_owned()),
+                            keep: kept.map(|session| (session, token)),
+                            device: None,
+                            now: NOW,
+                        };
+                        store.change_password(change).await.unwrap();
+                    }
+                    (_, replaces) => {
+                        let version = store.credentials_of(user).await.unwrap().unwrap().version;
+                        let sign_in = SignIn {
+                            session: visitor(worker * 1_000 + round),
+                            user,
+                            version,
+                            method: Method::Password,
+                            replaces,
+                            carry_over: vec![DataKey::parse("count").unwrap()],
+                            limit: Some(SessionLimit {
+                                per_user: NonZeroU32::new(4).unwrap(),
+                                at_limit: AtLimit::EndOldest,
+                            }),
+                            policy: SessionPolicy::default(),
+                            grant: None,
+                        };
+                        store.open(sign_in).await.unwrap();
+                    }
+                }
+            }
+        })
+    });
+    for worked in working.collect::<Vec<_>>() {
+        worked.await.unwrap();
+    }
+    // What a connection has counted is known at its end at the latest.
+    drop(stores);
+    database.run(
+        "DO $$ BEGIN ASSERT (SELECT deadlocks = 0 FROM pg_stat_database WHERE datname = current_database()); END $$",
+    );
+    database.run(
+        "DO $$ BEGIN ASSERT NOT EXISTS (SELECT 1 FROM session_data WHERE session_id NOT IN (SELECT id FROM session)); \
+         END $$",
+    );
 }
 
 #[tokio::test]
