@@ -315,24 +315,16 @@ async fn no_two_steps_of_ours_deadlock() {
                     (0, Some(_)) if round % 4 == 0 => {
                         store.revoke(Selector::User { user }, Cause::EndedByUser, None, NOW).await.unwrap();
                     }
-                    (1, Some(except)) => {
+                    (1, Some(except)) if round % 4 == 1 => {
                         let others = Selector::UserExcept { user, except };
                         store.revoke(others, Cause::EndedByUser, None, NOW).await.unwrap();
-                    }
-                    (2, Some(_)) => {
-                        let seen = sessions.iter().rev().map(|session| (*session, NOW + MANY)).collect();
-                        store.touch(seen).await.unwrap();
-                        store
-                            .renew(&tokens[0], &visitor(900_000 + worker * 1_000 + round).token, NOW)
-                            .await
-                            .unwrap();
                     }
                     (3, Some(session)) => {
                         let key = DataKey::parse("count").unwrap();
                         let owner = DataOwner::Session(session);
                         store.increment_data(owner, &key, 1, DataLimits::default()).await.unwrap();
                     }
-                    (4, kept) => {
+                    (4, kept) if round % 4 == 2 => {
                         let token = visitor(800_000 + worker * 1_000 + round).token;
                         let change = PasswordChange {
                             user,
@@ -344,7 +336,8 @@ async fn no_two_steps_of_ours_deadlock() {
                         };
                         store.change_password(change).await.unwrap();
                     }
-                    (_, replaces) => {
+                    (5, _) | (_, None) => {
+                        let replaces = one.filter(|_| round % 4 == 3);
                         let version = store.credentials_of(user).await.unwrap().unwrap().version;
                         let sign_in = SignIn {
                             session: visitor(worker * 1_000 + round),
@@ -361,6 +354,14 @@ async fn no_two_steps_of_ours_deadlock() {
                             grant: None,
                         };
                         store.open(sign_in).await.unwrap();
+                    }
+                    (_, Some(_)) => {
+                        let seen = sessions.iter().rev().map(|session| (*session, NOW + MANY)).collect();
+                        store.touch(seen).await.unwrap();
+                        store
+                            .renew(&tokens[0], &visitor(900_000 + worker * 1_000 + round).token, NOW)
+                            .await
+                            .unwrap();
                     }
                 }
             }
