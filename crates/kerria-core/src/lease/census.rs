@@ -10,7 +10,7 @@ use crate::{id::CheckerId, revocation::LogNumber};
 pub struct Census {
     terms: LeaseTerms,
     latest: Option<Latest>,
-    /// Since when each checker is seen with the renewals that it has.
+    /// Since when each checker is seen with the renewal that was its last.
     seen: BTreeMap<CheckerId, (u64, Moment)>,
 }
 
@@ -56,20 +56,25 @@ impl Census {
 
     /// Takes note of what the ledger says. `asked` is from before the question was sent, `now` from after the answer came.
     pub fn note(&mut self, reading: LedgerReading, asked: Moment, now: Moment) {
-        if self.latest.as_ref().is_some_and(|latest| latest.asked > asked) {
+        let is_late = |latest: &Latest| latest.asked > asked;
+        if self.latest.as_ref().is_some_and(is_late) {
             return;
-        }
-        self.seen.retain(|checker, _| reading.checkers.iter().any(|standing| standing.checker == *checker));
-        for standing in &reading.checkers {
-            let seen = self.seen.entry(standing.checker).or_insert((standing.renewals, now));
-            if seen.0 != standing.renewals {
-                *seen = (standing.renewals, now);
-            }
         }
         let life_since = match &self.latest {
             Some(latest) if latest.reading.life == reading.life => latest.life_since,
-            _ => now,
+            _ => {
+                // Numbers of another life say nothing in this one.
+                self.seen.clear();
+                now
+            }
         };
+        self.seen.retain(|checker, _| reading.checkers.iter().any(|standing| standing.checker == *checker));
+        for standing in &reading.checkers {
+            let seen = self.seen.entry(standing.checker).or_insert((standing.renewal, now));
+            if seen.0 != standing.renewal {
+                *seen = (standing.renewal, now);
+            }
+        }
         self.latest = Some(Latest { reading, asked, life_since });
     }
 
@@ -94,9 +99,9 @@ impl Census {
 
     /// Whether all checkers that may hold a lease are in the ledger.
     fn is_settled(&self, now: Moment) -> bool {
-        self.latest
-            .as_ref()
-            .is_some_and(|latest| latest.reading.settled || now >= latest.life_since + self.terms.over_after())
+        self.latest.as_ref().is_some_and(|latest| {
+            latest.reading.settled || now >= latest.life_since + self.terms.over_after()
+        })
     }
 
     /// The life that can be [settled](super::Ledger::settle): it is not yet, and every lease from before it is over.
@@ -111,9 +116,7 @@ impl Census {
     pub fn to_forget(&self, now: Moment) -> Vec<CheckerStanding> {
         let Some(latest) = &self.latest else { return Vec::new() };
         let is_over = |standing: &&CheckerStanding| {
-            self.seen
-                .get(&standing.checker)
-                .is_some_and(|(_, since)| now >= *since + self.terms.over_after())
+            self.seen.get(&standing.checker).is_some_and(|(_, since)| now >= *since + self.terms.over_after())
         };
         latest.reading.checkers.iter().filter(is_over).copied().collect()
     }
@@ -129,8 +132,8 @@ mod tests {
     const COMMITTED: Moment = Moment(10_000_000_000);
     const AWAITED: Awaited = Awaited { number: LogNumber(7), committed: COMMITTED };
 
-    fn standing(name: u8, applied: u64, renewals: u64) -> CheckerStanding {
-        CheckerStanding { checker: CheckerId::from_bytes([name; 16]), applied: LogNumber(applied), renewals }
+    fn standing(name: u8, applied: u64, renewal: u64) -> CheckerStanding {
+        CheckerStanding { checker: CheckerId::from_bytes([name; 16]), applied: LogNumber(applied), renewal }
     }
 
     fn reading(checkers: &[CheckerStanding]) -> LedgerReading {

@@ -113,9 +113,9 @@ impl Holder {
     }
 
     /// The entries have been applied: no check that begins now misses them.
-    pub fn applied(&mut self, gained: Extension) {
-        self.applied = self.applied.max(Some(gained.applied));
-        self.until = self.until.max(gained.until);
+    pub fn applied(&mut self, Extension { applied, until }: Extension) {
+        self.applied = self.applied.max(Some(applied));
+        self.until = self.until.max(until);
     }
 
     /// The lease is given up, because what is remembered cannot be relied on.
