@@ -36,7 +36,7 @@ pub use device::{Browser, Device, Network, Place};
 pub use entropy::Entropy;
 pub use id::{CheckerId, SessionId, TokenId, UserId};
 pub use keys::{Algorithm, KeyState, SigningKey};
-pub use lease::{LeaseTerms, Moment};
+pub use lease::{Lease, LeaseTerms, Moment};
 pub use policy::{Lifetimes, SessionPolicy, Standing};
 pub use refresh::RefreshToken;
 pub use revocation::{Bearing, Cause, LogEntry, LogEvent, LogNumber, RevokedSet, Selector, Verdict};

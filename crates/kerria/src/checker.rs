@@ -14,7 +14,7 @@ use std::{
 };
 
 use kerria_core::{
-    Bearing, Cause, Device, Grant, LogEntry, LogEvent, LogNumber, Place, RevokedSet, RotationRule, Selector,
+    Bearing, Cause, Device, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, RevokedSet, RotationRule, Selector,
     Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey,
     TokenKind, TokenStep, Transport, UserId, Verdict,
     store::{Follower, Found, LogPage, SessionDetails, SessionRotation, Successor, TokenUse},
@@ -64,6 +64,10 @@ pub struct CheckerSettings {
 /// Answers whether a token carries a good session, from the memory of this process.
 pub struct Checker {
     store: Arc<dyn Store>,
+    /// Under which memory may answer.
+    lease: Lease,
+    /// Counts how often everything was forgotten.
+    life: AtomicU64,
     key: TokenKey,
     settings: CheckerSettings,
     cache: SessionCache,
@@ -136,6 +140,8 @@ pub struct CheckCounters {
     pub hits: AtomicU64,
     /// The store was asked, because the session was not in memory, or because that is what was wanted.
     pub misses: AtomicU64,
+    /// Of these, because the lease had run out.
+    pub without_lease: AtomicU64,
     /// The session was good.
     pub good: AtomicU64,
     /// Refused, by the reason.
@@ -189,6 +195,8 @@ impl Checker {
     ) -> Result<Arc<Self>, StoreError> {
         let checker = Arc::new(Self {
             store: Arc::clone(&store),
+            lease: store.lease(),
+            life: AtomicU64::new(0),
             key,
             settings,
             cache: SessionCache::new(settings.cache_entries),
@@ -263,7 +271,7 @@ impl Checker {
             Verdict::Reread => return Ok(self.count(Check::Refused(Refusal::Unknown))),
         }
         let from = device.map(|device| Box::new((device.place(), device)));
-        let subject = Subject::Session(session);
+        let subject = Subject::AccessToken(session, *bearing, as_of);
         let asked = Question { hash: TokenHash::of_handle(session), subject, from, now };
         self.recall_what(asked, consistency)
     }
@@ -290,6 +298,25 @@ impl Checker {
     #[must_use]
     pub fn verdict_on(&self, bearing: &Bearing, as_of: LogNumber) -> Verdict {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).verdict_on(bearing, as_of)
+    }
+
+    /// The same, by all that was committed before, even if the lease has run out.
+    ///
+    /// # Errors
+    /// If it has, and the store fails.
+    pub async fn verdict_now(&self, bearing: &Bearing, as_of: LogNumber) -> Result<Verdict, StoreError> {
+        let verdict = self.verdict_on(bearing, as_of);
+        if self.lease.holds() {
+            return Ok(verdict);
+        }
+        self.store.catch_up().await?;
+        Ok(self.verdict_on(bearing, as_of))
+    }
+
+    /// The lease under which memory answers.
+    #[must_use]
+    pub const fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// The number of the last entry of the revocation log that was applied.
@@ -336,7 +363,11 @@ impl Checker {
         if consistency == Consistency::Strict {
             return Err(asked);
         }
-        let check = self.look_up(&asked, Reading::Remembered).ok_or(asked)?;
+        let Some(check) = self.look_up(&asked, Reading::Remembered) else { return Err(asked) };
+        if !self.lease.holds() {
+            self.counters.without_lease.fetch_add(1, Relaxed);
+            return Err(asked);
+        }
         self.counters.hits.fetch_add(1, Relaxed);
         Ok(self.count(check))
     }
@@ -612,7 +643,7 @@ impl Checker {
                 }
             }
             // A session that is carried in tokens is used at the token endpoint, too, which only the store hears of.
-            let of_tokens = matches!(asked.subject, Subject::Session(_));
+            let of_tokens = matches!(asked.subject, Subject::AccessToken(..));
             match self.judge(cached, asked) {
                 (_, Some(Check::Refused(Refusal::Idle))) if of_tokens && reading == Reading::Remembered => {
                     (Keep::Untouched, None)
@@ -681,9 +712,18 @@ impl Checker {
     /// Asks the store. A reading that a revocation has overtaken loses: the revocations are asked after it.
     async fn ask_store(&self, asked: &Question) -> Result<Check, StoreError> {
         for _ in 0..READ_ATTEMPTS {
+            let life = self.life.load(SeqCst);
             let found = match asked.subject {
                 Subject::Token(_) => self.store.find(&asked.hash).await?,
-                Subject::Session(session) => self.store.session(session).await?.map(|(found, _)| found),
+                Subject::AccessToken(session, bearing, as_of) => {
+                    // Whether the token was ended by itself only the log says.
+                    match self.verdict_now(&bearing, as_of).await? {
+                        Verdict::Stands => {}
+                        Verdict::Ended => return Ok(Check::Refused(Refusal::Revoked)),
+                        Verdict::Reread => return Ok(Check::Refused(Refusal::Unknown)),
+                    }
+                    self.store.session(session).await?.map(|(found, _)| found)
+                }
             };
             let Some(mut found) = found else { return Ok(Check::Refused(Refusal::Unknown)) };
             // In this order: what has departed from the cache is on its way to the untold.
@@ -697,6 +737,11 @@ impl Checker {
                 Verdict::Ended => return Ok(Check::Refused(Refusal::Revoked)),
                 Verdict::Reread => continue,
                 Verdict::Stands => self.cache.insert(asked.hash, &found),
+            }
+            // Everything was forgotten meanwhile, and this would be remembered from before.
+            if self.life.load(SeqCst) != life {
+                self.cache.clear();
+                continue;
             }
             if let Some(check) = self.look_up(asked, Reading::Fresh) {
                 return Ok(check);
@@ -761,6 +806,16 @@ impl Follower for Checker {
             self.tell_watchers(entry);
         }
     }
+
+    fn start_over(&self, head: LogNumber) {
+        {
+            let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+            *revoked = RevokedSet::starting_at(head);
+            self.life.fetch_add(1, SeqCst);
+            self.head.store(head.0, SeqCst);
+        }
+        self.cache.clear();
+    }
 }
 
 /// What the log says of the time before `head`, as far back as it is worth reading: access tokens from before a restart
@@ -798,8 +853,8 @@ enum Reading {
 enum Subject {
     /// By its own token, which counts only in this way.
     Token(Transport),
-    /// By its handle, in an access token.
-    Session(SessionId),
+    /// By its handle, in an access token that was issued as of some number.
+    AccessToken(SessionId, Bearing, LogNumber),
 }
 
 /// One who watches a session. When the last one goes away, the session is forgotten.

@@ -14,6 +14,7 @@
 mod census;
 mod holder;
 mod ledger;
+mod shared;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use census::{Awaited, Census, Progress};
 pub use holder::{Asked, Extension, Holder, Todo};
 pub use ledger::{CheckerStanding, Ledger, LedgerReading, Life};
+pub use shared::{Lease, LeaseKeeper};
 
 use crate::{
     id::CheckerId,

@@ -169,7 +169,7 @@ async fn bearer(
         });
     }
     // Of a client itself: good as long as it is registered.
-    let stands = app.checker.verdict_on(bearing, as_of) == Verdict::Stands;
+    let stands = app.checker.verdict_now(bearing, as_of).await? == Verdict::Stands;
     Ok((stands && client::find(app, bearing.client).await?.is_some()).then_some(None))
 }
 

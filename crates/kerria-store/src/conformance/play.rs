@@ -365,6 +365,10 @@ impl Follower for Checker {
         entries.iter().for_each(|entry| set.apply(*entry));
         self.heard.lock().unwrap().extend(entries);
     }
+
+    fn start_over(&self, head: LogNumber) {
+        *self.set.lock().unwrap() = RevokedSet::starting_at(head);
+    }
 }
 
 /// Two who start at the same moment.

@@ -200,6 +200,8 @@ impl Follower for Listener {
     fn apply(&self, entries: &[LogEntry]) {
         self.0.lock().unwrap().extend(entries);
     }
+
+    fn start_over(&self, _: LogNumber) {}
 }
 
 #[tokio::test]
@@ -496,6 +498,8 @@ async fn when_a_follower_panics_nothing_is_answered_any_more() {
         fn apply(&self, _: &[LogEntry]) {
             panic!("on purpose")
         }
+
+        fn start_over(&self, _: LogNumber) {}
     }
     let store = SqliteStore::open_in_memory().unwrap();
     let panicking = Arc::new(Panicking);
