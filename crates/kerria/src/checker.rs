@@ -14,9 +14,9 @@ use std::{
 };
 
 use kerria_core::{
-    Bearing, Cause, Device, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, RevokedSet, RotationRule, Selector,
-    Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey,
-    TokenKind, TokenStep, Transport, UserId, Verdict,
+    Bearing, Cause, Device, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, RevokedSet, RotationRule,
+    Selector, Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash,
+    TokenKey, TokenKind, TokenStep, Transport, UserId, Verdict,
     store::{Follower, Found, LogPage, SessionDetails, SessionRotation, Successor, TokenUse},
 };
 use tokio::sync::watch;

@@ -6,7 +6,7 @@ use super::{CheckerStanding, LeaseTerms, LedgerReading, Life, Moment};
 use crate::{id::CheckerId, revocation::LogNumber};
 
 /// What a process has seen of the ledger.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Census {
     terms: LeaseTerms,
     latest: Option<Latest>,
@@ -14,7 +14,7 @@ pub struct Census {
     seen: BTreeMap<CheckerId, (u64, Moment)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Latest {
     reading: LedgerReading,
     /// From before it was asked for.
@@ -24,7 +24,7 @@ struct Latest {
 }
 
 /// An entry of the log that somebody waits for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Awaited {
     /// Its number.
     pub number: LogNumber,

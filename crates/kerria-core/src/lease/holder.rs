@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The lease of a checker, and how far it has applied the log.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Holder {
     checker: CheckerId,
     terms: LeaseTerms,
@@ -16,7 +16,7 @@ pub struct Holder {
 }
 
 /// A renewal on its way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
     /// The message.
     pub renewal: Renewal,

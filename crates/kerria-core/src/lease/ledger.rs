@@ -15,7 +15,7 @@ pub struct Life(pub u64);
 
 /// What a store keeps of the checkers. Stores keep it in rows of their own; this says what each step does, and is what the
 /// simulation runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ledger {
     life: Life,
     settled: bool,
@@ -25,7 +25,7 @@ pub struct Ledger {
 }
 
 /// What a ledger says, all of one instant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LedgerReading {
     /// In which life.
     pub life: Life,
@@ -36,7 +36,7 @@ pub struct LedgerReading {
 }
 
 /// How far a checker is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CheckerStanding {
     /// Which.
     pub checker: CheckerId,

@@ -45,7 +45,7 @@ impl std::ops::Add<Duration> for Moment {
 }
 
 /// What all who take part have agreed on. It must be the same in every process of an installation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseTerms {
     /// How long a lease lasts by the clock of its holder, counted from before the renewal was sent.
     pub length: Duration,
@@ -74,7 +74,7 @@ impl Default for LeaseTerms {
 }
 
 /// What a checker asks of the store, again and again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Renewal {
     /// Who asks.
     pub checker: CheckerId,
@@ -84,7 +84,7 @@ pub struct Renewal {
 }
 
 /// What the store answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Renewed {
     /// The store did not know this checker, and does from now on. No lease is granted with this answer: whoever was waiting

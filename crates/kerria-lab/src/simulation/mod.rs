@@ -7,6 +7,8 @@
 //! The [`History`](history::History) then knows whether anybody accepted what was ended. The same seed plays the same schedule.
 
 mod checker;
+#[cfg(test)]
+mod exhaustive;
 mod history;
 mod network;
 mod revoker;
