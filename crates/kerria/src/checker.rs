@@ -242,7 +242,7 @@ impl Checker {
         device: Option<Device>,
         now: Timestamp,
         consistency: Consistency,
-    ) -> Result<Check, Question> {
+    ) -> Result<Check, Box<Question>> {
         let Some(token) = Token::parse(TokenKind::Session, text, &self.key) else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
@@ -260,7 +260,7 @@ impl Checker {
         device: Option<Device>,
         now: Timestamp,
         consistency: Consistency,
-    ) -> Result<Check, Question> {
+    ) -> Result<Check, Box<Question>> {
         let Some(session) = bearing.session else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
@@ -358,15 +358,15 @@ impl Checker {
         Refusal::NoToken
     }
 
-    fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Question> {
+    fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Box<Question>> {
         self.start_over_if_time_went_back(asked.now);
         if consistency == Consistency::Strict {
-            return Err(asked);
+            return Err(Box::new(asked));
         }
-        let Some(check) = self.look_up(&asked, Reading::Remembered) else { return Err(asked) };
+        let Some(check) = self.look_up(&asked, Reading::Remembered) else { return Err(Box::new(asked)) };
         if !self.lease.holds() {
             self.counters.without_lease.fetch_add(1, Relaxed);
-            return Err(asked);
+            return Err(Box::new(asked));
         }
         self.counters.hits.fetch_add(1, Relaxed);
         Ok(self.count(check))

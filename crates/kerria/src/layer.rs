@@ -110,7 +110,7 @@ impl Inner {
         headers: &HeaderMap,
         client: Option<ClientAddress>,
         now: Timestamp,
-    ) -> Result<SessionState, Question> {
+    ) -> Result<SessionState, Box<Question>> {
         let place = || client.filter(|_| self.checker.wants_place()).map(|client| device(headers, client));
         Ok(match *presented {
             Presented::Nothing => SessionState::None,
