@@ -222,7 +222,7 @@ impl Checker {
     ) -> Result<Check, StoreError> {
         match self.recall(text, transport, device.cloned(), now, Consistency::Leased) {
             Ok(check) => Ok(check),
-            Err(question) => self.read(&question).await,
+            Err(question) => self.read(&question.asked_from(device.cloned())).await,
         }
     }
 
@@ -240,7 +240,7 @@ impl Checker {
         };
         let from = device.map(|device| Box::new((device.place(), device)));
         let subject = Subject::Token(transport);
-        self.recall_what(Question { hash: token.hash(), subject, from, now }, consistency)
+        self.recall_what(Question { hash: token.hash(), subject, from, asked_from: None, now }, consistency)
     }
 
     /// The same of a session that an access token names, for a token that is good by itself: whether its session, and
@@ -264,7 +264,8 @@ impl Checker {
         }
         let from = device.map(|device| Box::new((device.place(), device)));
         let subject = Subject::Session(session);
-        let asked = Question { hash: TokenHash::of_handle(session), subject, from, now };
+        let hash = TokenHash::of_handle(session);
+        let asked = Question { hash, subject, from, asked_from: None, now };
         self.recall_what(asked, consistency)
     }
 
@@ -361,15 +362,17 @@ impl Checker {
         self.cache.insert(*token, found);
     }
 
-    /// Takes note of the use of a session token, with all that follows from it.
+    /// Takes note of the use of a session token, with all that follows from it. The audit log tells from which `device`, if
+    /// that is the end of the session.
     pub(crate) async fn rotate(
         &self,
         presented: TokenHash,
         successor: Option<Successor>,
+        device: Option<Device>,
         now: Timestamp,
     ) -> Result<SessionRotation, StoreError> {
         let rule = self.settings.rotation;
-        let rotation = self.store.rotate(TokenUse { presented, successor, rule, now }).await?;
+        let rotation = self.store.rotate(TokenUse { presented, successor, rule, device, now }).await?;
         match &rotation {
             // Not under the successor: until that is used, it would not be seen here that the session is.
             SessionRotation::Rotated(found) | SessionRotation::Confirmed(found) => {
@@ -702,7 +705,7 @@ impl Checker {
                 return Ok(check);
             }
             if found.succession.step(&self.settings.rotation, asked.now) == TokenStep::EndForReplay {
-                match self.rotate(asked.hash, None, asked.now).await? {
+                match self.rotate(asked.hash, None, asked.asked_from.clone(), asked.now).await? {
                     SessionRotation::Replayed { .. } => return Ok(Check::Refused(Refusal::Revoked)),
                     SessionRotation::Gone => return Ok(Check::Refused(Refusal::Unknown)),
                     _ => {}
@@ -781,8 +784,18 @@ async fn recent(store: &dyn Store, head: LogNumber) -> Result<RevokedSet, StoreE
 pub(crate) struct Question {
     hash: TokenHash,
     subject: Subject,
+    /// From where, if that decides.
     from: Option<Box<(Place, Device)>>,
+    /// From where, for the audit log.
+    asked_from: Option<Device>,
     pub(crate) now: Timestamp,
+}
+
+impl Question {
+    /// The same, asked from this device. Only who has to ask the store needs to know it.
+    pub(crate) fn asked_from(self, device: Option<Device>) -> Self {
+        Self { asked_from: device, ..self }
+    }
 }
 
 /// How a session that is looked up came into memory.

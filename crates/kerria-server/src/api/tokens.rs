@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::extract::{ApiUser, Body},
     app::App,
+    client::From as ClientDevice,
     login::Carrier,
     problem::Problem,
     tokens::{
@@ -116,6 +117,7 @@ pub struct Refresh {
 /// `POST /api/v1/session/refresh`: new tokens for a refresh token, which comes in the body or in its cookie.
 pub async fn renew(
     State(app): State<Arc<App>>,
+    ClientDevice(device): ClientDevice,
     headers: HeaderMap,
     Body(body): Body<Refresh>,
 ) -> Result<Response, Problem> {
@@ -127,7 +129,7 @@ pub async fn renew(
     let scope: Option<Scope> = read(body.scope.as_deref(), "scope")?;
     let public = client::find(&app, id).await?.filter(|c| c.authentication == ClientAuthentication::Public);
     let Some(client) = public else { return Err(refresh_token_refused()) };
-    match refresh(&app, token.expose(), &client, scope, None).await? {
+    match refresh(&app, token.expose(), &client, scope, None, device).await? {
         Refreshed::Tokens(set) => Ok(answer(&app, StatusCode::OK, Map::new(), &set, keep)),
         Refreshed::NotGranted(refused) => Err(refused.into()),
         Refreshed::Refused => Err(refresh_token_refused()),

@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// A Kerria that replaces tokens every ten minutes, and Alice.
 async fn rotating() -> Kerria {
-    let kerria = Kerria::with(&[("session.rotate_after", "10m")]).await;
+    let kerria = Kerria::with(&[("session.rotate_after", "10m"), ("trusted_proxies", "127.0.0.1")]).await;
     kerria.user("alice").await;
     kerria
 }
@@ -173,12 +173,13 @@ async fn a_token_that_comes_after_its_time_ends_the_session_for_thief_and_owner_
     kerria.clock.advance(GRACE - Duration::from_millis(1));
     assert_eq!(check(&mut thief).await.set_cookies(), [""; 0], "it is good, and gets nothing better");
     kerria.clock.advance(Duration::from_millis(1));
-    let answer = thief.get("/api/v1/session").await;
+    let answer = thief.with("x-forwarded-for", "203.0.113.66").get("/api/v1/session").await;
     assert_eq!((answer.status, answer.set_cookies()), (StatusCode::UNAUTHORIZED, vec![]));
     assert!(!alice.is_signed_in().await && other.is_signed_in().await);
     let audit = kerria.audit().await;
     let line = audit.last().unwrap();
     assert!(line["detail"].as_str().unwrap().starts_with("replayed"), "{line}");
+    assert_eq!(line["address"], "203.0.113.66", "from where the thief came");
     assert!(kerria.metric("kerria_sessions_ended_total{cause=\"replayed\"}").await >= 1.0);
 }
 

@@ -144,6 +144,28 @@ async fn a_lost_reply_is_forgiven_with_the_same_successor_while_that_is_unused()
 }
 
 #[tokio::test]
+async fn the_audit_log_tells_from_where_a_used_refresh_token_was_presented() {
+    let kerria = Kerria::with(&[("trusted_proxies", "127.0.0.1")]).await;
+    kerria.user("alice").await;
+    for (path, address) in [("/api/v1/session/refresh", "203.0.113.66"), ("/oauth2/token", "2001:db8::66")] {
+        let stolen = signed_in(&kerria).await;
+        let owner = held(&refresh(&kerria, &stolen.refresh).await);
+        held(&refresh(&kerria, &owner.refresh).await);
+        let mut thief = kerria.program().with("x-forwarded-for", address);
+        let answer = if path == "/oauth2/token" {
+            let grant = [("grant_type", "refresh_token"), ("client_id", "kerria")];
+            thief.post_form(path, &[&grant[..], &[("refresh_token", &stolen.refresh)]].concat()).await
+        } else {
+            thief.send("POST", path, &json!({ "refresh_token": stolen.refresh })).await
+        };
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.text);
+        let audit = kerria.audit().await;
+        let line = audit.last().unwrap();
+        assert_eq!((&line["detail"], &line["address"]), (&json!("replayed, 1 session"), &json!(address)));
+    }
+}
+
+#[tokio::test]
 async fn a_stolen_refresh_token_ends_the_session_for_thief_and_owner_alike() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
