@@ -101,8 +101,7 @@ impl Keyring {
         verifying: VerifierSettings,
         now: Timestamp,
     ) -> Result<Self, KeyError> {
-        let audience = settings.hs256_audience.as_deref().and_then(|audience| audience.parse().ok());
-        let shared = settings.hs256_secret.clone().zip(audience);
+        let shared = settings.hs256_secret.clone().zip(settings.hs256_audience.clone());
         let keyring = Self {
             store,
             entropy,

@@ -5,8 +5,8 @@ use kerria::{
     jwt::{AccessClaims, Compact, Header},
 };
 use kerria_core::{
-    Algorithm, Audience, Bearing, Client, ClientId, Grant, LogNumber, RefreshToken, Scope, Standing, StoreError,
-    Timestamp, Token, TokenId, TokenKind, Transport, Verdict, store::Found,
+    Algorithm, Audience, Bearing, Client, ClientId, Grant, LogNumber, RefreshToken, Scope, Standing,
+    StoreError, Timestamp, Token, TokenId, TokenKind, Transport, Verdict, store::Found,
 };
 
 use crate::{app::App, tokens::client};

@@ -140,7 +140,9 @@ async fn subject(app: &App, client: &Client, form: &Form) -> Result<ExchangeSubj
         }
         (ACCESS_TOKEN, Some(token @ Presented::Access(_))) if concerns(app, client, &token) => match token {
             // What its audience may have made itself is good for that audience, and must not become a token for others.
-            Presented::Access(Access { session: Some(session), grant, expires_at, is_shared: false, .. }) => {
+            Presented::Access(Access {
+                session: Some(session), grant, expires_at, is_shared: false, ..
+            }) => {
                 let unbound = grant.client == ClientId::OWN && client::own_scope().is_within(&grant.scope);
                 Ok(ExchangeSubject {
                     session,

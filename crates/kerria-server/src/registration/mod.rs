@@ -248,7 +248,7 @@ fn form(
         let all = Algorithm::ALL.map(Algorithm::as_str).join(", ");
         return Err(format!("Write one of {all}, or {REFERENCE}."));
     };
-    let shares = |audience: &Audience| settings.hs256_audience.as_deref() == Some(audience.as_str());
+    let shares = |audience: &Audience| settings.hs256_audience.as_ref() == Some(audience);
     let may_share = settings.hs256_secret.is_some() && audiences.is_none_or(|all| all.iter().all(shares));
     if algorithm == Algorithm::Hs256 && !may_share {
         return Err("HS256 is for the one audience that shares the secret: set tokens.hs256_audience and \
