@@ -580,6 +580,43 @@ async fn without_its_sealing_key_a_server_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_sealing_key_that_is_missing_is_not_made_anew_while_keys_are_sealed_with_it() {
+    let mut kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let before = signed_in(&kerria).await;
+    kerria.stop().await;
+    let file = kerria.app.config.data_dir.join("kerria.key");
+    let aside = file.with_extension("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    let config = kerria.app.config.clone();
+    let open = async || {
+        let (store, edge) = (std::sync::Arc::clone(&kerria.store) as _, kerria_server::app::Edge::default());
+        kerria_server::app::App::over(config.clone(), store, edge).await.unwrap()
+    };
+    let app = open().await;
+    let told = app.keyring.check().unwrap_err().to_string();
+    for part in [file.to_str().unwrap(), "is missing", "restore the file", "kerria keys rotate --revoke"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert!(app.keyring.begin(kerria_core::Algorithm::Rs256, app.clock.now()).await.is_err());
+    assert!(!file.exists(), "another key would not open what is sealed");
+    // Restored, it is as it was.
+    std::fs::rename(&aside, &file).unwrap();
+    let app = open().await;
+    app.keyring.check().unwrap();
+    let now = kerria.clock.now();
+    assert!(app.verifier.verify_offline(before.access.as_bytes(), now).is_ok());
+    // Lost for good, a reset makes another one.
+    std::fs::remove_file(&file).unwrap();
+    let app = open().await;
+    app.keyring.reset(now).await.unwrap();
+    app.keyring.check().unwrap();
+    assert!(file.exists());
+    assert_eq!(app.verifier.verify_offline(before.access.as_bytes(), now).unwrap_err(), Refused::UnknownKey);
+    open().await.keyring.check().unwrap();
+}
+
+#[tokio::test]
 async fn a_token_is_explained_without_being_shown() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
