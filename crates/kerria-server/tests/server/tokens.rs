@@ -617,6 +617,39 @@ async fn a_sealing_key_that_is_missing_is_not_made_anew_while_keys_are_sealed_wi
 }
 
 #[tokio::test]
+async fn a_reload_that_read_before_a_reset_does_not_bring_the_old_keys_back() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let before = signed_in(&kerria).await;
+    let now = kerria.clock.now();
+    for _ in 0..3 {
+        let old = kerria.app.keyring.keys();
+        let held = kerria.store.holds_next_keys();
+        let app = std::sync::Arc::clone(&kerria.app);
+        let reload = tokio::spawn(async move { app.keyring.reload().await });
+        held.read().await;
+        let app = std::sync::Arc::clone(&kerria.app);
+        let mut reset = tokio::spawn(async move { app.keyring.reset(now).await });
+        // One that does not wait for the reload is done by then; one that waits goes on after it.
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut reset).await;
+        held.release();
+        reload.await.unwrap().unwrap();
+        match early {
+            Ok(done) => done.unwrap().unwrap(),
+            Err(_) => reset.await.unwrap().unwrap(),
+        }
+        let kept = kerria_core::store::SigningKeys::signing_keys(&*kerria.store).await.unwrap();
+        assert_eq!(kerria.app.keyring.keys(), kept, "the keys are those that are kept");
+        assert!(old.iter().all(|key| kept.iter().all(|kept| kept.kid != key.kid)));
+        let refused = kerria.app.verifier.verify_offline(before.access.as_bytes(), now).unwrap_err();
+        assert_eq!(refused, Refused::UnknownKey);
+        let published = published(&kerria).await;
+        assert_eq!(published.iter().count(), kept.len());
+        assert!(is_good(&kerria, &signed_in(&kerria).await).await);
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_explained_without_being_shown() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
