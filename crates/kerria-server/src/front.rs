@@ -98,7 +98,7 @@ impl Front {
     /// way through the router, which costs more than the check itself. If memory cannot tell, that way is taken after all.
     fn check(&self, client: ClientAddress, request: &mut Request<Incoming>) -> Option<Response<Body>> {
         let asks = request.method() == Method::GET && request.uri().path() == SESSION_PATH;
-        let state = self.checks.as_ref().filter(|_| asks)?.recall(request.headers(), client)?;
+        let state = self.checks.as_ref().filter(|_| asks)?.recall(request, client)?;
         Some(match &state {
             SessionState::Good(checked) => {
                 let mut response = Response::new(SessionShape::of(checked).to_json().into());

@@ -92,13 +92,22 @@ impl SessionLayer {
         Self(Arc::new(Inner { entropy: Some(entropy), ..Inner::clone(&self.0) }))
     }
 
-    /// What memory says about the session of a request with these headers; `None` if only the store can tell, or has to
-    /// hear of it. For a server that answers a check without its router.
+    /// What memory says about the session of this request; `None` if only the store can tell, or has to hear of it. For a
+    /// server that answers a check without its router.
+    ///
+    /// What was found and cannot be answered yet goes along with the request, so that this layer, in front of the router, does
+    /// not look and count a second time.
     #[must_use]
-    pub fn recall(&self, headers: &HeaderMap, client: ClientAddress) -> Option<SessionState> {
-        let state =
-            self.0.recall(&self.0.presented(headers), headers, Some(client), self.0.clock.now()).ok()?;
-        (!is_rotation_due(&state)).then_some(state)
+    pub fn recall<Q>(&self, request: &mut Request<Q>, client: ClientAddress) -> Option<SessionState> {
+        let now = self.0.clock.now();
+        let presented = self.0.presented(request.headers());
+        let presented_in = presented.presented_in();
+        let state = self.0.recall(&presented, request.headers(), Some(client), now).ok()?;
+        if !is_rotation_due(&state) {
+            return Some(state);
+        }
+        request.extensions_mut().insert(Recalled(CurrentSession::new(state, presented_in, now)));
+        None
     }
 }
 
@@ -253,6 +262,10 @@ fn is_rotation_due(state: &SessionState) -> bool {
     matches!(state, SessionState::Good(checked) if checked.rotation_due)
 }
 
+/// What [`SessionLayer::recall`] has found of a request that goes on to the router.
+#[derive(Clone)]
+struct Recalled(CurrentSession);
+
 /// A token whose use the store has to hear of, and from where it came.
 struct Due {
     token: Token,
@@ -327,14 +340,21 @@ where
         }
         let layer = Arc::clone(&self.layer.0);
         let client = request.extensions().get::<ClientAddress>().copied();
-        let now = layer.clock.now();
+        let recalled = request.extensions_mut().remove::<Recalled>();
         let presented = layer.presented(request.headers());
         let presented_in = presented.presented_in();
-        match layer.recall(&presented, request.headers(), client, now) {
+        let current = match recalled {
+            Some(Recalled(current)) => Ok(current),
+            None => {
+                let now = layer.clock.now();
+                let state = layer.recall(&presented, request.headers(), client, now);
+                state.map(|state| CurrentSession::new(state, presented_in, now))
+            }
+        };
+        match current {
             // The usual case: nothing to wait for, and so no copy of the service and little to keep until the answer.
-            Ok(state) => {
-                let due = layer.due(&presented, request.headers(), client, &state);
-                let current = CurrentSession::new(state, presented_in, now);
+            Ok(current) => {
+                let due = layer.due(&presented, request.headers(), client, current.state());
                 request.extensions_mut().insert(current.clone());
                 let response = self.inner.call(request);
                 match due {

@@ -162,6 +162,22 @@ async fn a_successor_is_as_recently_used_as_the_token_before() {
 }
 
 #[tokio::test]
+async fn a_check_of_a_token_that_is_due_is_one_check() {
+    let kerria = rotating().await;
+    let mut alice = kerria.signed_in("alice").await;
+    check(&mut alice).await;
+    let counted = async || {
+        let series =
+            ["kerria_session_checks_total{outcome=\"good\"}", "kerria_session_cache_total{result=\"hit\"}"];
+        (kerria.metric(series[0]).await, kerria.metric(series[1]).await)
+    };
+    let before = counted().await;
+    kerria.clock.advance(10 * MINUTE);
+    assert_eq!(new_tokens(&check(&mut alice).await).len(), 1);
+    assert_eq!(counted().await, (before.0 + 1.0, before.1 + 1.0));
+}
+
+#[tokio::test]
 async fn a_token_that_comes_after_its_time_ends_the_session_for_thief_and_owner_alike() {
     let kerria = rotating().await;
     let mut alice = kerria.signed_in("alice").await;
