@@ -15,7 +15,7 @@ use axum::{
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use kerria::{ClientAddress, SessionLayer, SessionState};
+use kerria::{ClientAddress, Refusal, SessionLayer, SessionState};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
@@ -105,10 +105,10 @@ impl Front {
                 response.headers_mut().clone_from(&self.protection_of_json);
                 response
             }
+            SessionState::Refused(Refusal::InsufficientScope)
+            | SessionState::None
+            | SessionState::Unknown(_) => protected(session::answer(&state), &self.protection),
             SessionState::Refused(_) => self.refusal.to_response(),
-            SessionState::None | SessionState::Unknown(_) => {
-                protected(session::answer(&state), &self.protection)
-            }
         })
     }
 

@@ -18,6 +18,9 @@ const NOTHING_PRESENTED: &str = "Bearer realm=\"kerria\"";
 /// What a 401 says when the token that was presented is not good.
 const TOKEN_REFUSED: &str = "Bearer realm=\"kerria\", error=\"invalid_token\"";
 
+/// What a 403 says when the access token that was presented is good, but for less than this.
+const INSUFFICIENT_SCOPE: &str = "Bearer realm=\"kerria\", error=\"insufficient_scope\", scope=\"account\"";
+
 /// A problem: what the client may know.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -26,7 +29,7 @@ pub struct Problem {
     title: &'static str,
     detail: String,
     retry_after: Option<u64>,
-    challenge: &'static str,
+    challenge: Option<&'static str>,
     more: Map<String, Value>,
 }
 
@@ -45,7 +48,7 @@ impl Problem {
             title,
             detail: detail.into(),
             retry_after: None,
-            challenge: NOTHING_PRESENTED,
+            challenge: (status == StatusCode::UNAUTHORIZED).then_some(NOTHING_PRESENTED),
             more: Map::new(),
         }
     }
@@ -74,6 +77,18 @@ impl Problem {
                       with POST /api/v1/login.";
         Self::new(StatusCode::UNAUTHORIZED, "not-signed-in", "You are not signed in", detail)
             .challenge(TOKEN_REFUSED)
+    }
+
+    /// A session is needed, and the access token that was presented is good for something else (RFC 6750, section 3.1).
+    pub fn insufficient_scope() -> Self {
+        let detail = "The access token does not have the word account in its scope, which this API asks for.";
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "insufficient-scope",
+            "The access token is for something else",
+            detail,
+        )
+        .challenge(INSUFFICIENT_SCOPE)
     }
 
     /// Nobody is signed in in this session.
@@ -156,7 +171,7 @@ impl Problem {
     }
 
     fn challenge(mut self, challenge: &'static str) -> Self {
-        self.challenge = challenge;
+        self.challenge = Some(challenge);
         self
     }
 
@@ -205,8 +220,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }

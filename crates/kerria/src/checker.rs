@@ -113,7 +113,7 @@ pub struct Checked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Refusal {
-    /// It is no token of this installation, or an access token that is for less than the session.
+    /// It is no token of this installation.
     NoToken,
     /// It carries no session, or not any more.
     Unknown,
@@ -127,6 +127,8 @@ pub enum Refusal {
     Moved,
     /// Its session is carried in another way: a cookie's token is no bearer token, nor the reverse.
     OtherTransport,
+    /// It is a good access token that is for less than the session (`insufficient_scope`, RFC 6750, section 3.1).
+    InsufficientScope,
 }
 
 /// How checks turned out since the start.
@@ -152,7 +154,7 @@ struct Watched {
 
 impl Refusal {
     /// All of them, in the order of [`CheckCounters::refused`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoToken,
         Self::Unknown,
         Self::Idle,
@@ -160,6 +162,7 @@ impl Refusal {
         Self::Revoked,
         Self::Moved,
         Self::OtherTransport,
+        Self::InsufficientScope,
     ];
 
     /// The word for metrics and logs.
@@ -173,6 +176,7 @@ impl Refusal {
             Self::Revoked => "revoked",
             Self::Moved => "moved",
             Self::OtherTransport => "other_transport",
+            Self::InsufficientScope => "insufficient_scope",
         }
     }
 }
@@ -328,8 +332,8 @@ impl Checker {
 
     /// An access token is good, but not for the session itself.
     pub(crate) fn refuse_scope(&self) -> Refusal {
-        self.count(Check::Refused(Refusal::NoToken));
-        Refusal::NoToken
+        self.count(Check::Refused(Refusal::InsufficientScope));
+        Refusal::InsufficientScope
     }
 
     fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Question> {

@@ -368,8 +368,8 @@ async fn only_an_access_token_for_the_account_opens_it() {
     kerria.user("alice").await;
     let own = kerria.app.issuer();
     for (client, scope, status) in [
-        ("reader", "read", StatusCode::UNAUTHORIZED),
-        ("accountant", "accounts account.read", StatusCode::UNAUTHORIZED),
+        ("reader", "read", StatusCode::FORBIDDEN),
+        ("accountant", "accounts account.read", StatusCode::FORBIDDEN),
         ("trusted", "read account", StatusCode::OK),
     ] {
         let registered = json!({ "id": client, "scope": scope, "audiences": [own] });
@@ -383,7 +383,17 @@ async fn only_an_access_token_for_the_account_opens_it() {
         );
         let mut program = with_access(&kerria, &tokens.access);
         assert_eq!(program.get("/api/v1/sessions").await.status, status, "{client}");
-        assert_eq!(program.get("/api/v1/session").await.status, status, "{client}");
+        let data = program.send("PUT", "/api/v1/session/data/cart", &json!([])).await;
+        assert_eq!(data.status, status, "{client}: {}", data.text);
+        let answer = program.get("/api/v1/session").await;
+        assert_eq!(answer.status, status, "{client}");
+        if status == StatusCode::FORBIDDEN {
+            assert_eq!(answer.problem(), "insufficient-scope");
+            // RFC 6750, section 3.1.
+            let challenge = "Bearer realm=\"kerria\", error=\"insufficient_scope\", scope=\"account\"";
+            assert_eq!(answer.header("www-authenticate"), Some(challenge));
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+        }
         let mut browser = kerria.browser();
         browser.cookies.insert("kerria-access".to_owned(), tokens.access);
         assert_eq!(browser.get("/api/v1/sessions").await.status, status, "{client}");
@@ -392,6 +402,7 @@ async fn only_an_access_token_for_the_account_opens_it() {
     let narrowed = json!({ "refresh_token": tokens.refresh, "scope": "" });
     let narrowed = held(&kerria.program().send("POST", "/api/v1/session/refresh", &narrowed).await);
     assert!(is_good(&kerria, &tokens).await && !is_good(&kerria, &narrowed).await);
+    assert!(kerria.metric("kerria_session_checks_refused_total{reason=\"insufficient_scope\"}").await >= 7.0);
 }
 
 fn sorted(scope: &str) -> String {
