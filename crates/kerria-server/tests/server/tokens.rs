@@ -326,6 +326,29 @@ async fn an_access_token_changes_nothing_of_the_account() {
     assert!(kerria.signed_in("alice").await.is_signed_in().await);
 }
 
+#[tokio::test]
+async fn an_access_token_takes_nothing_along_of_those_who_sign_in_or_out_beside_it() {
+    let own = Kerria::start().await.app.issuer();
+    let kerria = Kerria::with(&[("tokens.audiences", &own)]).await;
+    kerria.user("alice").await;
+    kerria.user("bob").await;
+    let mut alice = kerria.signed_in("alice").await;
+    let issued = alice.send("POST", "/api/v1/session/token", &json!({ "audience": own })).await;
+    let access = held(&issued).access;
+    // Her session is not the one that this browser carried before.
+    let mut browser = kerria.browser();
+    browser.cookies.insert("kerria-access".to_owned(), access.clone());
+    assert!(browser.sign_in("bob", PASSWORD).await.status.is_success());
+    assert!(alice.is_signed_in().await);
+    // The cookie beside the token is another session's.
+    let mut bob = kerria.signed_in("bob").await;
+    bob.bearer = Some(access);
+    let ended = bob.delete(&format!("/api/v1/sessions/{}", alice.handle().await)).await;
+    assert_eq!((ended.status, ended.set_cookies()), (StatusCode::OK, vec![]));
+    bob.bearer = None;
+    assert!(bob.is_signed_in().await && !alice.is_signed_in().await);
+}
+
 async fn changes_nothing_by_the_pages(mut visitor: Browser) {
     let password = [("current_password", PASSWORD), ("new_password", "another long passphrase")];
     for (path, fields) in [
