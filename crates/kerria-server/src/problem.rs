@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::error;
 
-use crate::{keys::KeyError, passwords::Busy, tokens::IssueError};
+use crate::{field::Field, keys::KeyError, passwords::Busy, tokens::IssueError};
 
 /// What a 401 asks for when no token was presented (RFC 6750, section 3.1: then no error is told).
 const NOTHING_PRESENTED: &str = "Bearer realm=\"kerria\"";
@@ -59,9 +59,10 @@ impl Problem {
     }
 
     /// A value was understood and is not allowed.
-    pub fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
+    pub fn invalid(field: Field, detail: impl Into<String>) -> Self {
         let title = "A value is not allowed";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", title, detail).with("field", field)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", title, detail)
+            .with("field", field.as_str())
     }
 
     /// A session is needed, and there is none.

@@ -13,6 +13,7 @@ use tracing::info;
 use super::{Description, Registration, SECRET_CHARACTERS, begin, read};
 use crate::{
     config::{TokenSettings, likeliest},
+    field::Field,
     keys::Keyring,
     oauth::client_authentication::secret_hash,
 };
@@ -135,9 +136,9 @@ fn client(id: &str, value: &Value, settings: &TokenSettings, problems: &mut Vec<
         Err(wrong) => {
             // In the file, the JWK Set is in a file of its own, and the identifier is in the heading.
             let key = |member| match member {
-                "jwks" => ".jwks_file".to_owned(),
-                "id" => String::new(),
-                member => format!(".{member}"),
+                Field::Jwks => ".jwks_file".to_owned(),
+                Field::Id => String::new(),
+                member => format!(".{}", member.as_str()),
             };
             problems.extend(
                 wrong.iter().map(|wrong| format!("clients.{id}{}: {}", key(wrong.member), wrong.message)),
