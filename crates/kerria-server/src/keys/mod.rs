@@ -326,7 +326,7 @@ impl Keyring {
         self.sealing.make(&*self.entropy).map_err(KeyError::CannotSeal)
     }
 
-    fn sealing_key(&self) -> Result<&SealingKey, KeyError> {
+    fn sealing_key(&self) -> Result<Arc<SealingKey>, KeyError> {
         self.sealing.key().ok_or_else(|| KeyError::NoSealingKey(self.sealing.path().to_owned()))
     }
 

@@ -5,7 +5,7 @@ use std::{
     io::{ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -20,7 +20,7 @@ pub struct SealingKey(LessSafeKey);
 /// The file of the sealing key, which may be missing.
 pub struct SealingFile {
     path: PathBuf,
-    key: OnceLock<SealingKey>,
+    key: RwLock<Option<Arc<SealingKey>>>,
 }
 
 /// What was sealed cannot be opened with this key.
@@ -33,23 +33,19 @@ impl SealingFile {
     /// # Errors
     /// A message for the operator that says what to do.
     pub fn open(path: PathBuf) -> anyhow::Result<Self> {
-        let key = OnceLock::new();
-        if let Some(found) = SealingKey::load(&path)? {
-            drop(key.set(found));
-        }
+        let key = RwLock::new(SealingKey::load(&path)?.map(Arc::new));
         Ok(Self { path, key })
     }
 
-    /// Makes the key, unless it is there. Nobody can open again what was sealed with one that is missing, so nothing that is
-    /// sealed may be worth keeping.
+    /// Makes the key, unless its file is there; also if this process still knows the one that is missing, because the next one
+    /// will not. Nobody can open again what was sealed with that, so nothing that is sealed may be worth keeping.
     ///
     /// # Errors
     /// A message for the operator that says what to do.
     pub fn make(&self, entropy: &dyn Entropy) -> anyhow::Result<()> {
-        if self.key.get().is_none() {
-            let made = SealingKey::load_or_create(&self.path, entropy)?;
-            // Somebody else may have taken in the same file meanwhile.
-            drop(self.key.set(made));
+        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
+        if key.is_none() || !self.path.exists() {
+            *key = Some(Arc::new(SealingKey::load_or_create(&self.path, entropy)?));
         }
         Ok(())
     }
@@ -62,8 +58,8 @@ impl SealingFile {
 
     /// The key, if it is there.
     #[must_use]
-    pub fn key(&self) -> Option<&SealingKey> {
-        self.key.get()
+    pub fn key(&self) -> Option<Arc<SealingKey>> {
+        self.key.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -176,7 +172,8 @@ mod tests {
 
     #[test]
     fn a_file_is_read_if_it_is_there_and_made_only_if_that_is_asked() {
-        let path = tempfile::tempdir().unwrap().keep().join("kerria.key");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kerria.key");
         let file = SealingFile::open(path.clone()).unwrap();
         assert!(file.key().is_none() && !path.exists());
         file.make(&SystemEntropy).unwrap();

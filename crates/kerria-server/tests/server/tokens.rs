@@ -647,6 +647,12 @@ async fn a_sealing_key_that_is_missing_is_not_made_anew_while_keys_are_sealed_wi
     app.keyring.check().unwrap();
     assert!(file.exists());
     assert_eq!(app.verifier.verify_offline(before.access.as_bytes(), now).unwrap_err(), Refused::UnknownKey);
+    // So does one in a server that runs and still knows the key.
+    let app = open().await;
+    app.keyring.check().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    app.keyring.reset(now).await.unwrap();
+    assert!(app.keyring.can_sign(kerria_core::Algorithm::EdDsa));
     open().await.keyring.check().unwrap();
 }
 
