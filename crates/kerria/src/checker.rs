@@ -117,7 +117,7 @@ pub struct Checked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Refusal {
-    /// It is no token of this installation, or an access token that is for less than the session.
+    /// It is no token of this installation.
     NoToken,
     /// It carries no session, or not any more.
     Unknown,
@@ -131,6 +131,8 @@ pub enum Refusal {
     Moved,
     /// Its session is carried in another way: a cookie's token is no bearer token, nor the reverse.
     OtherTransport,
+    /// It is a good access token that is for less than the session (`insufficient_scope`, RFC 6750, section 3.1).
+    InsufficientScope,
 }
 
 /// How checks turned out since the start.
@@ -158,7 +160,7 @@ struct Watched {
 
 impl Refusal {
     /// All of them, in the order of [`CheckCounters::refused`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoToken,
         Self::Unknown,
         Self::Idle,
@@ -166,6 +168,7 @@ impl Refusal {
         Self::Revoked,
         Self::Moved,
         Self::OtherTransport,
+        Self::InsufficientScope,
     ];
 
     /// The word for metrics and logs.
@@ -179,6 +182,7 @@ impl Refusal {
             Self::Revoked => "revoked",
             Self::Moved => "moved",
             Self::OtherTransport => "other_transport",
+            Self::InsufficientScope => "insufficient_scope",
         }
     }
 }
@@ -230,7 +234,7 @@ impl Checker {
     ) -> Result<Check, StoreError> {
         match self.recall(text, transport, device.cloned(), now, Consistency::Leased) {
             Ok(check) => Ok(check),
-            Err(question) => self.read(&question).await,
+            Err(question) => self.read(&question.asked_from(device.cloned())).await,
         }
     }
 
@@ -248,7 +252,7 @@ impl Checker {
         };
         let from = device.map(|device| Box::new((device.place(), device)));
         let subject = Subject::Token(transport);
-        self.recall_what(Question { hash: token.hash(), subject, from, now }, consistency)
+        self.recall_what(Question { hash: token.hash(), subject, from, asked_from: None, now }, consistency)
     }
 
     /// The same of a session that an access token names, for a token that is good by itself: whether its session, and
@@ -272,7 +276,8 @@ impl Checker {
         }
         let from = device.map(|device| Box::new((device.place(), device)));
         let subject = Subject::AccessToken(session, *bearing, as_of);
-        let asked = Question { hash: TokenHash::of_handle(session), subject, from, now };
+        let hash = TokenHash::of_handle(session);
+        let asked = Question { hash, subject, from, asked_from: None, now };
         self.recall_what(asked, consistency)
     }
 
@@ -354,8 +359,8 @@ impl Checker {
 
     /// An access token is good, but not for the session itself.
     pub(crate) fn refuse_scope(&self) -> Refusal {
-        self.count(Check::Refused(Refusal::NoToken));
-        Refusal::NoToken
+        self.count(Check::Refused(Refusal::InsufficientScope));
+        Refusal::InsufficientScope
     }
 
     fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Box<Question>> {
@@ -392,15 +397,17 @@ impl Checker {
         self.cache.insert(*token, found);
     }
 
-    /// Takes note of the use of a session token, with all that follows from it.
+    /// Takes note of the use of a session token, with all that follows from it. The audit log tells from which `device`, if
+    /// that is the end of the session.
     pub(crate) async fn rotate(
         &self,
         presented: TokenHash,
         successor: Option<Successor>,
+        device: Option<Device>,
         now: Timestamp,
     ) -> Result<SessionRotation, StoreError> {
         let rule = self.settings.rotation;
-        let rotation = self.store.rotate(TokenUse { presented, successor, rule, now }).await?;
+        let rotation = self.store.rotate(TokenUse { presented, successor, rule, device, now }).await?;
         match &rotation {
             // Not under the successor: until that is used, it would not be seen here that the session is.
             SessionRotation::Rotated(found) | SessionRotation::Confirmed(found) => {
@@ -747,7 +754,7 @@ impl Checker {
                 return Ok(check);
             }
             if found.succession.step(&self.settings.rotation, asked.now) == TokenStep::EndForReplay {
-                match self.rotate(asked.hash, None, asked.now).await? {
+                match self.rotate(asked.hash, None, asked.asked_from.clone(), asked.now).await? {
                     SessionRotation::Replayed { .. } => return Ok(Check::Refused(Refusal::Revoked)),
                     SessionRotation::Gone => return Ok(Check::Refused(Refusal::Unknown)),
                     _ => {}
@@ -836,8 +843,18 @@ async fn recent(store: &dyn Store, head: LogNumber) -> Result<RevokedSet, StoreE
 pub(crate) struct Question {
     hash: TokenHash,
     subject: Subject,
+    /// From where, if that decides.
     from: Option<Box<(Place, Device)>>,
+    /// From where, for the audit log.
+    asked_from: Option<Device>,
     pub(crate) now: Timestamp,
+}
+
+impl Question {
+    /// The same, asked from this device. Only who has to ask the store needs to know it.
+    pub(crate) fn asked_from(self, device: Option<Device>) -> Self {
+        Self { asked_from: device, ..self }
+    }
 }
 
 /// How a session that is looked up came into memory.

@@ -102,7 +102,10 @@ pub(super) static RULES: &[Rule] = &[
     Rule {
         keys: &["tokens.hs256_audience", "public_url"],
         is_broken: |_, c| {
-            c.tokens.hs256_audience.as_deref() == Some(c.public_url.origin().ascii_serialization().as_str())
+            c.tokens
+                .hs256_audience
+                .as_ref()
+                .is_some_and(|audience| audience.as_str() == c.public_url.origin().ascii_serialization())
         },
         message: |s, _| {
             format!(

@@ -140,7 +140,7 @@ pub struct TokenSettings {
     /// For whom signed-in users may have access tokens without any client.
     pub audiences: Vec<Audience>,
     /// The one audience that gets HS256.
-    pub hs256_audience: Option<String>,
+    pub hs256_audience: Option<Audience>,
     /// The secret that is shared with it.
     pub hs256_secret: Option<Secret<String>>,
 }

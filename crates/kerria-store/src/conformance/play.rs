@@ -180,6 +180,7 @@ impl Play {
             client,
             window: WINDOW,
             policy: SessionPolicy::default(),
+            device: Some(device()),
             now,
         }
     }
@@ -191,6 +192,7 @@ impl Play {
             presented,
             successor: Some(Successor { token: self.token(), nonce }),
             rule: RotationRule { after: AFTER, grace: GRACE },
+            device: Some(device()),
             now,
         }
     }

@@ -144,6 +144,7 @@ fn refresh(session: SessionId, presented: u8, next: u8) -> Refresh {
         client: shop().id,
         window: Duration::from_secs(30),
         policy: SessionPolicy::default(),
+        device: None,
         now: NOW,
     }
 }

@@ -145,7 +145,7 @@ fn end_for_replay(
     user: Option<UserId>,
 ) -> rusqlite::Result<Rotation> {
     let selector = Selector::Session { session: refresh.session };
-    sessions::revoke(step, selector, Cause::Replayed, None, refresh.now)?;
+    sessions::revoke(step, selector, Cause::Replayed, refresh.device.as_ref(), refresh.now)?;
     Ok(Rotation::Replayed { user })
 }
 
