@@ -44,6 +44,10 @@ pub(crate) enum Kind {
     Audiences(fn(&mut Config, Vec<Audience>)),
     /// A filter for logs.
     LogFilter(fn(&mut Config, String)),
+    /// The URL of a PostgreSQL database, which may hold a password.
+    Postgres(fn(&mut Config, Secret<String>)),
+    /// The path of a file that holds such a URL and nothing else.
+    PostgresFile(fn(&mut Config, Secret<String>)),
     /// A secret.
     Secret(fn(&mut Config, Secret<String>)),
     /// The path of a file that holds a secret of so many characters at least, and nothing else.
@@ -88,7 +92,9 @@ impl Kind {
             Self::Audiences(set) => set(config, list(text, audience)?),
             Self::LogFilter(set) => set(config, log_filter(text)?),
             Self::Secret(set) => set(config, secret(text, SECRET_CHARACTERS)?),
-            Self::SecretFile { least, set } => set(config, secret_file(text, *least)?),
+            Self::SecretFile { least, set } => set(config, in_file(text, |line| secret(line, *least))?),
+            Self::Postgres(set) => set(config, postgres(text)?),
+            Self::PostgresFile(set) => set(config, in_file(text, postgres)?),
         }
         Ok(())
     }
@@ -116,6 +122,8 @@ impl Kind {
             Self::Audiences(_) => "a list of audiences".to_owned(),
             Self::LogFilter(_) => "a level (error, warn, info, debug, trace) or a filter".to_owned(),
             Self::Secret(_) => format!("a secret of at least {SECRET_CHARACTERS} characters"),
+            Self::Postgres(_) => "a URL such as postgres://user@host/database".to_owned(),
+            Self::PostgresFile(_) => "the path of a file with the URL of a database".to_owned(),
             Self::SecretFile { least, .. } => {
                 format!("the path of a file with a secret of at least {least} characters")
             }
@@ -134,7 +142,7 @@ impl Kind {
 
     /// Whether the value must not be shown.
     pub(crate) const fn is_secret(&self) -> bool {
-        matches!(self, Self::Secret(_))
+        matches!(self, Self::Secret(_) | Self::Postgres(_))
     }
 
     /// `text` as TOML writes it.
@@ -241,14 +249,25 @@ fn secret(text: &str, least: usize) -> Result<Secret<String>, String> {
     Ok(Secret::from(text))
 }
 
-fn secret_file(path: &str, least: usize) -> Result<Secret<String>, String> {
+/// Never repeats the URL, which may hold a password.
+fn postgres(text: &str) -> Result<Secret<String>, String> {
+    let url = not_empty(text)?;
+    kerria_store::PostgresOptions::parse(url).map_err(|why| why.to_string())?;
+    Ok(Secret::from(url))
+}
+
+/// What is in a file, without the line end after it.
+fn in_file(
+    path: &str,
+    read: impl FnOnce(&str) -> Result<Secret<String>, String>,
+) -> Result<Secret<String>, String> {
     let path = not_empty(path)?;
     let content = fs::read_to_string(path)
         .map(Secret::new)
         .map_err(|why| format!("cannot read the file {path}: {why}; check its path and permissions"))?;
     let line = content.expose();
     let line = line.strip_suffix('\n').unwrap_or(line);
-    secret(line.strip_suffix('\r').unwrap_or(line), least).map_err(|why| format!("in the file {path}: {why}"))
+    read(line.strip_suffix('\r').unwrap_or(line)).map_err(|why| format!("in the file {path}: {why}"))
 }
 
 fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
