@@ -82,6 +82,11 @@ id! {
     TokenId
 }
 
+id! {
+    /// A checker: one life of one process that answers from its own memory. A process that starts anew is another one.
+    CheckerId
+}
+
 /// The text is not an identifier in the hyphenated form of RFC 9562, section 4.
 #[derive(Debug, thiserror::Error)]
 #[error(

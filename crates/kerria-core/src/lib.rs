@@ -15,6 +15,7 @@ pub mod device;
 pub mod entropy;
 pub mod id;
 pub mod keys;
+pub mod lease;
 pub mod policy;
 pub mod refresh;
 pub mod revocation;
@@ -33,8 +34,9 @@ pub use client::{
 pub use data::{DataKey, DataLimits, DataRefused};
 pub use device::{Browser, Device, Network, Place};
 pub use entropy::Entropy;
-pub use id::{SessionId, TokenId, UserId};
+pub use id::{CheckerId, SessionId, TokenId, UserId};
 pub use keys::{Algorithm, KeyState, SigningKey};
+pub use lease::{Lease, LeaseTerms, Moment};
 pub use policy::{Lifetimes, SessionPolicy, Standing};
 pub use refresh::RefreshToken;
 pub use revocation::{Bearing, Cause, LogEntry, LogEvent, LogNumber, RevokedSet, Selector, Verdict};

@@ -102,7 +102,7 @@ impl Cause {
 }
 
 /// What an entry says about the sessions that it selects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum LogEvent {
     /// They are ended, for good.
@@ -115,7 +115,7 @@ pub enum LogEvent {
 }
 
 /// One entry of the revocation log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LogEntry {
     /// Its number. Entries are applied in the order of their numbers, without a gap.
     pub number: LogNumber,

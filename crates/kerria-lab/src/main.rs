@@ -14,6 +14,7 @@ mod process;
 mod refreshes;
 mod report;
 mod sign_ins;
+mod simulation;
 mod timing;
 mod tokens;
 mod world;
@@ -37,6 +38,8 @@ struct Cli {
 enum Command {
     /// Measures, prints a table, and writes it to a file.
     Measure(Measure),
+    /// Plays schedules of what can go wrong between checkers, a store, and people who end sessions.
+    Simulate(simulation::Simulate),
     /// Serves a greeting, with axum alone.
     Hello {
         /// The port.
@@ -92,6 +95,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
     match Cli::parse().command {
         Command::Measure(measure) => runtime.block_on(run(&measure)),
+        Command::Simulate(wanted) => simulation::simulate(&wanted),
         Command::Hello { port } => runtime.block_on(hello::serve(port)),
         Command::Refresh { port, seconds } => runtime.block_on(refreshes::work(port, seconds)),
         Command::Footprint { sessions } => runtime.block_on(footprint::print(sessions)),

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use crate::{
     config::Config,
-    keys::{Keyring, sealing::SealingKey},
+    keys::{Keyring, sealing::SealingFile},
     maintenance,
     metrics::Metrics,
     passwords::Passwords,
@@ -259,8 +259,7 @@ fn own_audience(config: &Config) -> Audience {
 }
 
 async fn open_keyring(config: &Config, store: &Arc<dyn Store>, edge: &Edge) -> anyhow::Result<Keyring> {
-    let path = sealing_key_path(config);
-    let sealing = SealingKey::load_or_create(&path, &*edge.entropy)?;
+    let sealing = SealingFile::open(sealing_key_path(config))?;
     let (store, entropy) = (Arc::clone(store), Arc::clone(&edge.entropy));
     let verifying = VerifierSettings {
         algorithms: Algorithm::ALL.to_vec(),

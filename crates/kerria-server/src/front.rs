@@ -1,6 +1,10 @@
 //! The front door: what happens to every request before and after the router, and the one request that needs none.
 
-use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    net::IpAddr,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -11,7 +15,7 @@ use axum::{
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use kerria::{ClientAddress, SessionLayer, SessionState};
+use kerria::{ClientAddress, Refusal, SessionLayer, SessionState};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
@@ -77,11 +81,14 @@ impl Front {
     }
 
     /// Answers one request.
-    pub async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    pub async fn answer(&self, peer: IpAddr, mut request: Request<Incoming>) -> Response<Body> {
         let client = ClientAddress(client_address(peer, request.headers(), &self.config().trusted_proxies));
-        let response = match self.check(client, &request) {
-            Some(response) => response,
-            None => protected(self.route(client, request.map(Body::new)).await, &self.protection),
+        // What panics harms nobody else, here and in the handlers.
+        let checked = panic::catch_unwind(AssertUnwindSafe(|| self.check(client, &mut request)));
+        let response = match checked {
+            Ok(Some(response)) => response,
+            Err(_) => protected(panicked(), &self.protection),
+            Ok(None) => protected(self.route(client, request.map(Body::new)).await, &self.protection),
         };
         self.app.metrics.http_requests.of(response.status().as_u16()).inc();
         response
@@ -89,38 +96,42 @@ impl Front {
 
     /// Answers `GET /api/v1/session` from memory. Applications ask it on every request of their own, so it does not take the
     /// way through the router, which costs more than the check itself. If memory cannot tell, that way is taken after all.
-    fn check(&self, client: ClientAddress, request: &Request<Incoming>) -> Option<Response<Body>> {
+    fn check(&self, client: ClientAddress, request: &mut Request<Incoming>) -> Option<Response<Body>> {
         let asks = request.method() == Method::GET && request.uri().path() == SESSION_PATH;
-        let state = self.checks.as_ref().filter(|_| asks)?.recall(request.headers(), client)?;
+        let state = self.checks.as_ref().filter(|_| asks)?.recall(request, client)?;
         Some(match &state {
             SessionState::Good(checked) => {
                 let mut response = Response::new(SessionShape::of(checked).to_json().into());
                 response.headers_mut().clone_from(&self.protection_of_json);
                 response
             }
+            SessionState::Refused(Refusal::InsufficientScope)
+            | SessionState::None
+            | SessionState::Unknown(_) => protected(session::answer(&state), &self.protection),
             SessionState::Refused(_) => self.refusal.to_response(),
-            SessionState::None | SessionState::Unknown(_) => {
-                protected(session::answer(&state), &self.protection)
-            }
         })
     }
 
-    /// Lets the router answer. A handler that panics answers 500 and harms nobody else.
+    /// Lets the router answer. A handler that panics answers 500.
     async fn route(&self, client: ClientAddress, mut request: Request<Body>) -> Response<Body> {
         request.extensions_mut().insert(client);
         let response = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await;
         match response {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
-            Err(_) => Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal-error",
-                "Something went wrong here",
-                "This is our fault. The operators find the reason in the log.",
-            )
-            .into_response(),
+            Err(_) => panicked(),
         }
     }
+}
+
+fn panicked() -> Response<Body> {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal-error",
+        "Something went wrong here",
+        "This is our fault. The operators find the reason in the log.",
+    )
+    .into_response()
 }
 
 impl Prepared {

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod events;
+pub mod field;
 pub mod front;
 pub mod keys;
 pub mod login;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use kerria::{CheckCounters, Checker, Refusal};
-use kerria_core::{Cause, LogEntry, LogEvent, store::Follower};
+use kerria_core::{Cause, LogEntry, LogEvent, LogNumber, store::Follower};
 use kerria_store::{Access, Observer};
 use prometheus_client::{
     encoding::text::encode,
@@ -135,6 +135,9 @@ impl Follower for Metrics {
             }
         }
     }
+
+    /// What was missed is not counted.
+    fn start_over(&self, _: LogNumber) {}
 }
 
 impl Observer for Metrics {

@@ -10,13 +10,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::error;
 
-use crate::{keys::KeyError, passwords::Busy, tokens::IssueError};
+use crate::{field::Field, keys::KeyError, passwords::Busy, tokens::IssueError};
 
 /// What a 401 asks for when no token was presented (RFC 6750, section 3.1: then no error is told).
 const NOTHING_PRESENTED: &str = "Bearer realm=\"kerria\"";
 
 /// What a 401 says when the token that was presented is not good.
 const TOKEN_REFUSED: &str = "Bearer realm=\"kerria\", error=\"invalid_token\"";
+
+/// What a 403 says when the access token that was presented is good, but for less than this.
+const INSUFFICIENT_SCOPE: &str = "Bearer realm=\"kerria\", error=\"insufficient_scope\", scope=\"account\"";
 
 /// A problem: what the client may know.
 #[derive(Clone, Debug)]
@@ -26,7 +29,7 @@ pub struct Problem {
     title: &'static str,
     detail: String,
     retry_after: Option<u64>,
-    challenge: &'static str,
+    challenge: Option<&'static str>,
     more: Map<String, Value>,
 }
 
@@ -45,7 +48,7 @@ impl Problem {
             title,
             detail: detail.into(),
             retry_after: None,
-            challenge: NOTHING_PRESENTED,
+            challenge: (status == StatusCode::UNAUTHORIZED).then_some(NOTHING_PRESENTED),
             more: Map::new(),
         }
     }
@@ -56,9 +59,10 @@ impl Problem {
     }
 
     /// A value was understood and is not allowed.
-    pub fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
+    pub fn invalid(field: Field, detail: impl Into<String>) -> Self {
         let title = "A value is not allowed";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", title, detail).with("field", field)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", title, detail)
+            .with("field", field.as_str())
     }
 
     /// A session is needed, and there is none.
@@ -74,6 +78,18 @@ impl Problem {
                       with POST /api/v1/login.";
         Self::new(StatusCode::UNAUTHORIZED, "not-signed-in", "You are not signed in", detail)
             .challenge(TOKEN_REFUSED)
+    }
+
+    /// A session is needed, and the access token that was presented is good for something else (RFC 6750, section 3.1).
+    pub fn insufficient_scope() -> Self {
+        let detail = "The access token does not have the word account in its scope, which this API asks for.";
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "insufficient-scope",
+            "The access token is for something else",
+            detail,
+        )
+        .challenge(INSUFFICIENT_SCOPE)
     }
 
     /// Nobody is signed in in this session.
@@ -156,7 +172,7 @@ impl Problem {
     }
 
     fn challenge(mut self, challenge: &'static str) -> Self {
-        self.challenge = challenge;
+        self.challenge = Some(challenge);
         self
     }
 
@@ -205,8 +221,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }
@@ -231,7 +247,10 @@ impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Store(error) => error.into(),
-            KeyError::Sealed(_) | KeyError::Missing(_) => {
+            KeyError::Sealed(_)
+            | KeyError::NoSealingKey(_)
+            | KeyError::CannotSeal(_)
+            | KeyError::Missing(_) => {
                 error!("{error}");
                 Self::unavailable()
             }

@@ -12,6 +12,7 @@ use tracing::info;
 use crate::{
     app::App,
     config,
+    field::Field,
     login::{Carry, Failure, Opening, SignedIn, doors::Doors, hash_password, know_device, open},
 };
 
@@ -34,7 +35,7 @@ pub enum SignUpOutcome {
     /// A field is not as it has to be.
     Invalid {
         /// Which.
-        field: &'static str,
+        field: Field,
         /// Why, in a sentence for the person.
         reason: String,
     },
@@ -68,7 +69,7 @@ pub async fn sign_up(
         Err((field, reason)) => return Ok(SignUpOutcome::Invalid { field, reason }),
     };
     if let Err(reason) = check_password(app, &account.password, name.as_ref(), email.as_ref()) {
-        return Ok(SignUpOutcome::Invalid { field: "password", reason });
+        return Ok(SignUpOutcome::Invalid { field: Field::Password, reason });
     }
     if let Admission::Throttled { retry_at } = Doors::of_sign_up(app, &carry.device).knock(app, now).await? {
         return Ok(SignUpOutcome::Throttled { retry_at });
@@ -133,20 +134,20 @@ pub fn invitation_hash(app: &App, text: Option<&Secret<String>>) -> Option<Token
 }
 
 /// A field that is not as it has to be, and why, in a sentence for the person.
-type BadField = (&'static str, String);
+type BadField = (Field, String);
 
 /// Reads the names of an account, of which at least one has to be there.
 pub fn names(name: &str, email: &str) -> Result<(Option<UserName>, Option<EmailAddress>), BadField> {
     let (has_name, has_email) = (!name.trim().is_empty(), !email.trim().is_empty());
     if !has_name && !has_email {
-        return Err(("name", "Enter a name or an e-mail address to sign in with.".to_owned()));
+        return Err((Field::Name, "Enter a name or an e-mail address to sign in with.".to_owned()));
     }
     let name =
-        has_name.then(|| UserName::parse(name)).transpose().map_err(|bad| ("name", bad.to_string()))?;
+        has_name.then(|| UserName::parse(name)).transpose().map_err(|bad| (Field::Name, bad.to_string()))?;
     let email = has_email
         .then(|| EmailAddress::parse(email))
         .transpose()
-        .map_err(|bad| ("email", bad.to_string()))?;
+        .map_err(|bad| (Field::Email, bad.to_string()))?;
     Ok((name, email))
 }
 

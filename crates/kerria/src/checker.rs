@@ -14,9 +14,9 @@ use std::{
 };
 
 use kerria_core::{
-    Bearing, Cause, Device, Grant, LogEntry, LogEvent, LogNumber, Place, RevokedSet, RotationRule, Selector,
-    Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash, TokenKey,
-    TokenKind, TokenStep, Transport, UserId, Verdict,
+    Bearing, Cause, Device, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, RevokedSet, RotationRule,
+    Selector, Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash,
+    TokenKey, TokenKind, TokenStep, Transport, UserId, Verdict,
     store::{Follower, Found, LogPage, SessionDetails, SessionRotation, Successor, TokenUse},
 };
 use tokio::sync::watch;
@@ -64,6 +64,10 @@ pub struct CheckerSettings {
 /// Answers whether a token carries a good session, from the memory of this process.
 pub struct Checker {
     store: Arc<dyn Store>,
+    /// Under which memory may answer.
+    lease: Lease,
+    /// Counts how often everything was forgotten.
+    life: AtomicU64,
     key: TokenKey,
     settings: CheckerSettings,
     cache: SessionCache,
@@ -113,7 +117,7 @@ pub struct Checked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Refusal {
-    /// It is no token of this installation, or an access token that is for less than the session.
+    /// It is no token of this installation.
     NoToken,
     /// It carries no session, or not any more.
     Unknown,
@@ -127,6 +131,8 @@ pub enum Refusal {
     Moved,
     /// Its session is carried in another way: a cookie's token is no bearer token, nor the reverse.
     OtherTransport,
+    /// It is a good access token that is for less than the session (`insufficient_scope`, RFC 6750, section 3.1).
+    InsufficientScope,
 }
 
 /// How checks turned out since the start.
@@ -136,6 +142,8 @@ pub struct CheckCounters {
     pub hits: AtomicU64,
     /// The store was asked, because the session was not in memory, or because that is what was wanted.
     pub misses: AtomicU64,
+    /// Of these, because the lease had run out.
+    pub without_lease: AtomicU64,
     /// The session was good.
     pub good: AtomicU64,
     /// Refused, by the reason.
@@ -152,7 +160,7 @@ struct Watched {
 
 impl Refusal {
     /// All of them, in the order of [`CheckCounters::refused`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoToken,
         Self::Unknown,
         Self::Idle,
@@ -160,6 +168,7 @@ impl Refusal {
         Self::Revoked,
         Self::Moved,
         Self::OtherTransport,
+        Self::InsufficientScope,
     ];
 
     /// The word for metrics and logs.
@@ -173,6 +182,7 @@ impl Refusal {
             Self::Revoked => "revoked",
             Self::Moved => "moved",
             Self::OtherTransport => "other_transport",
+            Self::InsufficientScope => "insufficient_scope",
         }
     }
 }
@@ -189,6 +199,8 @@ impl Checker {
     ) -> Result<Arc<Self>, StoreError> {
         let checker = Arc::new(Self {
             store: Arc::clone(&store),
+            lease: store.lease(),
+            life: AtomicU64::new(0),
             key,
             settings,
             cache: SessionCache::new(settings.cache_entries),
@@ -222,7 +234,7 @@ impl Checker {
     ) -> Result<Check, StoreError> {
         match self.recall(text, transport, device.cloned(), now, Consistency::Leased) {
             Ok(check) => Ok(check),
-            Err(question) => self.read(&question).await,
+            Err(question) => self.read(&question.asked_from(device.cloned())).await,
         }
     }
 
@@ -234,13 +246,13 @@ impl Checker {
         device: Option<Device>,
         now: Timestamp,
         consistency: Consistency,
-    ) -> Result<Check, Question> {
+    ) -> Result<Check, Box<Question>> {
         let Some(token) = Token::parse(TokenKind::Session, text, &self.key) else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
         let from = device.map(|device| Box::new((device.place(), device)));
         let subject = Subject::Token(transport);
-        self.recall_what(Question { hash: token.hash(), subject, from, now }, consistency)
+        self.recall_what(Question { hash: token.hash(), subject, from, asked_from: None, now }, consistency)
     }
 
     /// The same of a session that an access token names, for a token that is good by itself: whether its session, and
@@ -252,7 +264,7 @@ impl Checker {
         device: Option<Device>,
         now: Timestamp,
         consistency: Consistency,
-    ) -> Result<Check, Question> {
+    ) -> Result<Check, Box<Question>> {
         let Some(session) = bearing.session else {
             return Ok(self.count(Check::Refused(Refusal::NoToken)));
         };
@@ -263,8 +275,9 @@ impl Checker {
             Verdict::Reread => return Ok(self.count(Check::Refused(Refusal::Unknown))),
         }
         let from = device.map(|device| Box::new((device.place(), device)));
-        let subject = Subject::Session(session);
-        let asked = Question { hash: TokenHash::of_handle(session), subject, from, now };
+        let subject = Subject::AccessToken(session, *bearing, as_of);
+        let hash = TokenHash::of_handle(session);
+        let asked = Question { hash, subject, from, asked_from: None, now };
         self.recall_what(asked, consistency)
     }
 
@@ -290,6 +303,25 @@ impl Checker {
     #[must_use]
     pub fn verdict_on(&self, bearing: &Bearing, as_of: LogNumber) -> Verdict {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).verdict_on(bearing, as_of)
+    }
+
+    /// The same, by all that was committed before, even if the lease has run out.
+    ///
+    /// # Errors
+    /// If it has, and the store fails.
+    pub async fn verdict_now(&self, bearing: &Bearing, as_of: LogNumber) -> Result<Verdict, StoreError> {
+        let verdict = self.verdict_on(bearing, as_of);
+        if self.lease.holds() {
+            return Ok(verdict);
+        }
+        self.store.catch_up().await?;
+        Ok(self.verdict_on(bearing, as_of))
+    }
+
+    /// The lease under which memory answers.
+    #[must_use]
+    pub const fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// The number of the last entry of the revocation log that was applied.
@@ -327,16 +359,20 @@ impl Checker {
 
     /// An access token is good, but not for the session itself.
     pub(crate) fn refuse_scope(&self) -> Refusal {
-        self.count(Check::Refused(Refusal::NoToken));
-        Refusal::NoToken
+        self.count(Check::Refused(Refusal::InsufficientScope));
+        Refusal::InsufficientScope
     }
 
-    fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Question> {
+    fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Box<Question>> {
         self.start_over_if_time_went_back(asked.now);
         if consistency == Consistency::Strict {
-            return Err(asked);
+            return Err(Box::new(asked));
         }
-        let check = self.look_up(&asked, Reading::Remembered).ok_or(asked)?;
+        let Some(check) = self.look_up(&asked, Reading::Remembered) else { return Err(Box::new(asked)) };
+        if !self.lease.holds() {
+            self.counters.without_lease.fetch_add(1, Relaxed);
+            return Err(Box::new(asked));
+        }
         self.counters.hits.fetch_add(1, Relaxed);
         Ok(self.count(check))
     }
@@ -361,15 +397,17 @@ impl Checker {
         self.cache.insert(*token, found);
     }
 
-    /// Takes note of the use of a session token, with all that follows from it.
+    /// Takes note of the use of a session token, with all that follows from it. The audit log tells from which `device`, if
+    /// that is the end of the session.
     pub(crate) async fn rotate(
         &self,
         presented: TokenHash,
         successor: Option<Successor>,
+        device: Option<Device>,
         now: Timestamp,
     ) -> Result<SessionRotation, StoreError> {
         let rule = self.settings.rotation;
-        let rotation = self.store.rotate(TokenUse { presented, successor, rule, now }).await?;
+        let rotation = self.store.rotate(TokenUse { presented, successor, rule, device, now }).await?;
         match &rotation {
             // Not under the successor: until that is used, it would not be seen here that the session is.
             SessionRotation::Rotated(found) | SessionRotation::Confirmed(found) => {
@@ -612,7 +650,7 @@ impl Checker {
                 }
             }
             // A session that is carried in tokens is used at the token endpoint, too, which only the store hears of.
-            let of_tokens = matches!(asked.subject, Subject::Session(_));
+            let of_tokens = matches!(asked.subject, Subject::AccessToken(..));
             match self.judge(cached, asked) {
                 (_, Some(Check::Refused(Refusal::Idle))) if of_tokens && reading == Reading::Remembered => {
                     (Keep::Untouched, None)
@@ -681,9 +719,18 @@ impl Checker {
     /// Asks the store. A reading that a revocation has overtaken loses: the revocations are asked after it.
     async fn ask_store(&self, asked: &Question) -> Result<Check, StoreError> {
         for _ in 0..READ_ATTEMPTS {
+            let life = self.life.load(SeqCst);
             let found = match asked.subject {
                 Subject::Token(_) => self.store.find(&asked.hash).await?,
-                Subject::Session(session) => self.store.session(session).await?.map(|(found, _)| found),
+                Subject::AccessToken(session, bearing, as_of) => {
+                    // Whether the token was ended by itself only the log says.
+                    match self.verdict_now(&bearing, as_of).await? {
+                        Verdict::Stands => {}
+                        Verdict::Ended => return Ok(Check::Refused(Refusal::Revoked)),
+                        Verdict::Reread => return Ok(Check::Refused(Refusal::Unknown)),
+                    }
+                    self.store.session(session).await?.map(|(found, _)| found)
+                }
             };
             let Some(mut found) = found else { return Ok(Check::Refused(Refusal::Unknown)) };
             // In this order: what has departed from the cache is on its way to the untold.
@@ -698,11 +745,16 @@ impl Checker {
                 Verdict::Reread => continue,
                 Verdict::Stands => self.cache.insert(asked.hash, &found),
             }
+            // Everything was forgotten meanwhile, and this would be remembered from before.
+            if self.life.load(SeqCst) != life {
+                self.cache.clear();
+                continue;
+            }
             if let Some(check) = self.look_up(asked, Reading::Fresh) {
                 return Ok(check);
             }
             if found.succession.step(&self.settings.rotation, asked.now) == TokenStep::EndForReplay {
-                match self.rotate(asked.hash, None, asked.now).await? {
+                match self.rotate(asked.hash, None, asked.asked_from.clone(), asked.now).await? {
                     SessionRotation::Replayed { .. } => return Ok(Check::Refused(Refusal::Revoked)),
                     SessionRotation::Gone => return Ok(Check::Refused(Refusal::Unknown)),
                     _ => {}
@@ -761,6 +813,16 @@ impl Follower for Checker {
             self.tell_watchers(entry);
         }
     }
+
+    fn start_over(&self, head: LogNumber) {
+        {
+            let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+            *revoked = RevokedSet::starting_at(head);
+            self.life.fetch_add(1, SeqCst);
+            self.head.store(head.0, SeqCst);
+        }
+        self.cache.clear();
+    }
 }
 
 /// What the log says of the time before `head`, as far back as it is worth reading: access tokens from before a restart
@@ -781,8 +843,18 @@ async fn recent(store: &dyn Store, head: LogNumber) -> Result<RevokedSet, StoreE
 pub(crate) struct Question {
     hash: TokenHash,
     subject: Subject,
+    /// From where, if that decides.
     from: Option<Box<(Place, Device)>>,
+    /// From where, for the audit log.
+    asked_from: Option<Device>,
     pub(crate) now: Timestamp,
+}
+
+impl Question {
+    /// The same, asked from this device. Only who has to ask the store needs to know it.
+    pub(crate) fn asked_from(self, device: Option<Device>) -> Self {
+        Self { asked_from: device, ..self }
+    }
 }
 
 /// How a session that is looked up came into memory.
@@ -798,8 +870,8 @@ enum Reading {
 enum Subject {
     /// By its own token, which counts only in this way.
     Token(Transport),
-    /// By its handle, in an access token.
-    Session(SessionId),
+    /// By its handle, in an access token that was issued as of some number.
+    AccessToken(SessionId, Bearing, LogNumber),
 }
 
 /// One who watches a session. When the last one goes away, the session is forgotten.

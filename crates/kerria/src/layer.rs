@@ -92,13 +92,22 @@ impl SessionLayer {
         Self(Arc::new(Inner { entropy: Some(entropy), ..Inner::clone(&self.0) }))
     }
 
-    /// What memory says about the session of a request with these headers; `None` if only the store can tell, or has to
-    /// hear of it. For a server that answers a check without its router.
+    /// What memory says about the session of this request; `None` if only the store can tell, or has to hear of it. For a
+    /// server that answers a check without its router.
+    ///
+    /// What was found and cannot be answered yet goes along with the request, so that this layer, in front of the router, does
+    /// not look and count a second time.
     #[must_use]
-    pub fn recall(&self, headers: &HeaderMap, client: ClientAddress) -> Option<SessionState> {
-        let state =
-            self.0.recall(&self.0.presented(headers), headers, Some(client), self.0.clock.now()).ok()?;
-        (!is_rotation_due(&state)).then_some(state)
+    pub fn recall<Q>(&self, request: &mut Request<Q>, client: ClientAddress) -> Option<SessionState> {
+        let now = self.0.clock.now();
+        let presented = self.0.presented(request.headers());
+        let presented_in = presented.presented_in();
+        let state = self.0.recall(&presented, request.headers(), Some(client), now).ok()?;
+        if !is_rotation_due(&state) {
+            return Some(state);
+        }
+        request.extensions_mut().insert(Recalled(CurrentSession::new(state, presented_in, now)));
+        None
     }
 }
 
@@ -110,7 +119,7 @@ impl Inner {
         headers: &HeaderMap,
         client: Option<ClientAddress>,
         now: Timestamp,
-    ) -> Result<SessionState, Question> {
+    ) -> Result<SessionState, Box<Question>> {
         let place = || client.filter(|_| self.checker.wants_place()).map(|client| device(headers, client));
         Ok(match *presented {
             Presented::Nothing => SessionState::None,
@@ -143,10 +152,17 @@ impl Inner {
     }
 
     /// The token of a request, if the store has to hear of its use.
-    fn due(&self, presented: &Presented<'_>, state: &SessionState) -> Option<Token> {
+    fn due(
+        &self,
+        presented: &Presented<'_>,
+        headers: &HeaderMap,
+        client: Option<ClientAddress>,
+        state: &SessionState,
+    ) -> Option<Due> {
         match presented {
             Presented::Token(text, _) if is_rotation_due(state) => {
-                Token::parse(TokenKind::Session, text, self.checker.key())
+                let token = Token::parse(TokenKind::Session, text, self.checker.key())?;
+                Some(Due { token, device: client.map(|client| device(headers, client)) })
             }
             _ => None,
         }
@@ -156,19 +172,19 @@ impl Inner {
     async fn rotate_and_finish<R>(
         &self,
         current: &CurrentSession,
-        token: &Token,
+        due: Due,
         response: Response<R>,
     ) -> Response<R> {
         if !current.changes_cookie() {
-            self.rotate(current, token).await;
+            self.rotate(current, due).await;
         }
         self.finish(current, response)
     }
 
     /// Has the response set the successor of its request's token, unless the session has ended meanwhile.
-    async fn rotate(&self, current: &CurrentSession, token: &Token) {
+    async fn rotate(&self, current: &CurrentSession, due: Due) {
         let Some(checked) = current.checked() else { return };
-        match self.successor(token, current.now()).await {
+        match self.successor(due, current.now()).await {
             Ok(Some(next)) if self.checker.still_stands(checked, current.now()) => {
                 let max_age = self.checker.cookie_max_age(&checked.session, current.now());
                 current.set_cookie(next.write(self.checker.key()), max_age);
@@ -181,12 +197,13 @@ impl Inner {
         }
     }
 
-    /// What its client gets in the place of `token`, if anything. `now` is when the request was checked: whatever was in time
+    /// What its client gets in the place of the token, if anything. `now` is when the request was checked: whatever was in time
     /// then stays so, however long the handler took.
-    async fn successor(&self, token: &Token, now: Timestamp) -> Result<Option<Token>, StoreError> {
+    async fn successor(&self, due: Due, now: Timestamp) -> Result<Option<Token>, StoreError> {
+        let Due { token, device } = due;
         let nonce = self.entropy.as_deref().map(RotationNonce::random);
         let successor = nonce.map(|nonce| Successor { token: token.successor(&nonce).hash(), nonce });
-        Ok(match self.checker.rotate(token.hash(), successor, now).await? {
+        Ok(match self.checker.rotate(token.hash(), successor, device, now).await? {
             SessionRotation::Rotated(_) => nonce.map(|nonce| token.successor(&nonce)),
             SessionRotation::Repeated(nonce) => Some(token.successor(&nonce)),
             _ => None,
@@ -243,6 +260,16 @@ impl Inner {
 
 fn is_rotation_due(state: &SessionState) -> bool {
     matches!(state, SessionState::Good(checked) if checked.rotation_due)
+}
+
+/// What [`SessionLayer::recall`] has found of a request that goes on to the router.
+#[derive(Clone)]
+struct Recalled(CurrentSession);
+
+/// A token whose use the store has to hear of, and from where it came.
+struct Due {
+    token: Token,
+    device: Option<Device>,
 }
 
 enum Presented<'h> {
@@ -313,21 +340,28 @@ where
         }
         let layer = Arc::clone(&self.layer.0);
         let client = request.extensions().get::<ClientAddress>().copied();
-        let now = layer.clock.now();
+        let recalled = request.extensions_mut().remove::<Recalled>();
         let presented = layer.presented(request.headers());
         let presented_in = presented.presented_in();
-        match layer.recall(&presented, request.headers(), client, now) {
+        let current = match recalled {
+            Some(Recalled(current)) => Ok(current),
+            None => {
+                let now = layer.clock.now();
+                let state = layer.recall(&presented, request.headers(), client, now);
+                state.map(|state| CurrentSession::new(state, presented_in, now))
+            }
+        };
+        match current {
             // The usual case: nothing to wait for, and so no copy of the service and little to keep until the answer.
-            Ok(state) => {
-                let due = layer.due(&presented, &state);
-                let current = CurrentSession::new(state, presented_in, now);
+            Ok(current) => {
+                let due = layer.due(&presented, request.headers(), client, current.state());
                 request.extensions_mut().insert(current.clone());
                 let response = self.inner.call(request);
                 match due {
                     None => Box::pin(async move { Ok(layer.finish(&current, response.await?)) }),
-                    Some(token) => Box::pin(async move {
+                    Some(due) => Box::pin(async move {
                         let response = response.await?;
-                        Ok(layer.rotate_and_finish(&current, &token, response).await)
+                        Ok(layer.rotate_and_finish(&current, due, response).await)
                     }),
                 }
             }
@@ -335,14 +369,16 @@ where
                 // The clone takes over the readiness that was polled; the original stays to be polled again.
                 let clone = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, clone);
+                let question = question.asked_from(client.map(|client| device(request.headers(), client)));
                 Box::pin(async move {
                     let current = layer.read(&question, presented_in).await;
-                    let due = layer.due(&layer.presented(request.headers()), current.state());
+                    let headers = request.headers();
+                    let due = layer.due(&layer.presented(headers), headers, client, current.state());
                     request.extensions_mut().insert(current.clone());
                     let response = inner.call(request).await?;
                     Ok(match due {
                         None => layer.finish(&current, response),
-                        Some(token) => layer.rotate_and_finish(&current, &token, response).await,
+                        Some(due) => layer.rotate_and_finish(&current, due, response).await,
                     })
                 })
             }

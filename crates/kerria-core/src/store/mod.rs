@@ -10,6 +10,7 @@
 
 mod accounts;
 mod doors;
+mod leases;
 mod session_data;
 mod sessions;
 mod tokens;
@@ -23,6 +24,7 @@ pub use accounts::{
     Renaming, UserCreation,
 };
 pub use doors::Doors;
+pub use leases::Leases;
 pub use session_data::{DataOwner, DataWrite, SessionData};
 pub use sessions::{
     AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit,
@@ -33,6 +35,7 @@ pub use tokens::{Clients, Reference, Refresh, Rotation, SigningKeys, Tokens};
 use crate::{
     audit::AuditEntry,
     id::UserId,
+    lease::Lease,
     revocation::{LogEntry, LogNumber},
     time::Timestamp,
 };
@@ -60,6 +63,22 @@ pub trait Store: Sessions + SessionData + Accounts + Doors + Tokens + Clients + 
     /// called.
     async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError>;
 
+    /// The lease under which what followers remember may be relied on. Does not run out if no other process can write to this
+    /// store.
+    fn lease(&self) -> Lease {
+        Lease::unlimited()
+    }
+
+    /// Lets the followers apply all that was committed before. For those who have to answer from memory, and have no lease.
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Gives up the lease for good, so that nobody waits for it to run out. The last thing that is asked of a store.
+    async fn leave(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Whether the store answers and can be written to.
     async fn check_health(&self) -> Result<(), StoreError>;
 }
@@ -68,6 +87,10 @@ pub trait Store: Sessions + SessionData + Accounts + Doors + Tokens + Clients + 
 pub trait Follower: Send + Sync {
     /// Applies `entries`, which follow each other. Must be quick, and must not wait for the store.
     fn apply(&self, entries: &[LogEntry]);
+
+    /// Forgets all that it remembers of sessions and of the log, and goes on from the entry after `head`: entries were missed,
+    /// or lost. Must be quick, too.
+    fn start_over(&self, head: LogNumber);
 }
 
 /// Keys that belong to an installation, shared by all its processes.

@@ -224,6 +224,8 @@ pub struct TokenUse {
     pub successor: Option<Successor>,
     /// When tokens are replaced, and how long one is accepted beside its successor.
     pub rule: RotationRule,
+    /// From where it is presented, for the audit log, should that end the session.
+    pub device: Option<Device>,
     /// When.
     pub now: Timestamp,
 }

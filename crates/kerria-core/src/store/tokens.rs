@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::{
     client::{Client, ClientId, Grant},
+    device::Device,
     id::{SessionId, TokenId, UserId},
     keys::{Algorithm, SigningKey},
     policy::SessionPolicy,
@@ -22,7 +23,8 @@ pub trait Tokens: Send + Sync {
     /// - The one before it, for less than `window` after it was replaced, gets the nonce of its successor once more, and
     ///   nothing changes. (The present token not having been used is what makes the other the one before it.)
     /// - Any other token that names a live session was used before. The session is ended with
-    ///   [`Cause::Replayed`](crate::Cause::Replayed), which is committed when the answer arrives, and audited.
+    ///   [`Cause::Replayed`](crate::Cause::Replayed), which is committed when the answer arrives, and audited with the address
+    ///   of who presented it.
     ///
     /// A token of another client changes nothing, and neither does one whose session is over by `policy`.
     async fn rotate_refresh(&self, refresh: Refresh) -> Result<Rotation, StoreError>;
@@ -66,6 +68,8 @@ pub struct Refresh {
     pub window: Duration,
     /// Tells whether the session still counts.
     pub policy: SessionPolicy,
+    /// From where it is presented, for the audit log, should that end the session.
+    pub device: Option<Device>,
     /// When.
     pub now: Timestamp,
 }

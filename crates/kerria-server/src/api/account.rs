@@ -20,6 +20,7 @@ use crate::{
     },
     app::App,
     client::From,
+    field::Field,
     problem::Problem,
     sign_up::names,
 };
@@ -105,7 +106,7 @@ pub async fn change_password(
             Ok(Json(answer))
         }
         PasswordOutcome::WrongPassword => Err(wrong_password()),
-        PasswordOutcome::Unacceptable(reason) => Err(Problem::invalid("new_password", reason)),
+        PasswordOutcome::Unacceptable(reason) => Err(Problem::invalid(Field::NewPassword, reason)),
         PasswordOutcome::Throttled { retry_at } => Err(throttled(&app, retry_at)),
         PasswordOutcome::Gone => Err(Problem::not_signed_in()),
     }

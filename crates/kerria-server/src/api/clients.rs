@@ -14,6 +14,7 @@ use crate::{
         shapes::{Ended, Rfc3339},
     },
     app::App,
+    field::Field,
     login,
     problem::Problem,
     registration::{self, Description, Proof, Registration, authentication_word, form_word},
@@ -101,7 +102,8 @@ pub async fn add(
     State(app): State<Arc<App>>,
     Body(described): Body<Described>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let id = described.id.clone().ok_or_else(|| Problem::invalid("id", "Give the client an identifier."))?;
+    let id =
+        described.id.clone().ok_or_else(|| Problem::invalid(Field::Id, "Give the client an identifier."))?;
     let registration = described.read(&app, &id)?;
     let (text, hash) = registration::new_secret(app.checker.key(), &*app.entropy);
     let secret = (registration.proof == Proof::Secret).then_some(text);
@@ -124,7 +126,7 @@ pub async fn change(
 ) -> Result<Json<Value>, Problem> {
     let before = find(&app, &id).await?;
     if described.id.as_ref().is_some_and(|other| *other != id) {
-        return Err(Problem::invalid("id", "An identifier cannot be changed. Register a new client."));
+        return Err(Problem::invalid(Field::Id, "An identifier cannot be changed. Register a new client."));
     }
     let registration = described.read(&app, &id)?;
     begin(&app, &registration).await?;

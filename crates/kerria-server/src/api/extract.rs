@@ -10,7 +10,7 @@ use axum::{
     },
     http::{StatusCode, request::Parts},
 };
-use kerria::{Checked, CurrentSession, SessionState};
+use kerria::{Checked, CurrentSession, Refusal, SessionState};
 use kerria_core::{SessionId, UserId};
 use serde::{
     Deserialize, Deserializer,
@@ -86,6 +86,7 @@ impl<S: Sync> FromRequestParts<S> for ApiUser {
 /// Why nobody is signed in: nothing was presented, or what was presented is not good.
 pub fn no_session(state: &SessionState) -> Problem {
     match state {
+        SessionState::Refused(Refusal::InsufficientScope) => Problem::insufficient_scope(),
         SessionState::Refused(_) => Problem::session_token_refused(),
         _ => Problem::not_signed_in(),
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{extract::Body, shapes::Rfc3339},
     app::App,
+    field::Field,
     keys::Turned,
     problem::Problem,
 };
@@ -38,7 +39,7 @@ pub async fn rotate(
     let active = keys.iter().filter(|key| key.state == KeyState::Active).map(|key| key.algorithm);
     let chosen: Vec<_> = active.filter(|of| algorithm.is_none_or(|wanted| wanted == *of)).collect();
     if chosen.is_empty() {
-        return Err(Problem::invalid("algorithm", "No key signs with this algorithm."));
+        return Err(Problem::invalid(Field::Algorithm, "No key signs with this algorithm."));
     }
     let now = app.clock.now();
     // All or none, as far as it can be known before.

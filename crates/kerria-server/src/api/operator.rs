@@ -22,6 +22,7 @@ use crate::{
     },
     app::App,
     config::SignUp,
+    field::Field,
     login::{self, hash_password},
     problem::Problem,
     sign_up::{check_password, names},
@@ -73,7 +74,7 @@ pub async fn create_user(State(app): State<Arc<App>>, Body(body): Body<Create>) 
         names(body.name.as_deref().unwrap_or_default(), body.email.as_deref().unwrap_or_default())
             .map_err(|(field, reason)| Problem::invalid(field, reason))?;
     check_password(&app, &body.password, name.as_ref(), email.as_ref())
-        .map_err(|reason| Problem::invalid("password", reason))?;
+        .map_err(|reason| Problem::invalid(Field::Password, reason))?;
     let now = app.clock.now();
     let password = hash_password(&app, &body.password).await?;
     let user = NewUser { id: UserId::new(now, &*app.entropy), name, email, password, device: None, now };
@@ -168,7 +169,7 @@ pub async fn set_password(
 ) -> Result<Json<Ended>, Problem> {
     let user = find_user(&app, &user).await?;
     check_password(&app, &password, user.name.as_ref(), user.email.as_ref())
-        .map_err(|reason| Problem::invalid("password", reason))?;
+        .map_err(|reason| Problem::invalid(Field::Password, reason))?;
     let change = PasswordChange {
         user: user.id,
         version: None,

@@ -16,6 +16,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::extract::{ApiUser, Body},
     app::App,
+    client::From as ClientDevice,
+    field::Field,
     login::Carrier,
     problem::Problem,
     tokens::{
@@ -60,19 +62,21 @@ pub async fn carrier(app: &App, transport: Transport, wish: Wish) -> Result<Carr
         Transport::Cookie => Ok(Carrier::Cookie),
         Transport::Bearer => Ok(Carrier::Bearer),
         Transport::Tokens => {
-            let id = read(wish.client_id.as_deref(), "client_id")?.unwrap_or(ClientId::OWN);
+            let id = read(wish.client_id.as_deref(), Field::ClientId)?.unwrap_or(ClientId::OWN);
             let client = client::find(app, id).await?.filter(|client| {
                 // Whoever sends a password here is a program in its user's hands; it has no secret.
                 client.authentication == ClientAuthentication::Public
             });
             let client = client.ok_or_else(|| {
                 Problem::invalid(
-                    "client_id",
+                    Field::ClientId,
                     "There is no public client of this name that may sign people in.",
                 )
             })?;
-            let (scope, audience) =
-                (read(wish.scope.as_deref(), "scope")?, read(wish.audience.as_deref(), "audience")?);
+            let (scope, audience) = (
+                read(wish.scope.as_deref(), Field::Scope)?,
+                read(wish.audience.as_deref(), Field::Audience)?,
+            );
             let grant = client::grant(&client, GrantType::RefreshToken, scope, audience)?;
             Ok(Carrier::Tokens(Box::new(client), grant))
         }
@@ -81,7 +85,7 @@ pub async fn carrier(app: &App, transport: Transport, wish: Wish) -> Result<Carr
 
 fn read<T: std::str::FromStr<Err: std::fmt::Display>>(
     text: Option<&str>,
-    field: &'static str,
+    field: Field,
 ) -> Result<Option<T>, Problem> {
     text.map(str::parse)
         .transpose()
@@ -91,12 +95,12 @@ fn read<T: std::str::FromStr<Err: std::fmt::Display>>(
 impl From<NotGranted> for Problem {
     fn from(refused: NotGranted) -> Self {
         match refused {
-            NotGranted::Grant => Self::invalid("client_id", "This client may not have refresh tokens."),
+            NotGranted::Grant => Self::invalid(Field::ClientId, "This client may not have refresh tokens."),
             NotGranted::Scope => {
-                Self::invalid("scope", "This is more than the client may do, or was granted.")
+                Self::invalid(Field::Scope, "This is more than the client may do, or was granted.")
             }
             NotGranted::Audience => {
-                Self::invalid("audience", "The client may not have access tokens for this audience.")
+                Self::invalid(Field::Audience, "The client may not have access tokens for this audience.")
             }
         }
     }
@@ -116,6 +120,7 @@ pub struct Refresh {
 /// `POST /api/v1/session/refresh`: new tokens for a refresh token, which comes in the body or in its cookie.
 pub async fn renew(
     State(app): State<Arc<App>>,
+    ClientDevice(device): ClientDevice,
     headers: HeaderMap,
     Body(body): Body<Refresh>,
 ) -> Result<Response, Problem> {
@@ -123,11 +128,11 @@ pub async fn renew(
         Some(token) => (token, body.keep),
         None => (from_cookie(&app, &headers)?, body.keep.in_cookies()),
     };
-    let id = read(body.client_id.as_deref(), "client_id")?.unwrap_or(ClientId::OWN);
-    let scope: Option<Scope> = read(body.scope.as_deref(), "scope")?;
+    let id = read(body.client_id.as_deref(), Field::ClientId)?.unwrap_or(ClientId::OWN);
+    let scope: Option<Scope> = read(body.scope.as_deref(), Field::Scope)?;
     let public = client::find(&app, id).await?.filter(|c| c.authentication == ClientAuthentication::Public);
     let Some(client) = public else { return Err(refresh_token_refused()) };
-    match refresh(&app, token.expose(), &client, scope, None).await? {
+    match refresh(&app, token.expose(), &client, scope, None, device).await? {
         Refreshed::Tokens(set) => Ok(answer(&app, StatusCode::OK, Map::new(), &set, keep)),
         Refreshed::NotGranted(refused) => Err(refused.into()),
         Refreshed::Refused => Err(refresh_token_refused()),
@@ -166,12 +171,12 @@ pub async fn for_audience(
     let Some(audience) = app.config.tokens.audiences.iter().find(|known| known.as_str() == wanted.audience)
     else {
         return Err(Problem::invalid(
-            "audience",
+            Field::Audience,
             "There are no access tokens for this audience here. An operator can name it in the setting tokens.audiences.",
         ));
     };
     let own = client::own(&app);
-    let scope = read::<Scope>(wanted.scope.as_deref(), "scope")?.unwrap_or_else(|| own.scope.clone());
+    let scope = read::<Scope>(wanted.scope.as_deref(), Field::Scope)?.unwrap_or_else(|| own.scope.clone());
     if !scope.is_within(&own.scope) {
         return Err(NotGranted::Scope.into());
     }

@@ -8,7 +8,10 @@ use super::{
     out::{Out, Paint},
     table,
 };
-use crate::config::{Problem, Problems, Sources, Survey, explain};
+use crate::{
+    config::{Problem, Problems, Sources, Survey, explain},
+    registration,
+};
 
 pub(super) fn run(command: ConfigCommand, sources: &Sources, out: &mut Out) -> Result<(), Failure> {
     match command {
@@ -20,7 +23,8 @@ pub(super) fn run(command: ConfigCommand, sources: &Sources, out: &mut Out) -> R
 }
 
 fn check(survey: &Survey, out: &mut Out) -> Result<(), Failure> {
-    let problems = &survey.problems;
+    let mut problems = survey.problems.clone();
+    problems.extend(problems_of_clients(survey));
     if out.json {
         out.document(&json!({
             "ok": problems.is_empty(),
@@ -43,6 +47,15 @@ fn check(survey: &Survey, out: &mut Out) -> Result<(), Failure> {
         out.line(&sentence(&Problems(problems.clone()).to_string()))?;
     }
     if problems.is_empty() { Ok(()) } else { Err(Failure::Found) }
+}
+
+/// What a start would find wrong with the file of clients, if one is set.
+fn problems_of_clients(survey: &Survey) -> Vec<Problem> {
+    const KEY: &str = "clients_file";
+    let Some(path) = &survey.draft().clients_file else { return Vec::new() };
+    let found = registration::file::problems(path, &survey.draft().tokens);
+    let told = |message| Problem::at(survey.place(KEY), KEY, format!("in {}: {message}", path.display()));
+    found.into_iter().map(told).collect()
 }
 
 fn document(problem: &Problem) -> serde_json::Value {
@@ -115,5 +128,34 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&document).unwrap();
         assert_eq!((document["ok"].as_bool(), is_good), (Some(false), false));
         assert_eq!(document["problems"][0]["key"], "sesion.fresh_for");
+    }
+
+    #[test]
+    fn a_check_reads_the_file_of_clients_as_a_start_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clients.toml");
+        let flags =
+            || vec![Flag::set("clients_file", path.to_str().unwrap()), Flag::set("session.fresh_for", "0s")];
+        let told = |lines: &[&str]| {
+            let lines =
+                lines.iter().map(|line| format!("\n  --set clients_file: in {}: {line}", path.display()));
+            let own = "\n  --set session.fresh_for: 0s is too short: it must be at least 1s";
+            let count = lines.len() + 1;
+            format!("The configuration has {count} problems:{own}{}\n", lines.collect::<String>())
+        };
+        let missing = "cannot read it: No such file or directory (os error 2)";
+        assert_eq!(checked(flags(), false), (told(&[missing]), false));
+        std::fs::write(&path, "[clients.a]\nscope = 7\naudiences = []\n[clients.b]\naudiences = ['x']\n")
+            .unwrap();
+        let empty =
+            "clients.a.audiences: Name 1 to 32 audiences; the first one counts where a request names none.";
+        assert_eq!(checked(flags(), false), (told(&["clients.a.scope: write it in quotes", empty]), false));
+        let (document, _) = checked(flags(), true);
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(document["problems"].as_array().unwrap().len(), 3);
+        assert_eq!(document["problems"][2]["key"], "clients_file");
+        std::fs::write(&path, "[clients.b]\naudiences = ['x']\n").unwrap();
+        let good = checked(vec![Flag::set("clients_file", path.to_str().unwrap())], false);
+        assert!(good.1 && good.0.starts_with("The configuration is good."), "{}", good.0);
     }
 }

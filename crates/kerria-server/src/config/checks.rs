@@ -43,6 +43,17 @@ pub(super) static RULES: &[Rule] = &[
             )
         },
     },
+    Rule {
+        keys: &["database.url", "database.url_file"],
+        is_broken: |s, _| s.is_set("database.url") && s.is_set("database.url_file"),
+        message: |s, _| {
+            format!(
+                "database.url is set in {} and database.url_file in {}: remove one of them",
+                s.place("database.url"),
+                s.place("database.url_file")
+            )
+        },
+    },
     at_most(&["session.idle_timeout", "session.absolute_timeout"], |_, c| {
         c.session.policy.ordinary.idle > c.session.policy.ordinary.absolute
     }),
@@ -102,7 +113,10 @@ pub(super) static RULES: &[Rule] = &[
     Rule {
         keys: &["tokens.hs256_audience", "public_url"],
         is_broken: |_, c| {
-            c.tokens.hs256_audience.as_deref() == Some(c.public_url.origin().ascii_serialization().as_str())
+            c.tokens
+                .hs256_audience
+                .as_ref()
+                .is_some_and(|audience| audience.as_str() == c.public_url.origin().ascii_serialization())
         },
         message: |s, _| {
             format!(

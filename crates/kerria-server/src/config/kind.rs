@@ -9,8 +9,8 @@ use url::Url;
 use super::{Config, duration, origin};
 use crate::logs::{self, LogsError};
 
-/// The fewest characters of a secret.
-const SECRET_CHARACTERS: usize = 20;
+/// The fewest characters of a secret that is presented.
+pub(super) const SECRET_CHARACTERS: usize = 20;
 
 /// The kind of a setting's value, and where in the [`Config`] it goes.
 pub(crate) enum Kind {
@@ -38,14 +38,20 @@ pub(crate) enum Kind {
     Networks(fn(&mut Config, Vec<IpNet>)),
     /// A list of keys of session data.
     DataKeys(fn(&mut Config, Vec<DataKey>)),
+    /// An audience of access tokens.
+    Audience(fn(&mut Config, Audience)),
     /// A list of audiences of access tokens.
     Audiences(fn(&mut Config, Vec<Audience>)),
     /// A filter for logs.
     LogFilter(fn(&mut Config, String)),
+    /// The URL of a PostgreSQL database, which may hold a password.
+    Postgres(fn(&mut Config, Secret<String>)),
+    /// The path of a file that holds such a URL and nothing else.
+    PostgresFile(fn(&mut Config, Secret<String>)),
     /// A secret.
     Secret(fn(&mut Config, Secret<String>)),
-    /// The path of a file that holds a secret and nothing else.
-    SecretFile(fn(&mut Config, Secret<String>)),
+    /// The path of a file that holds a secret of so many characters at least, and nothing else.
+    SecretFile { least: usize, set: fn(&mut Config, Secret<String>) },
 }
 
 /// A word to choose, and what it does.
@@ -82,12 +88,13 @@ impl Kind {
                     list(text, |key| DataKey::parse(key).map_err(|why| format!("\"{key}\": {why}")))?,
                 );
             }
-            Self::Audiences(set) => {
-                set(config, list(text, |item| item.parse().map_err(|why| format!("\"{item}\": {why}")))?);
-            }
+            Self::Audience(set) => set(config, audience(not_empty(text)?)?),
+            Self::Audiences(set) => set(config, list(text, audience)?),
             Self::LogFilter(set) => set(config, log_filter(text)?),
-            Self::Secret(set) => set(config, secret(text)?),
-            Self::SecretFile(set) => set(config, secret_file(text)?),
+            Self::Secret(set) => set(config, secret(text, SECRET_CHARACTERS)?),
+            Self::SecretFile { least, set } => set(config, in_file(text, |line| secret(line, *least))?),
+            Self::Postgres(set) => set(config, postgres(text)?),
+            Self::PostgresFile(set) => set(config, in_file(text, postgres)?),
         }
         Ok(())
     }
@@ -111,11 +118,14 @@ impl Kind {
             Self::Origins(_) => "a list of origins (scheme, host and port)".to_owned(),
             Self::Networks(_) => "a list of networks or addresses".to_owned(),
             Self::DataKeys(_) => "a list of keys of session data".to_owned(),
+            Self::Audience(_) => "an audience: printable ASCII without spaces, usually a URL".to_owned(),
             Self::Audiences(_) => "a list of audiences".to_owned(),
             Self::LogFilter(_) => "a level (error, warn, info, debug, trace) or a filter".to_owned(),
             Self::Secret(_) => format!("a secret of at least {SECRET_CHARACTERS} characters"),
-            Self::SecretFile(_) => {
-                format!("the path of a file with a secret of at least {SECRET_CHARACTERS} characters")
+            Self::Postgres(_) => "a URL such as postgres://user@host/database".to_owned(),
+            Self::PostgresFile(_) => "the path of a file with the URL of a database".to_owned(),
+            Self::SecretFile { least, .. } => {
+                format!("the path of a file with a secret of at least {least} characters")
             }
         }
     }
@@ -132,7 +142,7 @@ impl Kind {
 
     /// Whether the value must not be shown.
     pub(crate) const fn is_secret(&self) -> bool {
-        matches!(self, Self::Secret(_))
+        matches!(self, Self::Secret(_) | Self::Postgres(_))
     }
 
     /// `text` as TOML writes it.
@@ -219,11 +229,15 @@ fn log_filter(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn secret(text: &str) -> Result<Secret<String>, String> {
+fn audience(text: &str) -> Result<Audience, String> {
+    text.parse().map_err(|why| format!("\"{text}\": {why}"))
+}
+
+fn secret(text: &str, least: usize) -> Result<Secret<String>, String> {
     let length = text.chars().count();
-    if length < SECRET_CHARACTERS {
+    if length < least {
         return Err(format!(
-            "it has {length} characters, and needs at least {SECRET_CHARACTERS}: make one with \
+            "it has {length} characters, and needs at least {least}: make one with \
              `openssl rand -base64 32`"
         ));
     }
@@ -235,14 +249,25 @@ fn secret(text: &str) -> Result<Secret<String>, String> {
     Ok(Secret::from(text))
 }
 
-fn secret_file(path: &str) -> Result<Secret<String>, String> {
+/// Never repeats the URL, which may hold a password.
+fn postgres(text: &str) -> Result<Secret<String>, String> {
+    let url = not_empty(text)?;
+    kerria_store::PostgresOptions::parse(url).map_err(|why| why.to_string())?;
+    Ok(Secret::from(url))
+}
+
+/// What is in a file, without the line end after it.
+fn in_file(
+    path: &str,
+    read: impl FnOnce(&str) -> Result<Secret<String>, String>,
+) -> Result<Secret<String>, String> {
     let path = not_empty(path)?;
     let content = fs::read_to_string(path)
         .map(Secret::new)
         .map_err(|why| format!("cannot read the file {path}: {why}; check its path and permissions"))?;
     let line = content.expose();
     let line = line.strip_suffix('\n').unwrap_or(line);
-    secret(line.strip_suffix('\r').unwrap_or(line)).map_err(|why| format!("in the file {path}: {why}"))
+    read(line.strip_suffix('\r').unwrap_or(line)).map_err(|why| format!("in the file {path}: {why}"))
 }
 
 fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {

@@ -58,6 +58,8 @@ pub struct Config {
     pub site_name: String,
     /// Who may create an account.
     pub sign_up: SignUp,
+    /// Where things are kept, if not in an SQLite file.
+    pub database: DatabaseSettings,
     /// Other origins that a sign-in may return to.
     pub return_to_origins: Vec<Url>,
     /// The file of clients, if there is one.
@@ -84,6 +86,19 @@ pub struct Config {
     pub max_connections: u32,
     /// How long requests under way may go on when the server stops.
     pub shutdown_grace: Duration,
+}
+
+/// What is set for the database.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// The PostgreSQL database; without it, an SQLite file in the data folder.
+    pub url: Option<Secret<String>>,
+    /// The certificates that vouch for its own.
+    pub ca_file: Option<PathBuf>,
+    /// How many connections are opened at most.
+    pub connections: u32,
+    /// What this process is called among all that share it.
+    pub node_name: Option<String>,
 }
 
 /// Who may create an account.
@@ -140,7 +155,7 @@ pub struct TokenSettings {
     /// For whom signed-in users may have access tokens without any client.
     pub audiences: Vec<Audience>,
     /// The one audience that gets HS256.
-    pub hs256_audience: Option<String>,
+    pub hs256_audience: Option<Audience>,
     /// The secret that is shared with it.
     pub hs256_secret: Option<Secret<String>>,
 }

@@ -20,7 +20,7 @@ pub struct Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problem {
-    pub(super) fn at(place: &Place, key: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn at(place: &Place, key: &str, message: impl Into<String>) -> Self {
         Self { place: place.clone(), key: Some(key.to_owned()), message: message.into() }
     }
 

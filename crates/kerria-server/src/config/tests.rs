@@ -365,6 +365,24 @@ fn a_secret_that_is_none_is_refused_without_repeating_it() {
 }
 
 #[test]
+fn what_is_shared_for_hs256_is_an_audience_and_a_secret_that_is_long_enough() {
+    let shared = |audience: &str, characters: usize| {
+        let place = Place::empty();
+        let secret = place.write("secret", &"s".repeat(characters));
+        place.set("tokens.hs256_audience", audience).set("tokens.hs256_secret_file", &secret)
+    };
+    let tokens = shared("https://legacy.example", 32).config().tokens;
+    assert_eq!(tokens.hs256_audience.unwrap().as_str(), "https://legacy.example");
+    assert_eq!(tokens.hs256_secret.unwrap().expose().len(), 32);
+    // HMAC with SHA-256 wants a key as long as its output (RFC 7518, section 3.2).
+    let problems = shared("https://legacy.example", 31).problems();
+    assert!(problems[0].contains("it has 31 characters, and needs at least 32"), "{problems:?}");
+    let problems = shared("a legacy", 32).problems();
+    assert!(problems[0].contains("\"a legacy\": an audience has 1 to 255 characters"), "{problems:?}");
+    assert_eq!(problems.len(), 1, "what could not be read causes no further complaints: {problems:?}");
+}
+
+#[test]
 fn the_sample_file_is_the_defaults_with_and_without_its_comment_signs() {
     let defaults = format!("{:?}", Place::empty().config());
     let sample = explain::sample();
@@ -390,7 +408,8 @@ fn shows_an_example(line: &str) -> bool {
 
 #[test]
 fn every_example_is_good_in_the_file_and_in_a_variable() {
-    let needs_no_file = |setting: &&Setting| !matches!(setting.kind, Kind::Secret(_) | Kind::SecretFile(_));
+    let needs_no_file =
+        |setting: &&Setting| !matches!(setting.kind, Kind::Secret(_) | Kind::SecretFile { .. });
     for setting in settings().filter(needs_no_file) {
         let mut config = blank::config();
         setting.kind.apply(&mut config, setting.example).unwrap();
@@ -454,6 +473,13 @@ fn settings_of_tokens_that_do_not_fit_together_are_told() {
     assert!(place.problems()[0].contains("they would be too many"), "{:?}", place.problems());
     let place = Place::empty().set("tokens.hs256_audience", "https://legacy.example");
     assert!(place.problems()[0].contains("belong together"), "{:?}", place.problems());
+    for own in ["http://localhost:8080", "https://auth.example"] {
+        let place = Place::empty();
+        let secret = place.write("secret", &"s".repeat(32));
+        let place = place.set("public_url", own).set("tokens.hs256_audience", own);
+        let place = place.set("tokens.hs256_secret_file", &secret);
+        assert!(place.problems()[0].contains("is Kerria itself"), "{:?}", place.problems());
+    }
     assert_eq!(
         Place::empty().set("session.idle_timeout", "2m").config().tokens.access_lifetime,
         Duration::from_secs(120),

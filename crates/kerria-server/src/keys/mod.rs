@@ -7,6 +7,7 @@ pub mod sealing;
 pub mod signer;
 
 use std::{
+    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use serde::Serialize;
 use tracing::info;
 
 use crate::config::TokenSettings;
-use sealing::SealingKey;
+use sealing::{SealingFile, SealingKey};
 use signer::Signer;
 
 /// The `kid` of the secret that is shared with an audience.
@@ -29,7 +30,7 @@ const SHARED: &str = "shared";
 pub struct Keyring {
     store: Arc<dyn Store>,
     entropy: Arc<dyn Entropy>,
-    sealing: SealingKey,
+    sealing: SealingFile,
     shared: Option<Shared>,
     /// How long others may verify with keys that they fetched before.
     max_age: Duration,
@@ -83,26 +84,36 @@ pub enum KeyError {
          run `kerria keys rotate --revoke`, which ends all sessions"
     )]
     Sealed(String),
+    /// The private keys are sealed, and the key to them is missing.
+    #[error(
+        "the file {} with the sealing key is missing, and the signing keys in the database can be opened with nothing else: \
+         restore the file from a backup, or run `kerria keys rotate --revoke`, which ends all sessions",
+        .0.display()
+    )]
+    NoSealingKey(PathBuf),
+    /// The sealing key cannot be made.
+    #[error("{0:#}")]
+    CannotSeal(anyhow::Error),
     /// No key for this algorithm.
     #[error("there is no signing key for {0}")]
     Missing(&'static str),
 }
 
 impl Keyring {
-    /// Opens the keyring, and begins it on the first start.
+    /// Opens the keyring, and begins it on the first start, with a new sealing key if there is none. If keys are there already,
+    /// no sealing key is made in the place of one that is missing.
     ///
     /// # Errors
-    /// If the store fails. Private keys that cannot be opened are told by [`Keyring::check`].
+    /// If the store fails, or the sealing key cannot be made. Private keys that cannot be opened are told by [`Keyring::check`].
     pub async fn open(
         store: Arc<dyn Store>,
         entropy: Arc<dyn Entropy>,
-        sealing: SealingKey,
+        sealing: SealingFile,
         settings: &TokenSettings,
         verifying: VerifierSettings,
         now: Timestamp,
     ) -> Result<Self, KeyError> {
-        let audience = settings.hs256_audience.as_deref().and_then(|audience| audience.parse().ok());
-        let shared = settings.hs256_secret.clone().zip(audience);
+        let shared = settings.hs256_secret.clone().zip(settings.hs256_audience.clone());
         let keyring = Self {
             store,
             entropy,
@@ -113,8 +124,14 @@ impl Keyring {
             verifier: Arc::new(Verifier::new(verifying, KeySet::default())),
             changing: tokio::sync::Mutex::default(),
         };
-        for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
-            keyring.begin(algorithm, now).await?;
+        keyring.reload().await?;
+        if keyring.keys().is_empty() {
+            keyring.make_sealing_key()?;
+        }
+        if keyring.sealing.key().is_some() {
+            for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+                keyring.begin(algorithm, now).await?;
+            }
         }
         Ok(keyring)
     }
@@ -122,7 +139,7 @@ impl Keyring {
     /// Begins the keyring of an algorithm, unless it has begun.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails, or the sealing key is missing.
     pub async fn begin(&self, algorithm: Algorithm, now: Timestamp) -> Result<(), KeyError> {
         let _alone = self.changing.lock().await;
         self.load().await?;
@@ -131,8 +148,8 @@ impl Keyring {
             return Ok(());
         }
         let keys = vec![
-            self.make(algorithm, KeyState::Active, now).await,
-            self.make(algorithm, KeyState::Next, now).await,
+            self.make(algorithm, KeyState::Active, now).await?,
+            self.make(algorithm, KeyState::Next, now).await?,
         ];
         self.store.begin_keyring(algorithm, keys).await?;
         self.load().await
@@ -141,8 +158,9 @@ impl Keyring {
     /// Whether all active keys can sign.
     ///
     /// # Errors
-    /// If the sealing key does not open one of them.
+    /// If the sealing key is missing, or does not open one of them.
     pub fn check(&self) -> Result<(), KeyError> {
+        self.sealing_key()?;
         self.ring().sealed.clone().map_or(Ok(()), |kid| Err(KeyError::Sealed(kid)))
     }
 
@@ -237,7 +255,7 @@ impl Keyring {
     /// Turns the keyring of an algorithm on: the next key signs from now on.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails, or the sealing key is missing.
     pub async fn turn(&self, algorithm: Algorithm, now: Timestamp) -> Result<Turned, KeyError> {
         let _alone = self.changing.lock().await;
         self.load().await?;
@@ -250,7 +268,7 @@ impl Keyring {
         if now < known_at {
             return Ok(Turned::TooSoon { at: known_at });
         }
-        let fresh = self.make(algorithm, KeyState::Next, now).await;
+        let fresh = self.make(algorithm, KeyState::Next, now).await?;
         let turned = self.store.turn_keyring(algorithm, &active.kid, fresh, now).await?;
         self.load().await?;
         if !turned {
@@ -263,7 +281,7 @@ impl Keyring {
     /// Turns every keyring whose active key has signed for long enough, and drops keys whose tokens are over.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails, or the sealing key is missing.
     pub async fn turn_if_due(&self, settings: &TokenSettings, now: Timestamp) -> Result<(), KeyError> {
         self.reload().await?;
         for key in self.keys().iter().filter(|key| key.state == KeyState::Active) {
@@ -278,20 +296,21 @@ impl Keyring {
         Ok(())
     }
 
-    /// Throws all keys away, begins anew, and ends everything of everyone.
+    /// Throws all keys away, begins anew, and ends everything of everyone. If the sealing key is missing, a new one is made.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails, or the sealing key cannot be made.
     pub async fn reset(&self, now: Timestamp) -> Result<(), KeyError> {
         let _alone = self.changing.lock().await;
+        self.make_sealing_key()?;
         let mut algorithms: Vec<_> = self.keys().iter().map(|key| key.algorithm).collect();
         algorithms.extend([Algorithm::EdDsa, Algorithm::Es256]);
         algorithms.sort_unstable();
         algorithms.dedup();
         let mut fresh = Vec::new();
         for algorithm in algorithms {
-            fresh.push(self.make(algorithm, KeyState::Active, now).await);
-            fresh.push(self.make(algorithm, KeyState::Next, now).await);
+            fresh.push(self.make(algorithm, KeyState::Active, now).await?);
+            fresh.push(self.make(algorithm, KeyState::Next, now).await?);
         }
         self.store.reset_keyrings(fresh, now).await?;
         info!("all signing keys were thrown away, and all sessions ended");
@@ -299,18 +318,33 @@ impl Keyring {
     }
 
     fn unseal(&self, key: &SigningKey) -> Option<Signer> {
-        let private = self.sealing.open(&key.sealed, &key.kid).ok()?;
+        let private = self.sealing.key()?.open(&key.sealed, &key.kid).ok()?;
         Signer::read(key.algorithm, private.expose()).ok()
     }
 
-    async fn make(&self, algorithm: Algorithm, state: KeyState, now: Timestamp) -> SigningKey {
+    fn make_sealing_key(&self) -> Result<(), KeyError> {
+        self.sealing.make(&*self.entropy).map_err(KeyError::CannotSeal)
+    }
+
+    fn sealing_key(&self) -> Result<Arc<SealingKey>, KeyError> {
+        self.sealing.key().ok_or_else(|| KeyError::NoSealingKey(self.sealing.path().to_owned()))
+    }
+
+    async fn make(
+        &self,
+        algorithm: Algorithm,
+        state: KeyState,
+        now: Timestamp,
+    ) -> Result<SigningKey, KeyError> {
+        let sealing = self.sealing_key()?;
         // An RSA key takes a good part of a second, in which nobody else is to wait.
         let made = tokio::task::spawn_blocking(move || Signer::generate(algorithm)).await;
         let (signer, private) = made.expect("making a key does not panic");
         let public = signer.public();
         let kid = public.thumbprint();
-        let sealed = self.sealing.seal(private.expose(), &kid, &*self.entropy);
-        SigningKey { kid, algorithm, state, sealed, public: public.to_json(), created_at: now, since: now }
+        let sealed = sealing.seal(private.expose(), &kid, &*self.entropy);
+        let public = public.to_json();
+        Ok(SigningKey { kid, algorithm, state, sealed, public, created_at: now, since: now })
     }
 
     fn ring(&self) -> Arc<Ring> {

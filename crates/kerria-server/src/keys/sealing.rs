@@ -4,7 +4,8 @@ use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -16,9 +17,51 @@ const KEY_BYTES: usize = 32;
 /// The key that seals private keys.
 pub struct SealingKey(LessSafeKey);
 
+/// The file of the sealing key, which may be missing.
+pub struct SealingFile {
+    path: PathBuf,
+    key: RwLock<Option<Arc<SealingKey>>>,
+}
+
 /// What was sealed cannot be opened with this key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongKey;
+
+impl SealingFile {
+    /// Reads the key, if the file is there.
+    ///
+    /// # Errors
+    /// A message for the operator that says what to do.
+    pub fn open(path: PathBuf) -> anyhow::Result<Self> {
+        let key = RwLock::new(SealingKey::load(&path)?.map(Arc::new));
+        Ok(Self { path, key })
+    }
+
+    /// Makes the key, unless its file is there; also if this process still knows the one that is missing, because the next one
+    /// will not. Nobody can open again what was sealed with that, so nothing that is sealed may be worth keeping.
+    ///
+    /// # Errors
+    /// A message for the operator that says what to do.
+    pub fn make(&self, entropy: &dyn Entropy) -> anyhow::Result<()> {
+        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
+        if key.is_none() || !self.path.exists() {
+            *key = Some(Arc::new(SealingKey::load_or_create(&self.path, entropy)?));
+        }
+        Ok(())
+    }
+
+    /// Where it is, or should be.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The key, if it is there.
+    #[must_use]
+    pub fn key(&self) -> Option<Arc<SealingKey>> {
+        self.key.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 impl SealingKey {
     /// The key with these bytes.
@@ -29,10 +72,7 @@ impl SealingKey {
     }
 
     /// Reads the key from a file. If there is none, makes one, for its owner alone.
-    ///
-    /// # Errors
-    /// A message for the operator that says what to do.
-    pub fn load_or_create(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<Self> {
+    fn load_or_create(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<Self> {
         let fresh: Secret<[u8; KEY_BYTES]> = Secret::new(random_bytes(entropy));
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(mut file) => {
@@ -40,17 +80,24 @@ impl SealingKey {
                 written.with_context(|| format!("cannot write the sealing key to {}", path.display()))?;
                 Ok(Self::from_bytes(fresh.expose()))
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::load(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Self::load(path)?.with_context(|| format!("{} is gone again", path.display()))
+            }
             Err(error) => {
                 Err(error).with_context(|| format!("cannot make the sealing key {}", path.display()))
             }
         }
     }
 
-    fn load(path: &Path) -> anyhow::Result<Self> {
-        let bytes =
-            fs::read(path).with_context(|| format!("cannot read the sealing key {}", path.display()))?;
-        let bytes = Secret::new(bytes);
+    /// `None` if there is no file.
+    fn load(path: &Path) -> anyhow::Result<Option<Self>> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => Secret::new(bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read the sealing key {}", path.display()));
+            }
+        };
         let Ok(bytes) = <&[u8; KEY_BYTES]>::try_from(bytes.expose().as_slice()) else {
             bail!(
                 "the sealing key {} has {} bytes instead of {KEY_BYTES}: restore the file from a backup, or remove it and \
@@ -59,7 +106,7 @@ impl SealingKey {
                 bytes.expose().len()
             );
         };
-        Ok(Self::from_bytes(bytes))
+        Ok(Some(Self::from_bytes(bytes)))
     }
 
     /// Encrypts `plain`, bound to `label`: opened under another label, it is refused.
@@ -121,6 +168,20 @@ mod tests {
             assert!(key.open(&changed, "kid-1").is_err(), "changed at {at}");
         }
         assert!(key.open(&sealed[..5], "kid-1").is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_if_it_is_there_and_made_only_if_that_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kerria.key");
+        let file = SealingFile::open(path.clone()).unwrap();
+        assert!(file.key().is_none() && !path.exists());
+        file.make(&SystemEntropy).unwrap();
+        let sealed = file.key().unwrap().seal(b"x", "l", &SystemEntropy);
+        file.make(&SystemEntropy).unwrap();
+        let again = SealingFile::open(path).unwrap();
+        again.make(&SystemEntropy).unwrap();
+        assert_eq!(again.key().unwrap().open(&sealed, "l").unwrap().expose(), b"x");
     }
 
     #[test]

@@ -110,7 +110,10 @@ impl From<KeyError> for OAuthError {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Store(error) => error.into(),
-            KeyError::Sealed(_) | KeyError::Missing(_) => {
+            KeyError::Sealed(_)
+            | KeyError::NoSealingKey(_)
+            | KeyError::CannotSeal(_)
+            | KeyError::Missing(_) => {
                 error!("{error}");
                 Self::Unavailable
             }

@@ -1,9 +1,12 @@
 //! A token that somebody presents to be told about, exchanged or given back: what it is, and what it stands for.
 
-use kerria::{Check, Checked, jwt::AccessClaims};
+use kerria::{
+    Check, Checked,
+    jwt::{AccessClaims, Compact, Header},
+};
 use kerria_core::{
-    Audience, Bearing, Client, ClientId, Grant, LogNumber, RefreshToken, Scope, Standing, StoreError,
-    Timestamp, Token, TokenId, TokenKind, Transport, Verdict, store::Found,
+    Algorithm, Audience, Bearing, Client, ClientId, Grant, LogNumber, RefreshToken, Scope, Standing,
+    StoreError, Timestamp, Token, TokenId, TokenKind, Transport, Verdict, store::Found,
 };
 
 use crate::{app::App, tokens::client};
@@ -37,6 +40,8 @@ pub struct Access {
     pub expires_at: Timestamp,
     /// Its session; none of a token of a client itself.
     pub session: Option<Checked>,
+    /// Whether somebody else may have made it: its audience shares the secret that it is signed with (HS256).
+    pub is_shared: bool,
 }
 
 impl Presented {
@@ -121,6 +126,7 @@ async fn reference(app: &App, token: &Token) -> Result<Option<Access>, StoreErro
         issued_at: kept.issued_at,
         expires_at: kept.expires_at,
         session,
+        is_shared: false,
     }))
 }
 
@@ -132,12 +138,17 @@ async fn jwt(app: &App, text: &[u8]) -> Result<Option<Access>, StoreError> {
     let Some(session) = bearer(app, &claims.bearing(), claims.as_of.unwrap_or_default(), now).await? else {
         return Ok(None);
     };
+    // Whoever shares a secret with us could name a session to learn whose it is.
+    if session.as_ref().is_some_and(|checked| checked.session.user != claims.user()) {
+        return Ok(None);
+    }
     Ok(Some(Access {
         id: claims.jti,
         grant,
         issued_at: claims.iat.timestamp(),
         expires_at: claims.exp.timestamp(),
         session,
+        is_shared: is_signed_with_hs256(text),
     }))
 }
 
@@ -146,6 +157,11 @@ async fn jwt(app: &App, text: &[u8]) -> Result<Option<Access>, StoreError> {
 pub fn issued(app: &App, text: &[u8], now: Timestamp) -> Option<std::sync::Arc<AccessClaims>> {
     let token = app.verifier.verify_issued(text, now).ok()?;
     (token.claims.exp.timestamp() > now).then_some(token.claims)
+}
+
+fn is_signed_with_hs256(text: &[u8]) -> bool {
+    let header = Compact::parse(text).and_then(|jws| Header::parse(&jws.header).ok());
+    header.is_some_and(|header| header.alg == Algorithm::Hs256)
 }
 
 /// What a JWT of ours was issued for: we name one audience, always.
@@ -169,7 +185,7 @@ async fn bearer(
         });
     }
     // Of a client itself: good as long as it is registered.
-    let stands = app.checker.verdict_on(bearing, as_of) == Verdict::Stands;
+    let stands = app.checker.verdict_now(bearing, as_of).await? == Verdict::Stands;
     Ok((stands && client::find(app, bearing.client).await?.is_some()).then_some(None))
 }
 

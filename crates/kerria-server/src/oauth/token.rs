@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, http::HeaderMap};
 use kerria::Checked;
-use kerria_core::{Client, ClientAuthentication, ClientId, GrantType, LogNumber, Scope, Timestamp};
+use kerria_core::{Client, ClientAuthentication, ClientId, Device, GrantType, LogNumber, Scope, Timestamp};
 use serde_json::{Map, Value, json};
 use tracing::info;
 
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     app::App,
+    client::From,
     tokens::{
         access::{self, AccessToken, Subject},
         client,
@@ -32,6 +33,7 @@ const SESSION: &str = "urn:kerria:params:oauth:token-type:session";
 /// `POST /oauth2/token`.
 pub async fn token(
     State(app): State<Arc<App>>,
+    From(device): From,
     headers: HeaderMap,
     form: Form,
 ) -> Result<Json<Map<String, Value>>, OAuthError> {
@@ -42,7 +44,7 @@ pub async fn token(
     let kind = GrantType::ALL.into_iter().find(|known| known.as_str() == kind);
     match kind.ok_or(OAuthError::UnsupportedGrantType)? {
         kind if !client.grants.contains(&kind) => Err(OAuthError::UnauthorizedClient),
-        GrantType::RefreshToken => renew(&app, &client, &form).await,
+        GrantType::RefreshToken => renew(&app, &client, &form, device).await,
         GrantType::ClientCredentials => for_client(&app, &client, &form, as_of).await,
         GrantType::TokenExchange => exchange(&app, &client, &form, as_of).await,
     }
@@ -50,9 +52,14 @@ pub async fn token(
 }
 
 /// RFC 6749, section 6.
-async fn renew(app: &App, client: &Client, form: &Form) -> Result<Map<String, Value>, OAuthError> {
+async fn renew(
+    app: &App,
+    client: &Client,
+    form: &Form,
+    device: Device,
+) -> Result<Map<String, Value>, OAuthError> {
     let text = form.required("refresh_token", "The refresh_token is missing.")?;
-    match refresh(app, text, client, form.scope()?, form.audience()?).await? {
+    match refresh(app, text, client, form.scope()?, form.audience()?, device).await? {
         Refreshed::Tokens(set) => {
             let mut answer = answer(&set.access);
             answer.insert("refresh_token".to_owned(), json!(set.refresh.expose()));
@@ -132,7 +139,10 @@ async fn subject(app: &App, client: &Client, form: &Form) -> Result<ExchangeSubj
             Ok(ExchangeSubject { session, bound: None, until: None })
         }
         (ACCESS_TOKEN, Some(token @ Presented::Access(_))) if concerns(app, client, &token) => match token {
-            Presented::Access(Access { session: Some(session), grant, expires_at, .. }) => {
+            // What its audience may have made itself is good for that audience, and must not become a token for others.
+            Presented::Access(Access {
+                session: Some(session), grant, expires_at, is_shared: false, ..
+            }) => {
                 let unbound = grant.client == ClientId::OWN && client::own_scope().is_within(&grant.scope);
                 Ok(ExchangeSubject {
                     session,

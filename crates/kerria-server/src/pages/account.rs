@@ -13,6 +13,7 @@ use crate::{
     account::{PasswordOutcome, change_password},
     app::App,
     client::From,
+    field::Field,
     pages::{
         form::ProtectedForm,
         query::PageQuery,
@@ -74,7 +75,7 @@ pub async fn rename(
     };
     let (name, email) = match names(&form.name, &form.email) {
         Ok(names) => names,
-        Err(("email", reason)) => {
+        Err((Field::Email, reason)) => {
             return Ok(again(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 FieldErrors { email: Some(reason), ..FieldErrors::default() },

@@ -16,6 +16,7 @@ use crate::{
     app::App,
     client::From,
     config::SignUp,
+    field::Field,
     login::{Carrier, Carry, return_to::HOME},
     pages::{
         form::ProtectedForm,
@@ -96,16 +97,16 @@ pub async fn submit(
         SignUpOutcome::Invalid { field, reason } => again(INVALID, error_of(field, reason)),
         SignUpOutcome::NameTaken => again(
             StatusCode::CONFLICT,
-            error_of("name", "This name is taken. Choose another one.".to_owned()),
+            error_of(Field::Name, "This name is taken. Choose another one.".to_owned()),
         ),
         SignUpOutcome::EmailTaken => again(
             StatusCode::CONFLICT,
-            error_of("email", "There is an account with this address. Sign in instead.".to_owned()),
+            error_of(Field::Email, "There is an account with this address. Sign in instead.".to_owned()),
         ),
         SignUpOutcome::NotInvited => not_invited(&app, &current),
-        SignUpOutcome::Throttled { retry_at } => {
-            throttled(&app, retry_at, |status, reason| again(status, error_of("form", reason)))
-        }
+        SignUpOutcome::Throttled { retry_at } => throttled(&app, retry_at, |status, reason| {
+            again(status, FieldErrors { form: Some(reason), ..FieldErrors::default() })
+        }),
     })
 }
 
@@ -132,12 +133,12 @@ fn blank(app: &App, current: &CurrentSession, by: SignUpBy) -> SignUpPage {
     }
 }
 
-fn error_of(field: &str, reason: String) -> FieldErrors {
+fn error_of(field: Field, reason: String) -> FieldErrors {
     let mut errors = FieldErrors::default();
     match field {
-        "name" => errors.name = Some(reason),
-        "email" => errors.email = Some(reason),
-        "password" => errors.password = Some(reason),
+        Field::Name => errors.name = Some(reason),
+        Field::Email => errors.email = Some(reason),
+        Field::Password => errors.password = Some(reason),
         _ => errors.form = Some(reason),
     }
     errors

@@ -13,6 +13,7 @@ use tracing::info;
 use super::{Description, Registration, SECRET_CHARACTERS, begin, read};
 use crate::{
     config::{TokenSettings, likeliest},
+    field::Field,
     keys::Keyring,
     oauth::client_authentication::secret_hash,
 };
@@ -42,12 +43,9 @@ pub async fn apply(
     settings: &TokenSettings,
     now: Timestamp,
 ) -> anyhow::Result<()> {
-    let text = fs::read_to_string(path).with_context(|| {
-        format!("cannot read the file of clients {} (setting clients_file)", path.display())
-    })?;
-    let clients = clients(&text, settings)
+    let listed = listed(path, settings)
         .with_context(|| format!("the file of clients {} (setting clients_file)", path.display()))?;
-    for (registration, secret) in clients {
+    for (registration, secret) in listed {
         let id = registration.id;
         begin(keyring, registration.access_tokens, now).await?;
         let registered = store.client(id).await?;
@@ -69,6 +67,17 @@ pub async fn apply(
         }
     }
     Ok(())
+}
+
+/// Everything that is wrong with the file, a sentence each; nothing is done.
+#[must_use]
+pub fn problems(path: &Path, settings: &TokenSettings) -> Vec<String> {
+    listed(path, settings).err().map(|Problems(problems)| problems).unwrap_or_default()
+}
+
+fn listed(path: &Path, settings: &TokenSettings) -> Result<Vec<Listed>, Problems> {
+    let text = fs::read_to_string(path).map_err(|why| Problems(vec![format!("cannot read it: {why}")]))?;
+    clients(&text, settings)
 }
 
 fn clients(text: &str, settings: &TokenSettings) -> Result<Vec<Listed>, Problems> {
@@ -127,9 +136,9 @@ fn client(id: &str, value: &Value, settings: &TokenSettings, problems: &mut Vec<
         Err(wrong) => {
             // In the file, the JWK Set is in a file of its own, and the identifier is in the heading.
             let key = |member| match member {
-                "jwks" => ".jwks_file".to_owned(),
-                "id" => String::new(),
-                member => format!(".{member}"),
+                Field::Jwks => ".jwks_file".to_owned(),
+                Field::Id => String::new(),
+                member => format!(".{}", member.as_str()),
             };
             problems.extend(
                 wrong.iter().map(|wrong| format!("clients.{id}{}: {}", key(wrong.member), wrong.message)),

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     config::TokenSettings,
+    field::Field,
     keys::{KeyError, Keyring},
     oauth::client_authentication::secret_hash,
 };
@@ -79,7 +80,7 @@ pub enum Proof {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
     /// The member.
-    pub member: &'static str,
+    pub member: Field,
     /// What is wrong and what to do, in a sentence.
     pub message: String,
 }
@@ -129,15 +130,15 @@ pub async fn begin(keyring: &Keyring, form: AccessTokenForm, now: Timestamp) -> 
 /// Everything that is wrong with it, at once.
 pub fn read(id: &str, described: Description, settings: &TokenSettings) -> Result<Registration, Vec<Wrong>> {
     let mut wrong = Vec::new();
-    let id = noted(client_id(id), "id", &mut wrong);
-    let name = noted(name(described.name, id), "name", &mut wrong);
+    let id = noted(client_id(id), Field::Id, &mut wrong);
+    let name = noted(name(described.name, id), Field::Name, &mut wrong);
     let proof = noted_at(proof(described.authentication.as_deref(), described.jwks), &mut wrong);
-    let grants = noted(grants(described.grants.as_deref(), proof.as_ref()), "grants", &mut wrong);
+    let grants = noted(grants(described.grants.as_deref(), proof.as_ref()), Field::Grants, &mut wrong);
     let scope = described.scope.unwrap_or_default().parse::<Scope>().map_err(|bad| format!("{bad}."));
-    let scope = noted(scope, "scope", &mut wrong);
-    let audiences = noted(audiences(&described.audiences), "audiences", &mut wrong);
+    let scope = noted(scope, Field::Scope, &mut wrong);
+    let audiences = noted(audiences(&described.audiences), Field::Audiences, &mut wrong);
     let form = form(described.access_tokens.as_deref(), audiences.as_deref(), settings);
-    let access_tokens = noted(form, "access_tokens", &mut wrong);
+    let access_tokens = noted(form, Field::AccessTokens, &mut wrong);
     match (id, name, proof, grants, scope, audiences, access_tokens) {
         (
             Some(id),
@@ -152,7 +153,7 @@ pub fn read(id: &str, described: Description, settings: &TokenSettings) -> Resul
     }
 }
 
-fn noted<T>(read: Result<T, String>, member: &'static str, wrong: &mut Vec<Wrong>) -> Option<T> {
+fn noted<T>(read: Result<T, String>, member: Field, wrong: &mut Vec<Wrong>) -> Option<T> {
     noted_at(read.map_err(|message| Wrong { member, message }), wrong)
 }
 
@@ -182,15 +183,15 @@ fn proof(method: Option<&str>, jwks: Option<String>) -> Result<Proof, Wrong> {
     match (method.unwrap_or("none"), jwks) {
         ("private_key_jwt", Some(jwks)) => match check_jwks(&jwks) {
             Ok(()) => Ok(Proof::PrivateKeyJwt(jwks)),
-            Err(message) => at("jwks", &message),
+            Err(message) => at(Field::Jwks, &message),
         },
         ("private_key_jwt", None) => {
-            at("jwks", "With private_key_jwt, its JWK Set with the public keys is needed.")
+            at(Field::Jwks, "With private_key_jwt, its JWK Set with the public keys is needed.")
         }
-        (_, Some(_)) => at("jwks", "A JWK Set is for private_key_jwt only."),
+        (_, Some(_)) => at(Field::Jwks, "A JWK Set is for private_key_jwt only."),
         ("none", None) => Ok(Proof::None),
         ("client_secret", None) => Ok(Proof::Secret),
-        _ => at("authentication", "Write \"none\", \"client_secret\" or \"private_key_jwt\"."),
+        _ => at(Field::Authentication, "Write \"none\", \"client_secret\" or \"private_key_jwt\"."),
     }
 }
 
@@ -248,7 +249,7 @@ fn form(
         let all = Algorithm::ALL.map(Algorithm::as_str).join(", ");
         return Err(format!("Write one of {all}, or {REFERENCE}."));
     };
-    let shares = |audience: &Audience| settings.hs256_audience.as_deref() == Some(audience.as_str());
+    let shares = |audience: &Audience| settings.hs256_audience.as_ref() == Some(audience);
     let may_share = settings.hs256_secret.is_some() && audiences.is_none_or(|all| all.iter().all(shares));
     if algorithm == Algorithm::Hs256 && !may_share {
         return Err("HS256 is for the one audience that shares the secret: set tokens.hs256_audience and \

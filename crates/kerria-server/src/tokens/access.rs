@@ -129,7 +129,7 @@ pub fn can_issue(app: &App, client: &Client) -> Result<(), KeyError> {
 
 /// HS256 is for the audience that shares the secret, and for no other: whoever has it can make such tokens.
 fn allowed(app: &App, algorithm: Algorithm, grant: &Grant) -> Algorithm {
-    let shares_secret = app.config.tokens.hs256_audience.as_deref() == Some(grant.audience.as_str());
+    let shares_secret = app.config.tokens.hs256_audience.as_ref() == Some(&grant.audience);
     if algorithm == Algorithm::Hs256 && !shares_secret { Algorithm::EdDsa } else { algorithm }
 }
 

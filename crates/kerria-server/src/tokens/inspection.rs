@@ -169,7 +169,7 @@ async fn jwt(app: &App, text: &str) -> Result<Inspection, StoreError> {
         Err(Refused::WrongIssuer) => Err("somebody else has issued it"),
         Err(Refused::WrongAudience) => Err("it is signed with the secret of another audience"),
         Err(_) => Err("it would be refused"),
-        Ok(_) => match app.checker.verdict_on(&claims.bearing(), claims.as_of.unwrap_or_default()) {
+        Ok(_) => match app.checker.verdict_now(&claims.bearing(), claims.as_of.unwrap_or_default()).await? {
             Verdict::Stands => Ok("it is good"),
             Verdict::Ended => Err("it was ended: itself, or its session, its user or its client"),
             Verdict::Reread => Err("it is from before what this process knows of"),

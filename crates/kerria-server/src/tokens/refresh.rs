@@ -2,7 +2,7 @@
 //! 4.14.2).
 
 use kerria_core::{
-    Audience, Client, Grant, GrantType, RefreshToken, RotationNonce, Scope,
+    Audience, Client, Device, Grant, GrantType, RefreshToken, RotationNonce, Scope,
     store::{Found, Refresh, Rotation},
 };
 use tracing::{debug, warn};
@@ -20,7 +20,8 @@ pub enum Refreshed {
     NotGranted(NotGranted),
 }
 
-/// Uses a refresh token of `client`. `scope` narrows what the access token may do; the refresh token keeps all of it.
+/// Uses a refresh token of `client`, presented from `device`. `scope` narrows what the access token may do; the refresh token
+/// keeps all of it.
 ///
 /// # Errors
 /// If the store fails, or there is no key to sign with.
@@ -30,6 +31,7 @@ pub async fn refresh(
     client: &Client,
     scope: Option<Scope>,
     audience: Option<Audience>,
+    device: Device,
 ) -> Result<Refreshed, IssueError> {
     let Some(token) = RefreshToken::parse(text.as_bytes(), app.checker.key()) else {
         return Ok(Refreshed::Refused);
@@ -52,6 +54,7 @@ pub async fn refresh(
         client: client.id,
         window: app.config.tokens.refresh_grace,
         policy: *app.checker.policy(),
+        device: Some(device),
         now: app.clock.now(),
     };
     match app.store.rotate_refresh(refresh).await? {

@@ -327,6 +327,7 @@ impl Browser {
         match answer.status {
             StatusCode::OK => !answer.json()["user"].is_null(),
             StatusCode::UNAUTHORIZED => false,
+            StatusCode::FORBIDDEN if answer.problem() == "insufficient-scope" => false,
             status => panic!("{status}: {}", answer.text),
         }
     }

@@ -202,7 +202,8 @@ async fn what_is_no_token_is_refused_in_one_way_and_without_asking_the_store() {
         "' OR 1=1 --".to_owned(),
         foreign.write(&TokenKey::from_bytes([9; 16])).expose().clone(),
     ];
-    malformed.extend([(4, 0), (20, 1), (40, 2), (56, 3), (57, 0)].map(|(at, bit)| flipped(at, bit)));
+    // The first three bits: with the others, a letter could become one that no header may hold.
+    malformed.extend([(4, 0), (20, 1), (40, 2), (56, 2), (57, 0)].map(|(at, bit)| flipped(at, bit)));
     let counters = kerria.app.checker.counters();
     let misses = counters.misses.load(Relaxed);
     let finds = kerria.store.asked("find");

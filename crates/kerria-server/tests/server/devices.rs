@@ -1,10 +1,11 @@
 //! Sessions that turn up in another place.
 
 use hyper::StatusCode;
+use kerria::Stopwatch;
 use serde_json::Value;
 
 use crate::{
-    cast::{Browser, FIREFOX, Kerria, SAFARI},
+    cast::{Browser, FIREFOX, Kerria, PATIENCE, SAFARI},
     faults::Fault,
 };
 
@@ -33,7 +34,8 @@ fn at(browser: &Browser, address: &str) -> Browser {
 
 /// The lines about changed places, when there are as many as `number`.
 async fn told(kerria: &Kerria, number: usize) -> Vec<Value> {
-    for _ in 0..200 {
+    let waiting = Stopwatch::start();
+    while waiting.elapsed() < PATIENCE {
         let lines = kerria.audit().await;
         let lines: Vec<_> = lines.into_iter().filter(|line| line["event"] == "place_changed").collect();
         if lines.len() >= number {

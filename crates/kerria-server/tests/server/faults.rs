@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 use async_trait::async_trait;
@@ -20,6 +20,7 @@ use kerria_core::{
     throttle::{Admission, Door},
 };
 use kerria_store::SqliteStore;
+use tokio::sync::Notify;
 
 /// What is wrong with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +41,37 @@ pub struct FaultyStore {
     fault: Mutex<Fault>,
     asked: Mutex<HashMap<&'static str, u64>>,
     meanwhile: Mutex<Option<(Selector, Timestamp)>>,
+    held: Mutex<Option<Arc<Held>>>,
+}
+
+/// A reading of the signing keys that is held back when it has read.
+#[derive(Default)]
+pub struct Held {
+    has_read: Notify,
+    released: Notify,
+}
+
+impl Held {
+    /// Waits until it has read.
+    pub async fn read(&self) {
+        self.has_read.notified().await;
+    }
+
+    /// Lets it go on.
+    pub fn release(&self) {
+        self.released.notify_one();
+    }
 }
 
 impl FaultyStore {
     pub fn new(inner: SqliteStore) -> Self {
-        Self { inner, fault: Mutex::new(Fault::None), asked: Mutex::default(), meanwhile: Mutex::default() }
+        Self {
+            inner,
+            fault: Mutex::new(Fault::None),
+            asked: Mutex::default(),
+            meanwhile: Mutex::default(),
+            held: Mutex::default(),
+        }
     }
 
     /// Breaks it, or mends it.
@@ -60,6 +87,13 @@ impl FaultyStore {
     /// Ends this at this time, right after the next reading of a client.
     pub fn ends_meanwhile(&self, selector: Selector, at: Timestamp) {
         *self.meanwhile.lock().unwrap() = Some((selector, at));
+    }
+
+    /// Holds back the next reading of the signing keys.
+    pub fn holds_next_keys(&self) -> Arc<Held> {
+        let held = Arc::new(Held::default());
+        *self.held.lock().unwrap() = Some(Arc::clone(&held));
+        held
     }
 
     fn pass(&self, step: &'static str) -> Result<(), StoreError> {
@@ -404,7 +438,13 @@ impl Clients for FaultyStore {
 impl SigningKeys for FaultyStore {
     async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
         self.pass("signing_keys")?;
-        self.inner.signing_keys().await
+        let keys = self.inner.signing_keys().await;
+        let held = self.held.lock().unwrap().take();
+        if let Some(held) = held {
+            held.has_read.notify_one();
+            held.released.notified().await;
+        }
+        keys
     }
 
     async fn begin_keyring(&self, algorithm: Algorithm, keys: Vec<SigningKey>) -> Result<(), StoreError> {

@@ -1,11 +1,23 @@
 //! What is bounded: sessions of a user, and what one client can do to others.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use hyper::StatusCode;
-use kerria::Stopwatch;
+use kerria::{ManualClock, Stopwatch, SystemEntropy};
+use kerria_core::{Clock, Timestamp};
+use kerria_server::{
+    app::{App, Edge},
+    serve::Server,
+};
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::{
     cast::{Kerria, PASSWORD},
@@ -239,6 +251,45 @@ async fn a_malformed_authorization_is_no_authorization() {
     let twice = browser.with("authorization", "Bearer x").with("authorization", "Bearer y");
     assert!(!twice.is_signed_in().await);
     assert!(browser.with("authorization", "Basic eDp5").is_signed_in().await, "of a proxy, perhaps");
+}
+
+/// A clock that is broken when it is told to be.
+struct Fragile {
+    clock: ManualClock,
+    is_broken: AtomicBool,
+}
+
+impl Clock for Fragile {
+    fn now(&self) -> Timestamp {
+        assert!(!self.is_broken.load(Relaxed), "the clock was told to break");
+        self.clock.now()
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_panics_harms_nobody_else() {
+    let mut kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let mut alice = kerria.signed_in("alice").await;
+    kerria.stop().await;
+    let clock = Arc::new(Fragile { clock: ManualClock::new(kerria.clock.now()), is_broken: false.into() });
+    let edge = Edge { clock: Arc::clone(&clock) as Arc<dyn Clock>, entropy: Arc::new(SystemEntropy) };
+    let store = Arc::clone(&kerria.store) as _;
+    let app = App::over(kerria.app.config.clone(), store, edge).await.unwrap();
+    let server = Server::start(Arc::clone(&app), TcpListener::bind("127.0.0.1:0").await.unwrap()).unwrap();
+    alice.address = server.address;
+    assert!(alice.is_signed_in().await);
+    clock.is_broken.store(true, Relaxed);
+    let answer = alice.get("/api/v1/session").await;
+    clock.is_broken.store(false, Relaxed);
+    assert_eq!(
+        (answer.status, answer.problem()),
+        (StatusCode::INTERNAL_SERVER_ERROR, "internal-error".to_owned())
+    );
+    assert_eq!((answer.header("cache-control"), answer.set_cookies()), (Some("no-store"), vec![]));
+    assert!(alice.is_signed_in().await);
+    assert_eq!(app.metrics.http_requests.of(500).get(), 1);
+    server.stop().await;
 }
 
 #[tokio::test]

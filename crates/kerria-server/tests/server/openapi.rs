@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kerria_server::{api::openapi::DOCUMENT, routes};
+use kerria_server::{api::openapi::DOCUMENT, field::Field, routes};
 use serde_json::Value;
 
 /// What is described begins like this.
@@ -152,6 +152,14 @@ fn every_reference_leads_somewhere_and_everything_is_referred_to() {
             assert!(used.contains(&format!("#/components/{kind}/{name}")), "nothing refers to {kind}/{name}");
         }
     }
+}
+
+#[test]
+fn every_member_that_a_problem_can_name_is_described_and_no_other() {
+    let document = document();
+    let described = &document["components"]["schemas"]["Problem"]["properties"]["field"]["enum"];
+    let described: Vec<_> = described.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    assert_eq!(described, Field::ALL.iter().map(|field| field.as_str()).collect::<Vec<_>>());
 }
 
 #[test]

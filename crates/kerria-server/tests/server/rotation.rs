@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// A Kerria that replaces tokens every ten minutes, and Alice.
 async fn rotating() -> Kerria {
-    let kerria = Kerria::with(&[("session.rotate_after", "10m")]).await;
+    let kerria = Kerria::with(&[("session.rotate_after", "10m"), ("trusted_proxies", "127.0.0.1")]).await;
     kerria.user("alice").await;
     kerria
 }
@@ -162,6 +162,22 @@ async fn a_successor_is_as_recently_used_as_the_token_before() {
 }
 
 #[tokio::test]
+async fn a_check_of_a_token_that_is_due_is_one_check() {
+    let kerria = rotating().await;
+    let mut alice = kerria.signed_in("alice").await;
+    check(&mut alice).await;
+    let counted = async || {
+        let series =
+            ["kerria_session_checks_total{outcome=\"good\"}", "kerria_session_cache_total{result=\"hit\"}"];
+        (kerria.metric(series[0]).await, kerria.metric(series[1]).await)
+    };
+    let before = counted().await;
+    kerria.clock.advance(10 * MINUTE);
+    assert_eq!(new_tokens(&check(&mut alice).await).len(), 1);
+    assert_eq!(counted().await, (before.0 + 1.0, before.1 + 1.0));
+}
+
+#[tokio::test]
 async fn a_token_that_comes_after_its_time_ends_the_session_for_thief_and_owner_alike() {
     let kerria = rotating().await;
     let mut alice = kerria.signed_in("alice").await;
@@ -173,12 +189,13 @@ async fn a_token_that_comes_after_its_time_ends_the_session_for_thief_and_owner_
     kerria.clock.advance(GRACE - Duration::from_millis(1));
     assert_eq!(check(&mut thief).await.set_cookies(), [""; 0], "it is good, and gets nothing better");
     kerria.clock.advance(Duration::from_millis(1));
-    let answer = thief.get("/api/v1/session").await;
+    let answer = thief.with("x-forwarded-for", "203.0.113.66").get("/api/v1/session").await;
     assert_eq!((answer.status, answer.set_cookies()), (StatusCode::UNAUTHORIZED, vec![]));
     assert!(!alice.is_signed_in().await && other.is_signed_in().await);
     let audit = kerria.audit().await;
     let line = audit.last().unwrap();
     assert!(line["detail"].as_str().unwrap().starts_with("replayed"), "{line}");
+    assert_eq!(line["address"], "203.0.113.66", "from where the thief came");
     assert!(kerria.metric("kerria_sessions_ended_total{cause=\"replayed\"}").await >= 1.0);
 }
 

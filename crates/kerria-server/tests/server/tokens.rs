@@ -144,6 +144,28 @@ async fn a_lost_reply_is_forgiven_with_the_same_successor_while_that_is_unused()
 }
 
 #[tokio::test]
+async fn the_audit_log_tells_from_where_a_used_refresh_token_was_presented() {
+    let kerria = Kerria::with(&[("trusted_proxies", "127.0.0.1")]).await;
+    kerria.user("alice").await;
+    for (path, address) in [("/api/v1/session/refresh", "203.0.113.66"), ("/oauth2/token", "2001:db8::66")] {
+        let stolen = signed_in(&kerria).await;
+        let owner = held(&refresh(&kerria, &stolen.refresh).await);
+        held(&refresh(&kerria, &owner.refresh).await);
+        let mut thief = kerria.program().with("x-forwarded-for", address);
+        let answer = if path == "/oauth2/token" {
+            let grant = [("grant_type", "refresh_token"), ("client_id", "kerria")];
+            thief.post_form(path, &[&grant[..], &[("refresh_token", &stolen.refresh)]].concat()).await
+        } else {
+            thief.send("POST", path, &json!({ "refresh_token": stolen.refresh })).await
+        };
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.text);
+        let audit = kerria.audit().await;
+        let line = audit.last().unwrap();
+        assert_eq!((&line["detail"], &line["address"]), (&json!("replayed, 1 session"), &json!(address)));
+    }
+}
+
+#[tokio::test]
 async fn a_stolen_refresh_token_ends_the_session_for_thief_and_owner_alike() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
@@ -304,6 +326,29 @@ async fn an_access_token_changes_nothing_of_the_account() {
     assert!(kerria.signed_in("alice").await.is_signed_in().await);
 }
 
+#[tokio::test]
+async fn an_access_token_takes_nothing_along_of_those_who_sign_in_or_out_beside_it() {
+    let own = Kerria::start().await.app.issuer();
+    let kerria = Kerria::with(&[("tokens.audiences", &own)]).await;
+    kerria.user("alice").await;
+    kerria.user("bob").await;
+    let mut alice = kerria.signed_in("alice").await;
+    let issued = alice.send("POST", "/api/v1/session/token", &json!({ "audience": own })).await;
+    let access = held(&issued).access;
+    // Her session is not the one that this browser carried before.
+    let mut browser = kerria.browser();
+    browser.cookies.insert("kerria-access".to_owned(), access.clone());
+    assert!(browser.sign_in("bob", PASSWORD).await.status.is_success());
+    assert!(alice.is_signed_in().await);
+    // The cookie beside the token is another session's.
+    let mut bob = kerria.signed_in("bob").await;
+    bob.bearer = Some(access);
+    let ended = bob.delete(&format!("/api/v1/sessions/{}", alice.handle().await)).await;
+    assert_eq!((ended.status, ended.set_cookies()), (StatusCode::OK, vec![]));
+    bob.bearer = None;
+    assert!(bob.is_signed_in().await && !alice.is_signed_in().await);
+}
+
 async fn changes_nothing_by_the_pages(mut visitor: Browser) {
     let password = [("current_password", PASSWORD), ("new_password", "another long passphrase")];
     for (path, fields) in [
@@ -346,8 +391,8 @@ async fn only_an_access_token_for_the_account_opens_it() {
     kerria.user("alice").await;
     let own = kerria.app.issuer();
     for (client, scope, status) in [
-        ("reader", "read", StatusCode::UNAUTHORIZED),
-        ("accountant", "accounts account.read", StatusCode::UNAUTHORIZED),
+        ("reader", "read", StatusCode::FORBIDDEN),
+        ("accountant", "accounts account.read", StatusCode::FORBIDDEN),
         ("trusted", "read account", StatusCode::OK),
     ] {
         let registered = json!({ "id": client, "scope": scope, "audiences": [own] });
@@ -361,7 +406,17 @@ async fn only_an_access_token_for_the_account_opens_it() {
         );
         let mut program = with_access(&kerria, &tokens.access);
         assert_eq!(program.get("/api/v1/sessions").await.status, status, "{client}");
-        assert_eq!(program.get("/api/v1/session").await.status, status, "{client}");
+        let data = program.send("PUT", "/api/v1/session/data/cart", &json!([])).await;
+        assert_eq!(data.status, status, "{client}: {}", data.text);
+        let answer = program.get("/api/v1/session").await;
+        assert_eq!(answer.status, status, "{client}");
+        if status == StatusCode::FORBIDDEN {
+            assert_eq!(answer.problem(), "insufficient-scope");
+            // RFC 6750, section 3.1.
+            let challenge = "Bearer realm=\"kerria\", error=\"insufficient_scope\", scope=\"account\"";
+            assert_eq!(answer.header("www-authenticate"), Some(challenge));
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+        }
         let mut browser = kerria.browser();
         browser.cookies.insert("kerria-access".to_owned(), tokens.access);
         assert_eq!(browser.get("/api/v1/sessions").await.status, status, "{client}");
@@ -370,6 +425,7 @@ async fn only_an_access_token_for_the_account_opens_it() {
     let narrowed = json!({ "refresh_token": tokens.refresh, "scope": "" });
     let narrowed = held(&kerria.program().send("POST", "/api/v1/session/refresh", &narrowed).await);
     assert!(is_good(&kerria, &tokens).await && !is_good(&kerria, &narrowed).await);
+    assert!(kerria.metric("kerria_session_checks_refused_total{reason=\"insufficient_scope\"}").await >= 7.0);
 }
 
 fn sorted(scope: &str) -> String {
@@ -555,6 +611,82 @@ async fn without_its_sealing_key_a_server_says_what_to_do() {
     assert!(error.contains("kerria keys rotate --revoke"), "{error}");
     app.keyring.reset(app.clock.now()).await.unwrap();
     app.keyring.check().unwrap();
+}
+
+#[tokio::test]
+async fn a_sealing_key_that_is_missing_is_not_made_anew_while_keys_are_sealed_with_it() {
+    let mut kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let before = signed_in(&kerria).await;
+    kerria.stop().await;
+    let file = kerria.app.config.data_dir.join("kerria.key");
+    let aside = file.with_extension("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    let config = kerria.app.config.clone();
+    let open = async || {
+        let (store, edge) = (std::sync::Arc::clone(&kerria.store) as _, kerria_server::app::Edge::default());
+        kerria_server::app::App::over(config.clone(), store, edge).await.unwrap()
+    };
+    let app = open().await;
+    let told = app.keyring.check().unwrap_err().to_string();
+    for part in [file.to_str().unwrap(), "is missing", "restore the file", "kerria keys rotate --revoke"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert!(app.keyring.begin(kerria_core::Algorithm::Rs256, app.clock.now()).await.is_err());
+    assert!(!file.exists(), "another key would not open what is sealed");
+    // Restored, it is as it was.
+    std::fs::rename(&aside, &file).unwrap();
+    let app = open().await;
+    app.keyring.check().unwrap();
+    let now = kerria.clock.now();
+    assert!(app.verifier.verify_offline(before.access.as_bytes(), now).is_ok());
+    // Lost for good, a reset makes another one.
+    std::fs::remove_file(&file).unwrap();
+    let app = open().await;
+    app.keyring.reset(now).await.unwrap();
+    app.keyring.check().unwrap();
+    assert!(file.exists());
+    assert_eq!(app.verifier.verify_offline(before.access.as_bytes(), now).unwrap_err(), Refused::UnknownKey);
+    // So does one in a server that runs and still knows the key.
+    let app = open().await;
+    app.keyring.check().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    app.keyring.reset(now).await.unwrap();
+    assert!(app.keyring.can_sign(kerria_core::Algorithm::EdDsa));
+    open().await.keyring.check().unwrap();
+}
+
+#[tokio::test]
+async fn a_reload_that_read_before_a_reset_does_not_bring_the_old_keys_back() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let before = signed_in(&kerria).await;
+    let now = kerria.clock.now();
+    for _ in 0..3 {
+        let old = kerria.app.keyring.keys();
+        let held = kerria.store.holds_next_keys();
+        let app = std::sync::Arc::clone(&kerria.app);
+        let reload = tokio::spawn(async move { app.keyring.reload().await });
+        held.read().await;
+        let app = std::sync::Arc::clone(&kerria.app);
+        let mut reset = tokio::spawn(async move { app.keyring.reset(now).await });
+        // One that does not wait for the reload is done by then; one that waits goes on after it.
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut reset).await;
+        held.release();
+        reload.await.unwrap().unwrap();
+        match early {
+            Ok(done) => done.unwrap().unwrap(),
+            Err(_) => reset.await.unwrap().unwrap(),
+        }
+        let kept = kerria_core::store::SigningKeys::signing_keys(&*kerria.store).await.unwrap();
+        assert_eq!(kerria.app.keyring.keys(), kept, "the keys are those that are kept");
+        assert!(old.iter().all(|key| kept.iter().all(|kept| kept.kid != key.kid)));
+        let refused = kerria.app.verifier.verify_offline(before.access.as_bytes(), now).unwrap_err();
+        assert_eq!(refused, Refused::UnknownKey);
+        let published = published(&kerria).await;
+        assert_eq!(published.iter().count(), kept.len());
+        assert!(is_good(&kerria, &signed_in(&kerria).await).await);
+    }
 }
 
 #[tokio::test]

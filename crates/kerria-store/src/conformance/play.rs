@@ -180,6 +180,7 @@ impl Play {
             client,
             window: WINDOW,
             policy: SessionPolicy::default(),
+            device: Some(device()),
             now,
         }
     }
@@ -191,6 +192,7 @@ impl Play {
             presented,
             successor: Some(Successor { token: self.token(), nonce }),
             rule: RotationRule { after: AFTER, grace: GRACE },
+            device: Some(device()),
             now,
         }
     }
@@ -364,6 +366,10 @@ impl Follower for Checker {
         let mut set = self.set.lock().unwrap();
         entries.iter().for_each(|entry| set.apply(*entry));
         self.heard.lock().unwrap().extend(entries);
+    }
+
+    fn start_over(&self, head: LogNumber) {
+        *self.set.lock().unwrap() = RevokedSet::starting_at(head);
     }
 }
 

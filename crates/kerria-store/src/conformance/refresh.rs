@@ -9,7 +9,7 @@ use kerria_core::{
     store::{Found, Opened, PasswordChange, PasswordChanged, Renewal, Rotation},
 };
 
-use super::play::{FIRST, Play, START, WINDOW, at, client, data_key, ended, grant, one, password};
+use super::play::{ADDRESS, FIRST, Play, START, WINDOW, at, client, data_key, ended, grant, one, password};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -138,6 +138,7 @@ pub async fn a_token_that_comes_again_after_the_window_ends_the_session(store: A
     let line = on.play.store.audit(Some(on.alice), 1).await.unwrap().pop().unwrap();
     assert_eq!((line.event, line.session), (AuditEvent::SessionsEnded, Some(on.session)));
     assert_eq!((line.at, line.detail.as_str()), (START + WINDOW, "replayed, 1 session"));
+    assert_eq!(line.address, Some(ADDRESS), "of who presented it");
     assert_eq!(on.play.data(on.session, "cart").await, None);
     assert!(!on.play.stands(&reference).await);
     for dead in [on.first, second] {

@@ -9,7 +9,7 @@ use kerria_core::{
     store::{Found, Renaming, Renewal, Rotation, SessionRotation},
 };
 
-use super::play::{AFTER, GRACE, Play, START, at, ended, name, one};
+use super::play::{ADDRESS, AFTER, GRACE, Play, START, at, ended, name, one};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -165,6 +165,7 @@ pub async fn a_session_token_that_comes_after_the_grace_ends_the_session_for_all
     let line = on.play.store.audit(Some(on.alice), 1).await.unwrap().pop().unwrap();
     assert_eq!((line.event, line.session), (AuditEvent::SessionsEnded, Some(on.session)));
     assert!(line.detail.starts_with("replayed"), "{}", line.detail);
+    assert_eq!(line.address, Some(ADDRESS), "of who presented it");
 }
 
 pub async fn no_token_is_replaced_while_the_one_before_has_its_grace(store: Arc<dyn Store>) {

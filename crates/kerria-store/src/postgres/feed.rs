@@ -2,7 +2,8 @@
 //!
 //! Followers hear every entry in the order of the numbers, without a gap. What was written elsewhere is read from the
 //! log: by a step of ours that has written something after it, before it is answered; and by a thread that listens, and
-//! asks now and then in case it has missed a notification.
+//! asks now and then in case it has missed a notification. If the log does not go back that far, or ends before, they start
+//! over.
 
 use std::{
     rc::Rc,
@@ -105,6 +106,14 @@ impl Feed {
             return Ok(());
         }
         let head = log::last_number(connection)?;
+        if head < followers.applied {
+            error!(
+                applied = followers.applied.0,
+                head = head.0,
+                "the revocation log ends before what was applied here, as after a restore; the followers start over"
+            );
+            followers.start_over(head);
+        }
         self.catch_up(&mut followers, connection, head)
     }
 
@@ -119,9 +128,9 @@ impl Feed {
                         after = followers.applied.0,
                         head = head.0,
                         "entries of the revocation log were removed before they were applied here; \
-                         the followers go on after them"
+                         the followers start over"
                     );
-                    followers.applied = head;
+                    followers.start_over(head);
                 }
             }
         }
@@ -142,6 +151,11 @@ impl Followers {
     fn apply(&mut self, entries: &[LogEntry]) {
         self.all.iter().filter_map(Weak::upgrade).for_each(|follower| follower.apply(entries));
         self.applied = entries.last().map_or(self.applied, |last| last.number);
+    }
+
+    fn start_over(&mut self, head: LogNumber) {
+        self.all.iter().filter_map(Weak::upgrade).for_each(|follower| follower.start_over(head));
+        self.applied = head;
     }
 }
 

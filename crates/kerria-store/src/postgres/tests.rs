@@ -82,11 +82,15 @@ async fn end_everything(store: &PostgresStore) -> Result<LogNumber, StoreError> 
 }
 
 #[derive(Default)]
-struct Heard(Mutex<Vec<LogEntry>>);
+struct Heard(Mutex<Vec<LogEntry>>, Mutex<Vec<LogNumber>>);
 
 impl Follower for Heard {
     fn apply(&self, entries: &[LogEntry]) {
         self.0.lock().unwrap().extend_from_slice(entries);
+    }
+
+    fn start_over(&self, head: LogNumber) {
+        self.1.lock().unwrap().push(head);
     }
 }
 
@@ -396,6 +400,34 @@ async fn followers_hear_what_other_processes_write() {
     assert_eq!(heard.numbers(), [2, 3]);
 }
 
+/// As after a restore, or when nothing was heard for so long that the log was trimmed meanwhile.
+#[tokio::test]
+async fn followers_that_missed_entries_start_over() {
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    let heard = Heard::of(&store).await;
+    database.run("UPDATE log_counter SET number = 7, removed = 7");
+    let waiting = async {
+        while heard.1.lock().unwrap().is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(MANY, waiting).await.expect("they are told");
+    // And when the log has lost what they have applied.
+    database.run("UPDATE log_counter SET number = 5, removed = 5");
+    let waiting = async {
+        while heard.1.lock().unwrap().len() < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(MANY, waiting).await.expect("they are told");
+    assert_eq!(end_everything(&store).await.unwrap(), LogNumber(6));
+    assert_eq!(
+        (heard.numbers(), heard.1.lock().unwrap().clone()),
+        (vec![6], vec![LogNumber(7), LogNumber(5)])
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followers_in_several_processes_hear_every_entry_once_and_in_order() {
     let database = TestDatabase::create();
@@ -491,6 +523,8 @@ async fn when_a_follower_panics_nothing_is_answered_any_more() {
         fn apply(&self, _: &[LogEntry]) {
             panic!("on purpose")
         }
+
+        fn start_over(&self, _: LogNumber) {}
     }
     let database = TestDatabase::create();
     let store = store_in(&database).await;

@@ -41,7 +41,8 @@ pub(super) fn rotate(step: &mut Step<'_>, token: &TokenUse) -> Result<SessionRot
     match (found.succession.step(&token.rule, token.now), found.succession.phase) {
         (TokenStep::None, _) => Ok(SessionRotation::Unchanged),
         (TokenStep::EndForReplay, _) => {
-            sessions::revoke(step, Selector::Session { session: id }, Cause::Replayed, None, token.now)?;
+            let (selector, device) = (Selector::Session { session: id }, token.device.as_ref());
+            sessions::revoke(step, selector, Cause::Replayed, device, token.now)?;
             Ok(SessionRotation::Replayed { session: id, user })
         }
         (TokenStep::Rotate, Phase::Replaced) => nonce(step, id).map(SessionRotation::Repeated),

@@ -140,7 +140,7 @@ fn replace(step: &Step<'_>, refresh: &Refresh, grant: Grant) -> Result<Rotation>
 
 fn end_for_replay(step: &mut Step<'_>, refresh: &Refresh, user: Option<UserId>) -> Result<Rotation> {
     let selector = Selector::Session { session: refresh.session };
-    sessions::revoke(step, selector, Cause::Replayed, None, refresh.now)?;
+    sessions::revoke(step, selector, Cause::Replayed, refresh.device.as_ref(), refresh.now)?;
     Ok(Rotation::Replayed { user })
 }
 

@@ -146,6 +146,7 @@ fn refresh(session: SessionId, presented: u8, next: u8) -> Refresh {
         client: shop().id,
         window: Duration::from_secs(30),
         policy: SessionPolicy::default(),
+        device: None,
         now: NOW,
     }
 }
@@ -212,6 +213,8 @@ impl Follower for Listener {
     fn apply(&self, entries: &[LogEntry]) {
         self.0.lock().unwrap().extend(entries);
     }
+
+    fn start_over(&self, _: LogNumber) {}
 }
 
 #[tokio::test]
@@ -508,6 +511,8 @@ async fn when_a_follower_panics_nothing_is_answered_any_more() {
         fn apply(&self, _: &[LogEntry]) {
             panic!("on purpose")
         }
+
+        fn start_over(&self, _: LogNumber) {}
     }
     let store = SqliteStore::open_in_memory().unwrap();
     let panicking = Arc::new(Panicking);

@@ -360,6 +360,10 @@ impl Follower for Verifier {
             revoked.drop_old(last.at - SET_RETENTION, SET_CAPACITY);
         }
     }
+
+    fn start_over(&self, head: LogNumber) {
+        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = RevokedSet::starting_at(head);
+    }
 }
 
 #[cfg(test)]

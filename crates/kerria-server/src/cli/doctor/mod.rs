@@ -88,7 +88,7 @@ async fn look(survey: &Survey) -> Vec<Finding> {
     let mut findings = settings::configuration(survey);
     findings.extend(folder::look(&config.data_dir));
     findings.push(database::look(&database));
-    findings.push(sealing::look(&sealing_key_path(config)));
+    findings.push(sealing::look(&sealing_key_path(config), &database));
     findings.push(clock::look(&database, now()));
     findings.push(serving::server(running).await);
     findings.push(serving::listen(config.listen, is_running));

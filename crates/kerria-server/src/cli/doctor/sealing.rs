@@ -5,9 +5,18 @@ use std::path::Path;
 use super::Finding;
 use crate::keys::sealing::check_file;
 
-pub(super) fn look(path: &Path) -> Finding {
-    if !path.exists() {
-        return Finding::ok("sealing key", "not created yet; the first start does it");
+pub(super) fn look(path: &Path, database: &Path) -> Finding {
+    match (path.exists(), database.exists()) {
+        (false, false) => return Finding::ok("sealing key", "not created yet; the first start does it"),
+        (false, true) => {
+            return Finding::warn(
+                "sealing key",
+                format!("{} is missing", path.display()),
+                "if the database holds signing keys, restore the file from a backup, or run `kerria keys rotate --revoke`, which \
+                 ends all sessions; if it holds none, the next start makes the file",
+            );
+        }
+        (true, _) => {}
     }
     match check_file(path) {
         Ok(()) => Finding::ok("sealing key", format!("{} is there, for its owner alone", path.display())),

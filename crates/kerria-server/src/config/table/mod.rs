@@ -1,5 +1,6 @@
 //! The table of all settings. Everything that knows a setting, knows it from here.
 
+mod database;
 mod door;
 mod password;
 mod server;
@@ -35,6 +36,7 @@ pub(crate) struct Section {
 /// All settings, in the order in which they are shown and applied.
 pub(crate) static SECTIONS: &[Section] = &[
     Section { name: "", title: "Where Kerria is", settings: server::TOP },
+    Section { name: "database", title: "The database", settings: database::DATABASE },
     Section { name: "sign_up", title: "Signing up", settings: server::SIGN_UP },
     Section { name: "session", title: "Sessions", settings: session::SESSION },
     Section { name: "tokens", title: "Access tokens and refresh tokens", settings: tokens::TOKENS },

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Setting, optional, row};
-use crate::config::{LogFormat, SignUp, kind::Kind};
+use crate::config::{
+    LogFormat, SignUp,
+    kind::{Kind, SECRET_CHARACTERS},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -105,7 +108,7 @@ pub(super) static OPERATOR: &[Setting] = &[
     ),
     optional(
         "operator.token_file",
-        Kind::SecretFile(|c, v| c.operator_token = Some(v)),
+        Kind::SecretFile { least: SECRET_CHARACTERS, set: |c, v| c.operator_token = Some(v) },
         "/run/secrets/kerria-operator-token",
         "A file that holds the `operator.token` and nothing else. A line end after it is ignored. Set one of the two.",
     ),

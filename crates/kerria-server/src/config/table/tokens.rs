@@ -7,6 +7,9 @@ use crate::config::kind::Kind;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The fewest characters of a key for HS256 (RFC 7518, section 3.2).
+const HS256_CHARACTERS: usize = 32;
+
 pub(super) static TOKENS: &[Setting] = &[
     row(
         "tokens.access_lifetime",
@@ -57,16 +60,16 @@ pub(super) static TOKENS: &[Setting] = &[
     ),
     optional(
         "tokens.hs256_audience",
-        Kind::Text(|c, v| c.tokens.hs256_audience = Some(v)),
+        Kind::Audience(|c, v| c.tokens.hs256_audience = Some(v)),
         "https://legacy.example.com",
         "The one audience whose access tokens may be signed with HS256, because it can verify nothing better. It shares \
-         the secret, and so could make such tokens itself.",
+         the secret, and so could make such tokens itself: Kerria takes none of them for its own API, and exchanges none for \
+         tokens for others.",
     ),
     optional(
         "tokens.hs256_secret_file",
-        Kind::SecretFile(|c, v| c.tokens.hs256_secret = Some(v)),
+        Kind::SecretFile { least: HS256_CHARACTERS, set: |c, v| c.tokens.hs256_secret = Some(v) },
         "/run/secrets/kerria-hs256",
-        "A file that holds the secret shared with `tokens.hs256_audience`, at least 32 characters. A line end after it is \
-         ignored.",
+        "A file that holds the secret shared with `tokens.hs256_audience`. A line end after it is ignored.",
     ),
 ];

@@ -129,20 +129,31 @@ async fn whoever_shares_a_secret_makes_tokens_for_itself_and_for_nobody_else() {
     });
     let gateway = register(&kerria, &gateway).await;
     let claims = super::claims(&sign_in(&kerria, "alice", "kerria").await.access);
+    let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let header = json!({ "typ": "at+jwt", "alg": "HS256", "kid": "shared" });
+    let forged = |claims: &serde_json::Value| {
+        let message = format!("{}.{}", part(&header), part(claims));
+        let mac = signer::mac(secret.as_bytes(), message.as_bytes());
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac))
+    };
     for (audience, counts) in
         [(json!(SHOP), true), (json!(issuer), false), (json!([SHOP, issuer]), false), (json!("x"), false)]
     {
         let mut claims = claims.clone();
         claims["aud"] = audience;
-        let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let header = json!({ "typ": "at+jwt", "alg": "HS256", "kid": "shared" });
-        let message = format!("{}.{}", part(&header), part(&claims));
-        let mac = signer::mac(secret.as_bytes(), message.as_bytes());
-        let forged = format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac));
-        assert_eq!(gateway.is_active(&kerria, &forged).await, counts, "{claims}");
+        assert_eq!(gateway.is_active(&kerria, &forged(&claims)).await, counts, "{claims}");
         let mut program = kerria.program();
-        program.bearer = Some(forged);
+        program.bearer = Some(forged(&claims));
         let answer = program.get("/api/v1/session").await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{claims}: {}", answer.text);
+        let fields = [
+            ("grant_type", EXCHANGE),
+            ("subject_token", program.bearer.as_deref().unwrap()),
+            ("subject_token_type", ACCESS_TOKEN),
+        ];
+        let answer = gateway.post(&kerria, "/oauth2/token", &fields).await;
+        assert_eq!(error(&answer), "invalid_request", "it becomes no token for others: {claims}");
+        claims["sub"] = json!("01931c2e-7d1a-7b3c-9d4e-5f60718293a4");
+        assert!(!gateway.is_active(&kerria, &forged(&claims)).await, "somebody else's session: {claims}");
     }
 }

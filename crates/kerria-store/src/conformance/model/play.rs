@@ -183,6 +183,7 @@ impl Run {
                     client: if other_client { "other".parse().unwrap() } else { owner },
                     window: minutes(2),
                     policy: SessionPolicy::default(),
+                    device: None,
                     now: self.now(),
                 };
                 let expected = self.model.rotate(&refresh);
@@ -204,6 +205,7 @@ impl Run {
                         after: if off { minutes(0) } else { minutes(2) },
                         grace: minutes(1),
                     },
+                    device: None,
                     now,
                 };
                 let expected = self.model.rotate_session(&used);

@@ -1,0 +1,23 @@
+use async_trait::async_trait;
+
+use crate::{
+    lease::{CheckerStanding, LedgerReading, Life, Renewal, Renewed},
+    store::StoreError,
+};
+
+/// The ledger of the checkers ([`lease`](crate::lease)), in a store that several processes share.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Notes how far a checker has applied the log, and answers what follows. Both are one step, the note first: whoever reads
+    /// the ledger afterwards finds a checker that may have been granted a lease. `name` says to people which process it is.
+    async fn renew_lease(&self, renewal: Renewal, name: &str) -> Result<Renewed, StoreError>;
+
+    /// What the ledger says, of one instant.
+    async fn ledger(&self) -> Result<LedgerReading, StoreError>;
+
+    /// Notes that every lease from before this life of the ledger is over. Of another life it says nothing.
+    async fn settle(&self, life: Life) -> Result<(), StoreError>;
+
+    /// Forgets a checker, unless it has renewed its lease since it was seen like this.
+    async fn forget_checker(&self, seen: CheckerStanding) -> Result<(), StoreError>;
+}
