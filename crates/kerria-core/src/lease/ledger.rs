@@ -54,7 +54,7 @@ impl Ledger {
         Self { life, settled, checkers: BTreeMap::new(), renewals: 0 }
     }
 
-    /// A checker renews its lease. `read` reads the log, in the same step and after the renewal is noted: the last number, and
+    /// A checker renews its lease, or is entered if it is not known. `read` reads the log, in the same step and after the renewal is noted: the last number, and
     /// up to `limit` entries after the given one.
     pub fn renew(
         &mut self,
@@ -72,6 +72,9 @@ impl Ledger {
         };
         // One that says nothing may be a late copy of the first: then it is further, or not, and nobody may think it is.
         (*held, *number) = (applied.unwrap_or(*held), self.renewals);
+        if applied.is_none() {
+            return Renewed::Registered { head };
+        }
         Renewed::with(page, limit)
     }
 

@@ -87,8 +87,8 @@ pub struct Renewal {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Renewed {
-    /// The store did not know this checker, and does from now on. No lease is granted with this answer: whoever was waiting
-    /// meanwhile may not have counted it.
+    /// The store did not know this checker, or the checker has just begun. It is known from now on. No lease is granted with
+    /// this answer: whoever was waiting meanwhile may not have counted it.
     Registered {
         /// The number of the last entry of the log.
         head: LogNumber,

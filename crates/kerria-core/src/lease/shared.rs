@@ -39,6 +39,12 @@ impl Lease {
         (Self(Some(limited.clone())), LeaseKeeper(limited))
     }
 
+    /// Whether other processes share the store.
+    #[must_use]
+    pub const fn is_limited(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether memory may answer at this moment. To be asked when the answer is ready, not before: a process may stand still in
     /// between.
     #[must_use]

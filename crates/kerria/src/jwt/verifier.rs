@@ -275,6 +275,11 @@ impl Verifier {
         self.unknown_key.notified().await;
     }
 
+    /// Has [`Verifier::unknown_key`] complete once more.
+    pub fn look_for_keys(&self) {
+        self.unknown_key.notify_one();
+    }
+
     /// How many tokens are remembered.
     #[must_use]
     pub fn remembered(&self) -> usize {
