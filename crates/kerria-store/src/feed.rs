@@ -6,13 +6,14 @@
 //! ledger, as often as somebody waits for an entry to be applied everywhere, and now and then to tidy it up.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use kerria_core::{
     CheckerId, Lease, LeaseTerms, LogNumber, Moment,
-    lease::{Awaited, Census, Holder, LeaseKeeper, Progress, Todo},
+    lease::{self, Awaited, Census, Holder, LeaseKeeper, Progress, Renewed, Todo},
     store::{Follower, Leases, StoreError, Trouble},
 };
 use tokio::{
@@ -20,7 +21,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::observer::Observer;
 
@@ -47,6 +48,15 @@ pub(crate) fn moment() -> Moment {
     Moment(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
+/// A process among those that share a store.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its identifier, made anew at each start.
+    pub id: CheckerId,
+    /// What people call it.
+    pub name: String,
+}
+
 /// Keeps the followers of this process up to date, for as long as it is not dropped.
 pub(crate) struct Feed {
     shared: Arc<Shared>,
@@ -55,8 +65,7 @@ pub(crate) struct Feed {
 
 struct Shared {
     ledger: Arc<dyn Leases>,
-    checker: CheckerId,
-    name: String,
+    node: Node,
     terms: LeaseTerms,
     lease: Lease,
     observer: Arc<dyn Observer>,
@@ -93,25 +102,19 @@ pub(crate) struct Acknowledged {
 }
 
 impl Feed {
-    /// Starts to renew a lease for this process, which is called `name`. Needs a Tokio runtime.
+    /// Starts to renew a lease for this process. Needs a Tokio runtime.
     pub(crate) fn start(
         ledger: Arc<dyn Leases>,
-        checker: CheckerId,
-        name: String,
+        node: Node,
         terms: LeaseTerms,
         observer: Arc<dyn Observer>,
     ) -> Self {
         let (lease, keeper) = Lease::limited(moment);
-        let following = Following {
-            holder: Holder::new(checker, terms),
-            keeper,
-            followers: Vec::new(),
-            left: false,
-        };
+        let following =
+            Following { holder: Holder::new(node.id, terms), keeper, followers: Vec::new(), left: false };
         let shared = Arc::new(Shared {
             ledger,
-            checker,
-            name,
+            node,
             terms,
             lease,
             observer,
@@ -137,6 +140,16 @@ impl Feed {
     /// There may be new entries. Costs nothing if there are none.
     pub(crate) fn wake(&self) {
         self.shared.news.notify_one();
+    }
+
+    /// The same, for somebody who hears of news.
+    pub(crate) fn waker(&self) -> impl Fn() + Send + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.news.notify_one();
+            }
+        }
     }
 
     /// Lets `follower` apply every entry after the one whose number is returned.
@@ -191,13 +204,11 @@ impl Feed {
     pub(crate) async fn leave(&self) -> Result<(), StoreError> {
         {
             let mut following = lock(&self.shared.following);
-            following.left = true;
-            following.holder.give_up();
-            following.keeper.set(None);
+            following.give_up();
         }
         self.tasks[0].abort();
         let reading = self.shared.ledger.ledger().await?;
-        match reading.checkers.iter().find(|standing| standing.checker == self.shared.checker) {
+        match reading.checkers.iter().find(|standing| standing.checker == self.shared.node.id) {
             Some(own) => self.shared.ledger.forget_checker(*own).await,
             None => Ok(()),
         }
@@ -267,30 +278,17 @@ impl Shared {
     /// One renewal. Says whether another one is due at once.
     async fn renew(&self) -> Result<bool, StoreError> {
         let asked = lock(&self.following).holder.ask(moment());
-        let answer = self.in_time(self.ledger.renew_lease(asked.renewal, &self.name)).await?;
+        let answer = self.in_time(self.ledger.renew_lease(asked.renewal, &self.node.name)).await?;
         let mut guard = lock(&self.following);
         let following = &mut *guard;
         if following.left {
             return Ok(false);
         }
-        let ask_again = match following.holder.answered(asked, answer) {
-            Todo::Apply(entries, gained) => {
-                // What was applied is to be said at once: somebody may wait for it.
-                let ask_again = gained.is_partial() || !entries.is_empty();
-                if !entries.is_empty() {
-                    following.each(|follower| follower.apply(&entries));
-                }
-                following.holder.applied(gained);
-                ask_again
-            }
-            Todo::StartOver(head) => {
-                following.keeper.set(None);
-                warn!("entries of the revocation log were missed: all that was in memory is read again");
-                following.each(|follower| follower.start_over(head));
-                true
-            }
-            Todo::AskAgain => true,
-            Todo::Nothing => false,
+        let told = catch_unwind(AssertUnwindSafe(|| following.answered(asked, answer)));
+        let Ok(ask_again) = told else {
+            error!("a follower has failed to apply what was committed: memory is not relied on any more");
+            following.give_up();
+            return Ok(false);
         };
         let until = following.holder.until();
         following.keeper.set(until);
@@ -305,7 +303,7 @@ impl Shared {
         let mut reading = self.in_time(self.ledger.ledger()).await?;
         // Of itself it knows more than the ledger does.
         if let Some(head) = lock(&self.following).holder.head() {
-            for own in reading.checkers.iter_mut().filter(|standing| standing.checker == self.checker) {
+            for own in reading.checkers.iter_mut().filter(|standing| standing.checker == self.node.id) {
                 own.applied = own.applied.max(head);
             }
         }
@@ -357,6 +355,35 @@ impl Shared {
 }
 
 impl Following {
+    /// Takes the answer to a renewal. Says whether to renew again at once.
+    fn answered(&mut self, asked: lease::Asked, answer: Renewed) -> bool {
+        match self.holder.answered(asked, answer) {
+            Todo::Apply(entries, gained) => {
+                // What was applied is to be said at once: somebody may wait for it.
+                let ask_again = gained.is_partial() || !entries.is_empty();
+                if !entries.is_empty() {
+                    self.each(|follower| follower.apply(&entries));
+                }
+                self.holder.applied(gained);
+                ask_again
+            }
+            Todo::StartOver(head) => {
+                self.keeper.set(None);
+                warn!("entries of the revocation log were missed: all that was in memory is read again");
+                self.each(|follower| follower.start_over(head));
+                true
+            }
+            Todo::AskAgain => true,
+            Todo::Nothing => false,
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.left = true;
+        self.holder.give_up();
+        self.keeper.set(None);
+    }
+
     fn each(&mut self, tell: impl Fn(&dyn Follower)) {
         self.followers.retain(|follower| match follower.upgrade() {
             Some(follower) => {
@@ -374,6 +401,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Feed({})", self.shared.checker)
+        write!(f, "Feed({})", self.shared.node.id)
     }
 }

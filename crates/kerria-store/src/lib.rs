@@ -7,6 +7,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod feed;
 mod observer;
 mod postgres;
 mod queue;
@@ -15,6 +16,7 @@ mod sqlite;
 #[cfg(all(unix, feature = "testing"))]
 pub mod testing;
 
+pub use feed::Node;
 pub use observer::{Access, Observer};
 pub use postgres::{ConnectError, PostgresOptions, PostgresStore};
 pub use sql::SqlStore;

@@ -9,6 +9,10 @@ pub trait Observer: Send + Sync {
 
     /// Entries of the revocation log were announced: from their commit until all followers had applied them.
     fn announced(&self, took: Duration);
+
+    /// An entry of the revocation log is true everywhere: so long after its commit, and with so many checkers that were late, so
+    /// that their leases had to run out.
+    fn acknowledged(&self, took: Duration, late: usize);
 }
 
 /// What was asked.
@@ -26,6 +30,7 @@ pub(crate) struct Nobody;
 impl Observer for Nobody {
     fn answered(&self, _: Access, _: Duration) {}
     fn announced(&self, _: Duration) {}
+    fn acknowledged(&self, _: Duration, _: usize) {}
 }
 
 /// When something began.

@@ -12,7 +12,7 @@ use tracing::error;
 use crate::sql::{Ask, Step};
 
 /// Work of some kind, with one who waits for what comes of it.
-pub struct Asked<Work, T> {
+pub(crate) struct Asked<Work, T> {
     work: Work,
     outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,

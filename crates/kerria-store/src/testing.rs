@@ -18,14 +18,28 @@ use std::{
     time::Duration,
 };
 
+use kerria_core::CheckerId;
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
+
+use crate::Node;
 
 /// Names a running server.
 const VARIABLE: &str = "KERRIA_TEST_POSTGRES";
 
 /// How often it is looked whether a server is there, and how long there is between.
 const LOOKS: (u32, Duration) = (600, Duration::from_millis(50));
+
+/// A node that no other test is.
+#[must_use]
+pub fn node() -> Node {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&process.to_be_bytes());
+    id[4..8].copy_from_slice(&number.to_be_bytes());
+    Node { id: CheckerId::from_bytes(id), name: format!("test {process}-{number}") }
+}
 
 /// A database of its own for one test. It is dropped at the end.
 pub struct TestDatabase {

@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use kerria_core::Store;
 use kerria_store::{
-    Access, Observer, PostgresOptions, PostgresStore, conformance::Stage, testing::TestDatabase,
+    Access, Observer, PostgresOptions, PostgresStore,
+    conformance::Stage,
+    testing::{self, TestDatabase},
 };
 
 kerria_store::conformance!(Database::new().await);
@@ -26,7 +28,8 @@ impl Database {
 
     async fn open(&mut self) {
         let options = PostgresOptions::parse(&self.database.url()).unwrap();
-        self.store = Some(Arc::new(PostgresStore::connect(options, Arc::new(Nobody)).await.unwrap()));
+        self.store =
+            Some(Arc::new(PostgresStore::connect(options, testing::node(), Arc::new(Nobody)).await.unwrap()));
     }
 }
 
@@ -38,6 +41,7 @@ impl Stage for Database {
 
     async fn reopen(&mut self) {
         let store = self.store.take().unwrap();
+        store.leave().await.unwrap();
         Arc::try_unwrap(store).expect("nobody else holds the store");
         self.open().await;
     }
@@ -48,4 +52,5 @@ struct Nobody;
 impl Observer for Nobody {
     fn answered(&self, _: Access, _: Duration) {}
     fn announced(&self, _: Duration) {}
+    fn acknowledged(&self, _: Duration, _: usize) {}
 }

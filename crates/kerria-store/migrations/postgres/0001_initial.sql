@@ -189,3 +189,29 @@ CREATE TABLE signing_key (
 -- One of each at a time.
 CREATE UNIQUE INDEX signing_key_next ON signing_key (algorithm) WHERE state = 'next';
 CREATE UNIQUE INDEX signing_key_active ON signing_key (algorithm) WHERE state = 'active';
+
+-- The ledger of the processes that answer from their own memory, each under a lease. It is not worth a write to the disk at
+-- every renewal, so its tables are unlogged: a server that crashes, or another one that takes its place, has them empty. Then a
+-- new life begins, and for the length of a lease nobody relies on what the ledger says.
+CREATE UNLOGGED TABLE ledger (
+    one         SMALLINT NOT NULL PRIMARY KEY CHECK (one = 1),
+    life        BIGINT NOT NULL,
+    -- Whether every lease from before this life is over.
+    settled     BOOLEAN NOT NULL
+);
+
+-- Before this there were no leases.
+INSERT INTO ledger (one, life, settled) VALUES (1, 1, TRUE);
+
+CREATE UNLOGGED TABLE checker (
+    id          BYTEA NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    -- Which process it is, for people.
+    name        TEXT NOT NULL,
+    -- The last entry of the log that it says it has applied.
+    applied     BIGINT NOT NULL,
+    -- The number of its last renewal.
+    renewal     BIGINT NOT NULL
+);
+
+-- Renewals of all checkers are numbered. Should the numbers be lost, so is the life that they counted in.
+CREATE UNLOGGED SEQUENCE checker_renewal;

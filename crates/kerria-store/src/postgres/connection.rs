@@ -22,7 +22,7 @@ use tracing::debug;
 
 use super::{
     errors::{Fault, is_fatal, silent, store_error},
-    feed, locks,
+    listener, locks,
     options::{CONNECT, Server},
 };
 use crate::sql::{Ask, Read, Result, Root, Value};
@@ -95,7 +95,7 @@ impl Connection {
     /// Commits, and lets those who listen know that the log has grown to `number`. `None` if nobody can tell whether it has
     /// happened.
     pub(super) fn commit(&self, number: Option<LogNumber>) -> Option<Result<()>> {
-        let notified = number.map(feed::notify).unwrap_or_default();
+        let notified = number.map(listener::notify).unwrap_or_default();
         // A commit whose wait for a standby is cancelled by a time-out claims to have succeeded. Without one, it is
         // our own patience that ends, and we know that we do not know.
         let sql = format!("{notified}SET LOCAL statement_timeout = 0; COMMIT");

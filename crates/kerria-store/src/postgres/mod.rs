@@ -5,7 +5,8 @@
 
 mod connection;
 mod errors;
-mod feed;
+mod ledger;
+mod listener;
 mod locks;
 mod migrations;
 mod options;
@@ -21,8 +22,9 @@ use std::{
     thread,
 };
 
+use async_trait::async_trait;
 use kerria_core::{
-    LogNumber,
+    Lease, LeaseTerms, LogNumber,
     store::{Follower, StoreError, Trouble},
 };
 use tokio::sync::{Notify, oneshot};
@@ -31,12 +33,14 @@ pub use errors::ConnectError;
 pub use options::PostgresOptions;
 
 use crate::{
+    feed::{Feed, Node},
     observer::Observer,
-    queue::{Asked, Job, Query},
+    queue::{Job, Query},
     sql::{Driver, Reach, SqlStore},
 };
 use connection::Connection;
-use feed::{Feed, Listener};
+use ledger::PostgresLedger;
+use listener::Listener;
 use options::Server;
 use workers::{Task, Workers, runtime};
 
@@ -46,25 +50,28 @@ pub type PostgresStore = SqlStore<Postgres>;
 /// A PostgreSQL database.
 pub struct Postgres {
     workers: Workers,
+    feed: Feed,
     _listener: Listener,
 }
 
 impl PostgresStore {
-    /// Connects to the database, and brings it up to date.
+    /// Connects to the database as `node`, brings it up to date, and begins to renew a lease. Needs a Tokio runtime.
     ///
     /// # Errors
     /// What is in the way, in words for the operator.
     pub async fn connect(
         options: PostgresOptions,
+        node: Node,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, ConnectError> {
         let servers: Arc<[Server]> = options.servers()?.into();
         migrate(Arc::clone(&servers), options.database()).await?;
-        let feed = Arc::new(Feed::new(Arc::clone(&observer)));
-        let workers =
-            Workers::start(options.most_connections(), &servers, &feed).map_err(ConnectError::Thread)?;
-        let listener = Listener::start(servers, feed).map_err(ConnectError::Thread)?;
-        Ok(Self::new(Postgres { workers, _listener: listener }, observer))
+        let workers = Workers::start("kerria-postgres", options.most_connections(), &servers)
+            .map_err(ConnectError::Thread)?;
+        let ledger = Arc::new(PostgresLedger::start(&servers).map_err(ConnectError::Thread)?);
+        let feed = Feed::start(ledger, node, LeaseTerms::default(), Arc::clone(&observer));
+        let listener = Listener::start(servers, feed.waker()).map_err(ConnectError::Thread)?;
+        Ok(Self::new(Postgres { workers, feed, _listener: listener }, observer))
     }
 }
 
@@ -93,6 +100,7 @@ fn migrate_now(servers: &[Server], database: &str) -> Result<(), ConnectError> {
     Ok(())
 }
 
+#[async_trait]
 impl Driver for Postgres {
     const NAME: &'static str = "PostgresStore";
 
@@ -104,7 +112,23 @@ impl Driver for Postgres {
         self.workers.send(Task::Read(query))
     }
 
-    fn follow(&self, asked: Asked<Weak<dyn Follower>, LogNumber>) -> Result<(), StoreError> {
-        self.workers.send(Task::Follow(asked))
+    async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError> {
+        self.feed.follow(follower).await
+    }
+
+    async fn acknowledged(&self, number: LogNumber) {
+        self.feed.acknowledged(number).await;
+    }
+
+    fn lease(&self) -> Lease {
+        self.feed.lease()
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        self.feed.catch_up().await
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
+        self.feed.leave().await
     }
 }

@@ -7,30 +7,20 @@ use std::{
     num::NonZeroU32,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{Arc, Weak},
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
-use kerria_core::{
-    LogEntry, LogNumber,
-    store::{Follower, StoreError, Trouble},
-};
+use kerria_core::store::{StoreError, Trouble};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::Notify,
 };
 use tracing::{debug, error, warn};
 
-use super::{
-    connection::Connection,
-    errors::Fault,
-    feed::{self, Feed},
-    locks,
-    options::Server,
-    waiting::Queue,
-};
+use super::{connection::Connection, errors::Fault, locks, options::Server, waiting::Queue};
 use crate::{
-    queue::{Asked, Job, Query, Waiting, join},
+    queue::{Job, Query, join},
     sql::{Reach, Result, Step},
 };
 
@@ -42,7 +32,6 @@ const TRIES: NonZeroU32 = NonZeroU32::new(5).unwrap();
 pub(super) enum Task {
     Write(Reach, Box<dyn Job>),
     Read(Box<dyn Query>),
-    Follow(Asked<Weak<dyn Follower>, LogNumber>),
 }
 
 /// The threads that talk to the server.
@@ -52,14 +41,15 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn start(count: usize, servers: &Arc<[Server]>, feed: &Arc<Feed>) -> std::io::Result<Self> {
+    /// So many threads, of this name.
+    pub(super) fn start(name: &str, count: usize, servers: &Arc<[Server]>) -> std::io::Result<Self> {
         let mut workers = Self { queue: Arc::new(Queue::new(QUEUE, count)), threads: Vec::new() };
         for number in 0..count {
-            let (servers, feed, queue) = (Arc::clone(servers), Arc::clone(feed), Arc::clone(&workers.queue));
+            let (servers, queue) = (Arc::clone(servers), Arc::clone(&workers.queue));
             let runtime = runtime()?;
             let thread = thread::Builder::new()
-                .name(format!("kerria-postgres-{number}"))
-                .spawn(move || Worker::new(runtime, servers, feed).work(number, &queue))?;
+                .name(format!("{name}-{number}"))
+                .spawn(move || Worker::new(runtime, servers).work(number, &queue))?;
             workers.threads.push(thread);
         }
         Ok(workers)
@@ -87,7 +77,6 @@ pub(super) fn runtime() -> std::io::Result<Runtime> {
 struct Worker {
     runtime: Rc<Runtime>,
     servers: Arc<[Server]>,
-    feed: Arc<Feed>,
     connection: Option<Connection>,
     /// Nobody notifies these connections of anything.
     heard: Arc<Notify>,
@@ -95,8 +84,8 @@ struct Worker {
 
 /// What came of running a step once.
 enum Ran {
-    /// It is committed, and wrote these entries.
-    Committed(Vec<LogEntry>),
+    /// It is committed.
+    Committed,
     /// It failed, was undone, and knows what to answer.
     Failed,
     /// It was undone, or never came to anything, for this reason.
@@ -106,8 +95,8 @@ enum Ran {
 }
 
 impl Worker {
-    fn new(runtime: Runtime, servers: Arc<[Server]>, feed: Arc<Feed>) -> Self {
-        Self { runtime: Rc::new(runtime), servers, feed, connection: None, heard: Arc::default() }
+    fn new(runtime: Runtime, servers: Arc<[Server]>) -> Self {
+        Self { runtime: Rc::new(runtime), servers, connection: None, heard: Arc::default() }
     }
 
     fn work(mut self, number: usize, queue: &Queue<Task>) {
@@ -115,7 +104,6 @@ impl Worker {
             match task {
                 Task::Write(reach, job) => self.write(reach, job),
                 Task::Read(query) => self.read(query),
-                Task::Follow(asked) => self.follow(asked),
             }
         }
         if let Some(connection) = self.connection.take() {
@@ -141,28 +129,21 @@ impl Worker {
     fn write(&mut self, reach: Reach, mut job: Box<dyn Job>) {
         let (mut tries, mut may_begin_anew) = (1, true);
         loop {
-            if self.feed.is_broken() {
-                return job.fail(feed::broken());
-            }
             let (connection, was_used) = match self.connection() {
                 Ok(connection) => connection,
                 Err(error) => return job.fail(error),
             };
             let ran = run(&connection, reach, &mut *job);
             let fault = match &ran {
-                Ran::Committed(_) | Ran::Failed => None,
+                Ran::Committed | Ran::Failed => None,
                 Ran::Undone(fault, _) => Some(*fault),
                 Ran::Unknown => Some(Fault::Connection),
             };
             let is_idle_broken = was_used && fault == Some(Fault::Connection);
             match ran {
-                Ran::Committed(entries) => {
-                    let announced = self.feed.announce(&connection, &entries);
-                    self.keep(connection, announced.as_ref().err().map(|_| Fault::Connection));
-                    return match announced {
-                        Ok(()) => job.answer(),
-                        Err(error) => job.fail(error),
-                    };
+                Ran::Committed => {
+                    self.keep(connection, None);
+                    return job.answer();
                 }
                 Ran::Failed => {
                     self.keep(connection, None);
@@ -193,9 +174,6 @@ impl Worker {
     fn read(&mut self, mut query: Box<dyn Query>) {
         let mut may_begin_anew = true;
         while query.is_awaited() {
-            if self.feed.is_broken() {
-                return query.fail(feed::broken());
-            }
             let (connection, was_used) = match self.connection() {
                 Ok(connection) => connection,
                 Err(error) => return query.fail(error),
@@ -210,18 +188,6 @@ impl Worker {
             }
             may_begin_anew = false;
         }
-    }
-
-    fn follow(&mut self, mut asked: Asked<Weak<dyn Follower>, LogNumber>) {
-        let (connection, _) = match self.connection() {
-            Ok(connection) => connection,
-            Err(error) => return Box::new(asked).fail(error),
-        };
-        let started = asked.work(|follower| self.feed.follow(&connection, follower));
-        debug!(?started, "a follower starts");
-        let fault = connection.take_fault();
-        self.keep(connection, fault);
-        Box::new(asked).answer();
     }
 }
 
@@ -245,7 +211,7 @@ fn run(connection: &Connection, reach: Reach, job: &mut dyn Job) -> Ran {
         (Err(trouble), Some(fault)) => return undo(connection, Ran::Undone(fault, trouble.into())),
     }
     match connection.commit(entries.last().map(|last| last.number)) {
-        Some(Ok(())) => Ran::Committed(entries),
+        Some(Ok(())) => Ran::Committed,
         Some(Err(error)) => undo(connection, undone(error)),
         None => Ran::Unknown,
     }

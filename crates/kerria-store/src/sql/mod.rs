@@ -28,7 +28,7 @@ use std::{
 
 use async_trait::async_trait;
 use kerria_core::{
-    LogEntry, LogEvent, LogNumber, Selector, SessionId, Timestamp, UserId,
+    Lease, LogEntry, LogEvent, LogNumber, Selector, SessionId, Timestamp, UserId,
     audit::AuditEntry,
     store::{Follower, InstallationKeys, Store, StoreError, Trouble},
 };
@@ -57,6 +57,7 @@ pub struct SqlStore<D> {
 }
 
 /// How steps come to run on an engine. Everything is taken at once, or refused; the answer comes when it is there.
+#[async_trait]
 pub trait Driver: Send + Sync + 'static {
     /// What a store with this driver is called.
     const NAME: &'static str;
@@ -74,11 +75,20 @@ pub trait Driver: Send + Sync + 'static {
     /// If nothing more is taken.
     fn read(&self, query: Box<dyn Query>) -> Result<()>;
 
-    /// Lets a follower apply what is written from now on.
-    ///
-    /// # Errors
-    /// If nothing more is taken.
-    fn follow(&self, asked: Asked<Weak<dyn Follower>, LogNumber>) -> Result<()>;
+    /// What [`Store::follow`] says.
+    async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber>;
+
+    /// Waits until the entry with this number, which is committed, has been applied by whoever answers from memory.
+    async fn acknowledged(&self, number: LogNumber);
+
+    /// What [`Store::lease`] says.
+    fn lease(&self) -> Lease;
+
+    /// What [`Store::catch_up`] says.
+    async fn catch_up(&self) -> Result<()>;
+
+    /// What [`Store::leave`] says.
+    async fn leave(&self) -> Result<()>;
 }
 
 impl<D: Driver> SqlStore<D> {
@@ -102,7 +112,8 @@ impl<D: Driver> SqlStore<D> {
         self.write_within(Reach::Part, step).await
     }
 
-    /// Runs a step in a transaction, and answers when it is committed. It may run more than once: an engine with
+    /// Runs a step in a transaction, and answers when it is committed, and whoever answers from memory has applied what it
+    /// wrote to the log. It may run more than once: an engine with
     /// several writers may undo it to let another one go first.
     pub(crate) async fn write_within<T: Send + 'static>(
         &self,
@@ -110,11 +121,15 @@ impl<D: Driver> SqlStore<D> {
         step: impl Fn(&mut Step<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let began = Began::now();
-        let (asked, answer) = Asked::new(step);
+        let (asked, answer) = Asked::new(move |open: &mut Step<'_>| Ok((step(open)?, open.last_written())));
         self.driver.write(reach, Box::new(asked))?;
         let answer = in_time(answer).await;
         self.observer.answered(Access::Write, began.elapsed());
-        answer
+        let (outcome, written) = answer?;
+        if let Some(number) = written {
+            self.driver.acknowledged(number).await;
+        }
+        Ok(outcome)
     }
 
     /// Asks one question. A query of several statements would see several states; use one.
@@ -132,7 +147,7 @@ impl<D: Driver> SqlStore<D> {
 }
 
 /// The answer, if it comes in time. A thread that has stopped answers nothing.
-async fn in_time<T>(answer: Answer<T>) -> Result<T> {
+pub(crate) async fn in_time<T>(answer: Answer<T>) -> Result<T> {
     match timeout(DEADLINE, answer).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(stopped)) => Err(StoreError::new(Trouble::Unavailable, stopped)),
@@ -169,9 +184,19 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber> {
-        let (asked, answer) = Asked::new(follower);
-        self.driver.follow(asked)?;
-        in_time(answer).await
+        self.driver.follow(follower).await
+    }
+
+    fn lease(&self) -> Lease {
+        self.driver.lease()
+    }
+
+    async fn catch_up(&self) -> Result<()> {
+        self.driver.catch_up().await
+    }
+
+    async fn leave(&self) -> Result<()> {
+        self.driver.leave().await
     }
 
     async fn check_health(&self) -> Result<()> {
@@ -210,6 +235,11 @@ impl<'a> Step<'a> {
         let entry = log::append(self.asked, selector, event, at)?;
         self.entries.push(entry);
         Ok(entry.number)
+    }
+
+    /// The number of the last entry that it wrote.
+    fn last_written(&self) -> Option<LogNumber> {
+        self.entries.last().map(|entry| entry.number)
     }
 
     /// Holds what the step is about, until it is committed. Comes before anything is read of it.

@@ -19,8 +19,9 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use async_trait::async_trait;
 use kerria_core::{
-    LogNumber,
+    Lease, LogNumber,
     store::{Follower, StoreError, Trouble},
 };
 
@@ -32,7 +33,7 @@ pub use migrations::{Migrated, migrate, pending_migrations};
 use crate::{
     observer::{Nobody, Observer},
     queue::{Asked, Job, Query, Waiting},
-    sql::{Driver, Reach, SqlStore, Step},
+    sql::{Driver, Reach, SqlStore, Step, in_time},
 };
 use opening::Lock;
 use readers::Readers;
@@ -88,6 +89,7 @@ impl SqliteStore {
     }
 }
 
+#[async_trait]
 impl Driver for Sqlite {
     const NAME: &'static str = "SqliteStore";
 
@@ -105,8 +107,25 @@ impl Driver for Sqlite {
         }
     }
 
-    fn follow(&self, asked: Asked<Weak<dyn Follower>, LogNumber>) -> Result<(), StoreError> {
-        self.writer.follow(asked)
+    async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError> {
+        let (asked, answer) = Asked::new(follower);
+        self.writer.follow(asked)?;
+        in_time(answer).await
+    }
+
+    /// The writer has let all followers apply it before it answered, and nobody else answers from memory.
+    async fn acknowledged(&self, _: LogNumber) {}
+
+    fn lease(&self) -> Lease {
+        Lease::unlimited()
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 
