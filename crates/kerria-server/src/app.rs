@@ -1,6 +1,8 @@
 //! The application: everything that a request needs, once per process.
 
 use std::{
+    fs::{File, TryLockError},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Duration,
@@ -13,16 +15,20 @@ use kerria::{
     jwt::{Verifier, VerifierSettings},
 };
 use kerria_core::{
-    Algorithm, Audience, Clock, Entropy, Store, StoreError, Token, TokenKey, TokenKind,
+    Algorithm, Audience, CheckerId, Clock, Entropy, LogEntry, LogNumber, Selector, Store, StoreError, Token,
+    TokenKey, TokenKind,
     entropy::random_bytes,
     store::{Follower, InstallationKeys, Invitation},
 };
-use kerria_store::{Observer, SqliteStore};
-use tokio::{sync::watch, task::JoinHandle};
+use kerria_store::{ConnectError, Node, Observer, PostgresOptions, PostgresStore, SqliteStore};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 use tracing::warn;
 
 use crate::{
-    config::Config,
+    config::{Config, DatabaseSettings},
     keys::{Keyring, sealing::SealingFile},
     maintenance,
     metrics::Metrics,
@@ -67,8 +73,11 @@ pub struct App {
     pub page_policy: HeaderValue,
     /// What is measured.
     pub metrics: Arc<Metrics>,
+    /// Hears of keys that another process has changed.
+    key_watch: Arc<KeyWatch>,
     stop: watch::Sender<bool>,
-    background: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    background: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+    _folder: Option<File>,
 }
 
 /// Where time and randomness come from.
@@ -103,11 +112,15 @@ impl App {
         create_private_folder(&config.data_dir).with_context(|| {
             format!("cannot create the folder {} (setting data_dir)", config.data_dir.display())
         })?;
-        let path = database_path(&config.data_dir);
         let metrics = Arc::new(Metrics::new());
         let observer = Arc::clone(&metrics) as Arc<dyn Observer>;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_observed(&path, observer)?);
-        Self::assemble(config, store, metrics, edge).await
+        let Some(options) = postgres(&config.database)? else {
+            let store = SqliteStore::open_observed(&database_path(&config.data_dir), observer)?;
+            return Self::assemble(config, Arc::new(store), metrics, edge, None).await;
+        };
+        let folder = lock_folder(&config.data_dir)?;
+        let store = PostgresStore::connect(options, node(&config, &edge), observer).await?;
+        Self::assemble(config, Arc::new(store), metrics, edge, Some(folder)).await
     }
 
     /// The application over a store that is open already.
@@ -115,7 +128,7 @@ impl App {
     /// # Errors
     /// If the store fails.
     pub async fn over(config: Config, store: Arc<dyn Store>, edge: Edge) -> anyhow::Result<Arc<Self>> {
-        Self::assemble(config, store, Arc::new(Metrics::new()), edge).await
+        Self::assemble(config, store, Arc::new(Metrics::new()), edge, None).await
     }
 
     async fn assemble(
@@ -123,6 +136,7 @@ impl App {
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
         edge: Edge,
+        folder: Option<File>,
     ) -> anyhow::Result<Arc<Self>> {
         let fresh =
             InstallationKeys { token: random_bytes(&*edge.entropy), form: random_bytes(&*edge.entropy) };
@@ -136,6 +150,9 @@ impl App {
         let checker = Checker::start(Arc::clone(&store), TokenKey::from_bytes(keys.token), settings).await?;
         let counts: Weak<dyn Follower> = Arc::downgrade(&metrics) as _;
         store.follow(counts).await?;
+        let key_watch = Arc::new(KeyWatch::default());
+        let watching: Weak<dyn Follower> = Arc::downgrade(&key_watch) as _;
+        store.follow(watching).await?;
         let keyring = open_keyring(&config, &store, &edge).await?;
         if let Some(path) = &config.clients_file {
             registration::file::apply(path, &*store, &keyring, &config.tokens, edge.clock.now()).await?;
@@ -153,16 +170,20 @@ impl App {
             keyring,
             page_policy: page_policy(&config),
             metrics,
+            key_watch,
             stop: watch::channel(false).0,
             background: tokio::sync::Mutex::default(),
+            _folder: folder,
             clock: edge.clock,
             entropy: edge.entropy,
             config,
             store,
             checker,
         });
-        let task = tokio::spawn(maintenance::run(Arc::clone(&app), app.stop.subscribe()));
-        *app.background.lock().await = Some(task);
+        *app.background.lock().await = vec![
+            tokio::spawn(maintenance::run(Arc::clone(&app), app.stop.subscribe())),
+            tokio::spawn(maintenance::follow_keys(Arc::clone(&app), app.stop.subscribe())),
+        ];
         Ok(app)
     }
 
@@ -170,7 +191,7 @@ impl App {
     /// longer than a stop should; then the rest of it stays as exact as `session.last_seen_precision` promises.
     pub async fn close(&self) {
         self.begin_stop();
-        if let Some(task) = self.background.lock().await.take() {
+        for task in std::mem::take(&mut *self.background.lock().await) {
             drop(task.await);
         }
         let told = maintenance::tell(self, self.checker.moves_so_far()).await;
@@ -179,7 +200,9 @@ impl App {
         if flushed.is_err() {
             warn!("the last uses of some sessions were not written within {grace:?}");
         }
-        for failed in [told.err(), flushed.ok().and_then(Result::err)].into_iter().flatten() {
+        // Nobody has to wait for this process any more.
+        let left = self.store.leave().await;
+        for failed in [told.err(), flushed.ok().and_then(Result::err), left.err()].into_iter().flatten() {
             crate::problem::log_store_error(&failed);
         }
     }
@@ -192,6 +215,14 @@ impl App {
     /// Completes when the server is about to stop.
     pub async fn stopping(&self) {
         maintenance::stopped(&mut self.stop.subscribe()).await;
+    }
+
+    /// Completes when the signing keys may be others than this process knows of.
+    pub async fn keys_may_have_changed(&self) {
+        tokio::select! {
+            () = self.verifier.unknown_key() => {}
+            () = self.key_watch.0.notified() => {}
+        }
     }
 
     /// The layer that checks the session of every request.
@@ -248,6 +279,66 @@ impl App {
         link.query_pairs_mut().append_pair("invitation", token.write(self.checker.key()).expose());
         Ok((link.into(), expires_at))
     }
+}
+
+/// Hears when everyone's sessions were ended: that is when all signing keys are thrown away.
+#[derive(Default)]
+struct KeyWatch(Notify);
+
+impl Follower for KeyWatch {
+    fn apply(&self, entries: &[LogEntry]) {
+        if entries.iter().any(|entry| entry.selector == Selector::Everyone) {
+            self.0.notify_one();
+        }
+    }
+
+    fn start_over(&self, _: LogNumber) {
+        self.0.notify_one();
+    }
+}
+
+/// So that no two processes use one folder, and fight for its control socket.
+fn lock_folder(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join("kerria.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => anyhow::bail!(
+            "another Kerria process is using the folder {}: give this one a data_dir of its own; they may share the database",
+            folder.display()
+        ),
+        Err(TryLockError::Error(why)) => Err(why).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+/// How the database is reached, if it is PostgreSQL.
+///
+/// # Errors
+/// If its URL is none.
+pub fn postgres(settings: &DatabaseSettings) -> Result<Option<PostgresOptions>, ConnectError> {
+    let Some(url) = &settings.url else { return Ok(None) };
+    let mut options = PostgresOptions::parse(url.expose())?;
+    if let Some(connections) = NonZeroUsize::new(settings.connections as usize) {
+        options = options.connections(connections);
+    }
+    if let Some(authorities) = &settings.ca_file {
+        options = options.authorities(authorities);
+    }
+    Ok(Some(options))
+}
+
+/// This process among all that share a database.
+fn node(config: &Config, edge: &Edge) -> Node {
+    let name = config.database.node_name.clone().unwrap_or_else(|| {
+        let machine = rustix::system::uname();
+        format!("{}:{}", machine.nodename().to_string_lossy(), std::process::id())
+    });
+    Node { id: CheckerId::new(edge.clock.now(), &*edge.entropy), name }
 }
 
 fn issuer(config: &Config) -> String {

@@ -18,6 +18,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked whether another key has to sign.
 const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(60);
 
+/// How soon the keys are read again at the earliest.
+const RELOAD_KEYS_AFTER: Duration = Duration::from_millis(250);
+
 /// How many rows one step removes at most, so that no sign-in waits long for it.
 const SWEEP_BATCH: u32 = 500;
 
@@ -55,6 +58,30 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Takes in signing keys that another process has made, until `stop` becomes true: when everyone's sessions were ended, which
+/// goes with new keys, and when a token names a key that is not known here.
+pub async fn follow_keys(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = app.keys_may_have_changed() => {}
+            () = stopped(&mut stop) => return,
+        }
+        // Whoever names keys that never were does not make the store busy.
+        let pause = match app.keyring.reload().await {
+            Ok(()) => RELOAD_KEYS_AFTER,
+            Err(error) => {
+                warn!("the signing keys cannot be read, and will be again: {error}");
+                app.verifier.look_for_keys();
+                RELOAD_KEYS_AFTER * 4
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stopped(&mut stop) => return,
+        }
+    }
+}
+
 /// Completes when `stop` has become true.
 pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
@@ -70,7 +97,12 @@ pub async fn sweep_all(app: &App) -> Result<(), StoreError> {
     app.checker.flush(now).await?;
     let store = &app.store;
     let policy = app.config.session.policy;
-    let over_since = now - SWEEP_GRACE;
+    // Another process may have seen it used, and not have said so yet.
+    let untold = match app.checker.lease().is_limited() {
+        true => app.config.session.last_seen_precision,
+        false => Duration::ZERO,
+    };
+    let over_since = now - SWEEP_GRACE - untold;
     app.checker.sweep_until(over_since);
     let mut removed = 0;
     while let batch @ 1.. = store.sweep_sessions(policy, over_since, SWEEP_BATCH).await? {

@@ -37,8 +37,12 @@ pub struct Metrics {
     pub sign_ins: SignIns,
     /// Sessions that were ended, by why.
     pub sessions_ended: SessionsEnded,
-    /// Seconds from the commit of a revocation to the moment when this process applied it.
+    /// Seconds from the commit of a revocation to the moment when no process accepted any more what it had ended.
     pub revocation_lag: Histogram,
+    /// Processes that had not applied a revocation when their leases were over.
+    pub late_checkers: Counter,
+    without_lease: Counter,
+    lease: Gauge,
     /// Seconds that steps of the store took, by step.
     pub store_seconds: StoreSeconds,
     /// Passwords that were turned away because too many waited.
@@ -75,10 +79,24 @@ impl Metrics {
         let revocation_lag = Histogram::new(LAG_BUCKETS);
         to.register_with_unit(
             "revocation_lag",
-            "Time from the commit of a revocation to the moment when this process applied it",
+            "Time from the commit of a revocation to the moment when no process accepted any more what it had ended",
             Unit::Seconds,
             revocation_lag.clone(),
         );
+        let late_checkers = Counter::default();
+        to.register(
+            "late_checkers",
+            "Processes that had not applied a revocation when their leases were over",
+            late_checkers.clone(),
+        );
+        let without_lease = Counter::default();
+        to.register(
+            "checks_without_lease",
+            "Checks that memory could have answered, if the lease had not run out",
+            without_lease.clone(),
+        );
+        let lease =
+            gauge(to, "lease_held", "Whether memory may answer: 1, or 0 if the store has to be asked");
         let store_seconds = StoreSeconds::register(to);
         let password_queue_busy = Counter::default();
         to.register(
@@ -98,6 +116,9 @@ impl Metrics {
             sign_ins,
             sessions_ended,
             revocation_lag,
+            late_checkers,
+            without_lease,
+            lease,
             store_seconds,
             password_queue_busy,
             http_requests,
@@ -113,6 +134,8 @@ impl Metrics {
         show(&self.cache_hits, &counts.hits);
         show(&self.cache_misses, &counts.misses);
         show(&self.moved, &counts.moved);
+        show(&self.without_lease, &counts.without_lease);
+        self.lease.set(checker.lease().holds().into());
         self.cache_entries.set(i64::try_from(checker.cached()).unwrap_or(i64::MAX));
         self.text()
     }
@@ -151,6 +174,11 @@ impl Observer for Metrics {
 
     fn announced(&self, took: Duration) {
         self.revocation_lag.observe(took.as_secs_f64());
+    }
+
+    fn acknowledged(&self, took: Duration, late: usize) {
+        self.revocation_lag.observe(took.as_secs_f64());
+        self.late_checkers.inc_by(late as u64);
     }
 }
 
