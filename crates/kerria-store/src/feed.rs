@@ -13,7 +13,7 @@ use std::{
 
 use kerria_core::{
     CheckerId, Lease, LeaseTerms, LogNumber, Moment,
-    lease::{self, Awaited, Census, Holder, LeaseKeeper, Progress, Renewed, Todo},
+    lease::{self, Awaited, Census, Holder, LeaseKeeper, Progress, Renewed, RollCall, Todo},
     store::{Follower, Leases, StoreError, Trouble},
 };
 use tokio::{
@@ -198,6 +198,18 @@ impl Feed {
         let took = Duration::from_nanos(moment().0.saturating_sub(committed.0));
         self.shared.observer.acknowledged(took, late.len());
         Acknowledged { took, late }
+    }
+
+    /// Who shares the store.
+    pub(crate) async fn roll_call(&self) -> Result<RollCall, StoreError> {
+        let mut call = self.shared.in_time(self.shared.ledger.roll_call(self.shared.node.id)).await?;
+        // Of itself it knows more than the ledger does.
+        if let Some(applied) = lock(&self.shared.following).holder.head() {
+            for own in call.nodes.iter_mut().filter(|node| node.id == call.this) {
+                own.applied = own.applied.max(applied);
+            }
+        }
+        Ok(call)
     }
 
     /// Gives up the lease for good, and takes this process out of the ledger.

@@ -18,7 +18,7 @@ pub mod testing;
 
 pub use feed::Node;
 pub use observer::{Access, Observer};
-pub use postgres::{ConnectError, PostgresOptions, PostgresStore};
+pub use postgres::{ConnectError, Examined, PostgresOptions, PostgresStore, Refusal};
 pub use sql::SqlStore;
 pub use sqlite::{
     BackupError, Checked, Migrated, OpenError, SqliteStore, backup, check, migrate, pending_migrations,

@@ -47,6 +47,38 @@ pub struct CheckerStanding {
     pub renewal: u64,
 }
 
+/// The processes that share a store, all of one instant: what operators want to know of a ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollCall {
+    /// The process that has asked.
+    pub this: CheckerId,
+    /// The number of the last entry of the log.
+    pub head: LogNumber,
+    /// Whether the ledger is [settled](LedgerReading::settled).
+    pub settled: bool,
+    /// All that are in the ledger, by name.
+    pub nodes: Vec<NodeStanding>,
+}
+
+/// How far a process is, and what people call it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStanding {
+    /// Which.
+    pub id: CheckerId,
+    /// What people call it.
+    pub name: String,
+    /// The last entry that it says it has applied.
+    pub applied: LogNumber,
+}
+
+impl NodeStanding {
+    /// How many entries it has not applied yet, as far as it has said so.
+    #[must_use]
+    pub const fn behind(&self, head: LogNumber) -> u64 {
+        head.0.saturating_sub(self.applied.0)
+    }
+}
+
 impl Ledger {
     /// An empty ledger. `settled` if there was none before it.
     #[must_use]

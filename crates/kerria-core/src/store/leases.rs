@@ -1,7 +1,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    lease::{CheckerStanding, LedgerReading, Life, Renewal, Renewed},
+    id::CheckerId,
+    lease::{CheckerStanding, LedgerReading, Life, Renewal, Renewed, RollCall},
     store::StoreError,
 };
 
@@ -14,6 +15,9 @@ pub trait Leases: Send + Sync {
 
     /// What the ledger says, of one instant.
     async fn ledger(&self) -> Result<LedgerReading, StoreError>;
+
+    /// What the ledger says to people, of one instant. `this` is who asks.
+    async fn roll_call(&self, this: CheckerId) -> Result<RollCall, StoreError>;
 
     /// Notes that every lease from before this life of the ledger is over. Of another life it says nothing.
     async fn settle(&self, life: Life) -> Result<(), StoreError>;

@@ -35,7 +35,7 @@ pub use tokens::{Clients, Reference, Refresh, Rotation, SigningKeys, Tokens};
 use crate::{
     audit::AuditEntry,
     id::UserId,
-    lease::Lease,
+    lease::{Lease, RollCall},
     revocation::{LogEntry, LogNumber},
     time::Timestamp,
 };
@@ -72,6 +72,11 @@ pub trait Store: Sessions + SessionData + Accounts + Doors + Tokens + Clients + 
     /// Lets the followers apply all that was committed before. For those who have to answer from memory, and have no lease.
     async fn catch_up(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// The processes that share this store. `None` if no other process can.
+    async fn roll_call(&self) -> Result<Option<RollCall>, StoreError> {
+        Ok(None)
     }
 
     /// Gives up the lease for good, so that nobody waits for it to run out. The last thing that is asked of a store.

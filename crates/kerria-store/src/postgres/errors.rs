@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kerria_core::store::{StoreError, Trouble};
+use tokio::time::error::Elapsed;
 use tokio_postgres::{
     Error,
     error::{DbError, SqlState},
@@ -12,10 +13,13 @@ use tokio_postgres::{
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The address of the server cannot be read.
-    #[error("the address of the database is no PostgreSQL URL")]
+    #[error(
+        "the address of the database is no PostgreSQL URL: write one such as postgres://user@host:5432/database, with special \
+         characters in the password percent-encoded"
+    )]
     Address(#[source] Error),
     /// The address names no server, or no database.
-    #[error("the address of the database names no {0}")]
+    #[error("the address of the database names no {0}: write it as postgres://user@host:5432/database")]
     Incomplete(&'static str),
     /// The certificates that servers are to be verified against cannot be read.
     #[error("the certificates in {} cannot be read", path.display())]
@@ -48,6 +52,16 @@ pub enum ConnectError {
         /// The database.
         database: String,
     },
+    /// The server is older than what we need.
+    #[error(
+        "the database {database} is on PostgreSQL {found}, and needs 15 or newer: upgrade the server, or choose another one"
+    )]
+    Old {
+        /// The database.
+        database: String,
+        /// The server's version.
+        found: String,
+    },
     /// It cannot hold every text.
     #[error("the database {database} is encoded in {found}, and has to be in UTF8: create it anew")]
     Encoding {
@@ -57,17 +71,101 @@ pub enum ConnectError {
         found: String,
     },
     /// The server did not answer, or refused.
-    #[error("the database {database} cannot be used")]
+    #[error("the database {database} {why}")]
     Server {
         /// The database.
         database: String,
-        /// Why.
+        /// What it means.
+        why: Refusal,
+        /// What was said.
         #[source]
-        source: StoreError,
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// No thread could be started.
     #[error("no thread can be started")]
     Thread(#[source] std::io::Error),
+}
+
+/// Why a server does not let us use a database, and what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no connection.
+    #[error("cannot be reached (does PostgreSQL run there, and does database.url name the right place?)")]
+    Unreachable,
+    /// There is no answer.
+    #[error("does not answer in time (does PostgreSQL run there, and is the network open?)")]
+    Silent,
+    /// The user is not let in.
+    #[error(
+        "does not let us in (check the user and the password in database.url, and the server's pg_hba.conf)"
+    )]
+    SignIn,
+    /// It is not there.
+    #[error("does not exist (create it with `createdb`, or correct database.url)")]
+    Missing,
+    /// The user is let in, and may not do what is needed.
+    #[error("lets us in, but does not allow what is needed (make the user the database's owner)")]
+    Rights,
+    /// It takes no writes.
+    #[error("takes no writes (name the primary in database.url, or all servers with commas between them)")]
+    ReadOnly,
+    /// TLS fails.
+    #[error(
+        "cannot be reached through TLS (switch it on at the server, and name the certificate that vouches for it in \
+         database.ca_file; or write ?sslmode=disable at the end of database.url, in a network that you trust)"
+    )]
+    Tls,
+    /// There are too many connections.
+    #[error(
+        "has no connection left for us (raise max_connections at the server, or lower database.connections)"
+    )]
+    Full,
+    /// Anything else.
+    #[error("cannot be used")]
+    Other,
+}
+
+impl ConnectError {
+    /// What has come of talking to the server about `database`.
+    pub(super) fn server(database: &str, error: StoreError) -> Self {
+        Self::Server { database: database.to_owned(), why: Refusal::of(&error), source: error.source }
+    }
+}
+
+impl Refusal {
+    fn of(error: &StoreError) -> Self {
+        let Some(source) = &error.source else { return Self::Other };
+        if source.is::<Elapsed>() {
+            return Self::Silent;
+        }
+        let Some(said) = source.downcast_ref::<Error>() else { return Self::Other };
+        match said.code().map(SqlState::code) {
+            Some(code) if code.starts_with("28") => Self::SignIn,
+            Some("3D000") => Self::Missing,
+            Some("42501") => Self::Rights,
+            Some("25006") => Self::ReadOnly,
+            Some("53300") => Self::Full,
+            Some(_) => Self::Other,
+            None => Self::unsaid(said),
+        }
+    }
+
+    /// What the driver notices by itself, it tells by its words alone.
+    fn unsaid(said: &Error) -> Self {
+        let mut words = said.to_string();
+        let mut cause = std::error::Error::source(said);
+        while let Some(next) = cause {
+            words.push_str(&next.to_string());
+            cause = next.source();
+        }
+        let tells = |word: &str| words.contains(word);
+        match () {
+            () if tells("TLS") => Self::Tls,
+            () if tells("does not allow writes") => Self::ReadOnly,
+            () if tells("password") || tells("authentication") => Self::SignIn,
+            () => Self::Unreachable,
+        }
+    }
 }
 
 /// What to do after a statement has failed.
@@ -108,7 +206,7 @@ pub(super) fn store_error(error: Error) -> StoreError {
     StoreError::new(trouble(&error), error)
 }
 
-pub(super) fn silent(error: tokio::time::error::Elapsed) -> StoreError {
+pub(super) fn silent(error: Elapsed) -> StoreError {
     StoreError::new(Trouble::Unavailable, error)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kerria_core::{
     CheckerId, LogNumber,
-    lease::{CheckerStanding, LedgerReading, Life, Renewal, Renewed},
+    lease::{CheckerStanding, LedgerReading, Life, NodeStanding, Renewal, Renewed, RollCall},
     store::{Leases, StoreError, Trouble},
 };
 
@@ -52,6 +52,10 @@ impl Leases for PostgresLedger {
 
     async fn ledger(&self) -> Result<LedgerReading> {
         self.ask(read).await
+    }
+
+    async fn roll_call(&self, this: CheckerId) -> Result<RollCall> {
+        self.ask(move |asked| roll_call(asked, this)).await
     }
 
     async fn settle(&self, Life(life): Life) -> Result<()> {
@@ -134,4 +138,24 @@ fn read_if_there(asked: &dyn Ask) -> Result<Option<LedgerReading>> {
         },
     )?;
     Ok(reading)
+}
+
+/// In one statement, too. A ledger that has not begun is not settled.
+fn roll_call(asked: &dyn Ask, this: CheckerId) -> Result<RollCall> {
+    let mut call = RollCall { this, head: LogNumber(0), settled: false, nodes: Vec::new() };
+    asked.all(
+        "SELECT h.number, coalesce(l.settled, FALSE), c.id, c.name, c.applied \
+         FROM log_counter h LEFT JOIN ledger l ON TRUE LEFT JOIN checker c ON TRUE ORDER BY c.name, c.id",
+        (),
+        |row| {
+            call.head = LogNumber(row.get(0)?);
+            call.settled = row.get(1)?;
+            if let Some(id) = row.get::<Option<[u8; 16]>>(2)? {
+                let (name, applied) = (row.get(3)?, LogNumber(row.get(4)?));
+                call.nodes.push(NodeStanding { id: CheckerId::from_bytes(id), name, applied });
+            }
+            Ok(())
+        },
+    )?;
+    Ok(call)
 }

@@ -15,7 +15,7 @@ use kerria_core::{
     store::{StoreError, Trouble},
 };
 use tokio::{runtime::Runtime, sync::Notify, time::timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{connection::Connection, options::Server, workers::runtime};
 use crate::{queue::join, sql::Result};
@@ -67,20 +67,27 @@ fn listen(
     heard: &Arc<Notify>,
     stop: &AtomicBool,
 ) {
-    let mut wait = BACK_OFF.0;
+    let (mut wait, mut failing) = (BACK_OFF.0, false);
     while !stop.load(Ordering::Acquire) {
         let listened = Connection::open(runtime, servers, heard).and_then(|connection| {
             connection.batch("LISTEN kerria_log")?;
             wait = BACK_OFF.0;
+            if std::mem::take(&mut failing) {
+                info!("listening to the revocation log again");
+            }
             let heard = hear_until(&connection, wake, heard, stop);
             connection.close();
             heard
         });
         if let Err(error) = listened {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "not listening to the revocation log, which is read less often until then; trying again"
-            );
+            if std::mem::replace(&mut failing, true) {
+                debug!(error = &error as &dyn std::error::Error, "still not listening to the revocation log");
+            } else {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "not listening to the revocation log, which is read less often until then; trying again"
+                );
+            }
             // Woken up by a connection that breaks, it would not wait at all.
             let until = || async {
                 while !stop.load(Ordering::Acquire) {

@@ -6,7 +6,10 @@
 use tracing::info;
 
 use super::{connection::Connection, errors::ConnectError, locks};
-use crate::sql::{Ask, Result};
+use crate::{
+    Migrated,
+    sql::{Ask, Result},
+};
 
 struct Migration {
     name: &'static str,
@@ -16,30 +19,52 @@ struct Migration {
 const MIGRATIONS: [Migration; 1] =
     [Migration { name: "0001_initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") }];
 
+/// The oldest server that will do, as `server_version_num` writes it. Before it, there are no unlogged sequences.
+const OLDEST: u32 = 150_000;
+
 /// The latest schema version that this program knows.
-fn known() -> u32 {
+pub(super) fn known() -> u32 {
     u32::try_from(MIGRATIONS.len()).expect("there are not that many migrations")
 }
 
 /// Looks whether the database is one that we can use, and brings it up to date. Of several processes that want to, one
 /// does, and the others wait for it.
-pub(super) fn run(connection: &Connection, database: &str) -> Result<(), ConnectError> {
-    let asked: &dyn Ask = connection;
-    let server = |source| ConnectError::Server { database: database.to_owned(), source };
-    let encoding: String =
-        asked.the("SELECT current_setting('server_encoding')", (), |row| row.get(0)).map_err(server)?;
-    if encoding != "UTF8" {
-        return Err(ConnectError::Encoding { database: database.to_owned(), found: encoding });
-    }
+pub(super) fn run(connection: &Connection, database: &str) -> Result<Migrated, ConnectError> {
+    check_server(connection, database)?;
     // Looking takes no lock and no right to change anything.
     if version(connection, database)? == known() {
-        return Ok(());
+        return Ok(Migrated { from: known(), to: known() });
     }
+    let server = |source| ConnectError::server(database, source);
     connection.be_patient().and_then(|()| connection.batch(&locks::hold_schema())).map_err(server)?;
     let from = version(connection, database)?;
     apply(connection, from).map_err(server)?;
     for migration in MIGRATIONS.iter().skip(from as usize) {
         info!(migration = migration.name, "migrated the database {database} to {}", migration.name);
+    }
+    Ok(Migrated { from, to: known() })
+}
+
+/// Looks whether the server and the database can do what is asked of them.
+pub(super) fn check_server(asked: &dyn Ask, database: &str) -> Result<(), ConnectError> {
+    let (number, version, encoding) = asked
+        .the(
+            "SELECT current_setting('server_version_num')::bigint, current_setting('server_version'), \
+             current_setting('server_encoding')",
+            (),
+            |row| Ok((row.get::<u32>(0)?, row.get::<String>(1)?, row.get::<String>(2)?)),
+        )
+        .map_err(|source| ConnectError::server(database, source))?;
+    judge(database, number, version, encoding)
+}
+
+fn judge(database: &str, number: u32, version: String, encoding: String) -> Result<(), ConnectError> {
+    let database = database.to_owned();
+    if number < OLDEST {
+        return Err(ConnectError::Old { database, found: version });
+    }
+    if encoding != "UTF8" {
+        return Err(ConnectError::Encoding { database, found: encoding });
     }
     Ok(())
 }
@@ -63,8 +88,8 @@ fn apply(connection: &Connection, from: u32) -> Result<()> {
 }
 
 /// The schema version of the database; 0 if there is nothing of ours in it.
-fn version(asked: &dyn Ask, database: &str) -> Result<u32, ConnectError> {
-    let server = |source| ConnectError::Server { database: database.to_owned(), source };
+pub(super) fn version(asked: &dyn Ask, database: &str) -> Result<u32, ConnectError> {
+    let server = |source| ConnectError::server(database, source);
     let exists = |table: &str| {
         asked.the("SELECT to_regclass(?1) IS NOT NULL", [table], |row| row.get::<bool>(0)).map_err(server)
     };
@@ -82,4 +107,24 @@ fn version(asked: &dyn Ask, database: &str) -> Result<u32, ConnectError> {
         return Err(ConnectError::Newer { database: database.to_owned(), found, known: known() });
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused_in_plain_words() {
+        let judged = |number, encoding: &str| {
+            let told = judge("kerria", number, "14.9 (Debian 14.9-1)".to_owned(), encoding.to_owned());
+            told.map_err(|why| why.to_string())
+        };
+        assert_eq!(
+            judged(140_009, "UTF8").unwrap_err(),
+            "the database kerria is on PostgreSQL 14.9 (Debian 14.9-1), and needs 15 or newer: upgrade the server, or \
+             choose another one"
+        );
+        assert_eq!(judged(150_000, "UTF8"), Ok(()));
+        assert!(judged(170_002, "LATIN1").unwrap_err().contains("LATIN1"));
+    }
 }

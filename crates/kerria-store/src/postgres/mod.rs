@@ -8,6 +8,7 @@ mod errors;
 mod ledger;
 mod listener;
 mod locks;
+mod maintenance;
 mod migrations;
 mod options;
 #[cfg(test)]
@@ -16,33 +17,30 @@ mod values;
 mod waiting;
 mod workers;
 
-use std::{
-    rc::Rc,
-    sync::{Arc, Weak},
-    thread,
-};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use kerria_core::{
     Lease, LeaseTerms, LogNumber,
-    store::{Follower, StoreError, Trouble},
+    lease::RollCall,
+    store::{Follower, StoreError},
 };
-use tokio::sync::{Notify, oneshot};
 
-pub use errors::ConnectError;
+pub use errors::{ConnectError, Refusal};
+pub use maintenance::Examined;
 pub use options::PostgresOptions;
 
 use crate::{
+    Migrated,
     feed::{Feed, Node},
     observer::Observer,
     queue::{Job, Query},
     sql::{Driver, Reach, SqlStore},
 };
-use connection::Connection;
 use ledger::PostgresLedger;
 use listener::Listener;
 use options::Server;
-use workers::{Task, Workers, runtime};
+use workers::{Task, Workers};
 
 /// The store in a PostgreSQL database.
 pub type PostgresStore = SqlStore<Postgres>;
@@ -64,8 +62,8 @@ impl PostgresStore {
         node: Node,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, ConnectError> {
+        maintenance::migrate(&options).await?;
         let servers: Arc<[Server]> = options.servers()?.into();
-        migrate(Arc::clone(&servers), options.database()).await?;
         let workers = Workers::start("kerria-postgres", options.most_connections(), &servers)
             .map_err(ConnectError::Thread)?;
         let ledger = Arc::new(PostgresLedger::start(&servers).map_err(ConnectError::Thread)?);
@@ -73,31 +71,22 @@ impl PostgresStore {
         let listener = Listener::start(servers, feed.waker()).map_err(ConnectError::Thread)?;
         Ok(Self::new(Postgres { workers, feed, _listener: listener }, observer))
     }
-}
 
-/// On a thread of its own, like everything that talks to the server.
-async fn migrate(servers: Arc<[Server]>, database: String) -> Result<(), ConnectError> {
-    let (reply, answer) = oneshot::channel();
-    let migrating = database.clone();
-    thread::Builder::new()
-        .name("kerria-postgres-schema".to_owned())
-        .spawn(move || {
-            // Whoever does not wait any more does not want to know.
-            let _ = reply.send(migrate_now(&servers, &migrating));
-        })
-        .map_err(ConnectError::Thread)?;
-    answer.await.unwrap_or_else(|stopped| {
-        Err(ConnectError::Server { database, source: StoreError::new(Trouble::Failed, stopped) })
-    })
-}
+    /// Brings the database up to date, and does nothing else. Other processes may be using it.
+    ///
+    /// # Errors
+    /// What is in the way, in words for the operator.
+    pub async fn migrate(options: PostgresOptions) -> Result<Migrated, ConnectError> {
+        maintenance::migrate(&options).await
+    }
 
-fn migrate_now(servers: &[Server], database: &str) -> Result<(), ConnectError> {
-    let runtime = Rc::new(runtime().map_err(ConnectError::Thread)?);
-    let connection = Connection::open(&runtime, servers, &Arc::new(Notify::new()))
-        .map_err(|source| ConnectError::Server { database: database.to_owned(), source })?;
-    migrations::run(&connection, database)?;
-    connection.close();
-    Ok(())
+    /// Looks at the server and the database, and changes nothing. Other processes may be using it.
+    ///
+    /// # Errors
+    /// What is in the way of using it, in words for the operator.
+    pub async fn examine(options: PostgresOptions) -> Result<Examined, ConnectError> {
+        maintenance::examine(&options).await
+    }
 }
 
 #[async_trait]
@@ -126,6 +115,10 @@ impl Driver for Postgres {
 
     async fn catch_up(&self) -> Result<(), StoreError> {
         self.feed.catch_up().await
+    }
+
+    async fn roll_call(&self) -> Result<Option<RollCall>, StoreError> {
+        self.feed.roll_call().await.map(Some)
     }
 
     async fn leave(&self) -> Result<(), StoreError> {

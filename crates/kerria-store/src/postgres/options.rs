@@ -1,7 +1,7 @@
 //! How the server is reached.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -71,9 +71,22 @@ impl PostgresOptions {
         self
     }
 
-    /// What the database is called.
-    pub(super) fn database(&self) -> String {
-        self.config.get_dbname().unwrap_or_default().to_owned()
+    /// What the database is called, and where it is, for people.
+    pub(super) fn place(&self) -> String {
+        let (hosts, addresses, ports) =
+            (self.config.get_hosts(), self.config.get_hostaddrs(), self.config.get_ports());
+        let servers = (0..hosts.len().max(addresses.len())).map(|at| {
+            let port = ports.get(at).or_else(|| ports.first()).copied().unwrap_or(5432);
+            match (hosts.get(at), addresses.get(at)) {
+                (Some(Host::Tcp(name)), _) => format!("{name}:{port}"),
+                #[cfg(unix)]
+                (Some(Host::Unix(path)), _) => format!("{}:{port}", path.display()),
+                (None, Some(address)) => SocketAddr::new(*address, port).to_string(),
+                (None, None) => String::new(),
+            }
+        });
+        let database = self.config.get_dbname().unwrap_or_default();
+        format!("{database} at {}", servers.collect::<Vec<_>>().join(", "))
     }
 
     pub(super) fn most_connections(&self) -> usize {
@@ -231,6 +244,18 @@ mod tests {
             ("postgres://kerria@localhost,db.example.com/kerria", &[Disable, Require]),
         ] {
             assert_eq!(modes(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn people_are_told_where_a_database_is_and_not_how_to_get_in() {
+        for (url, expected) in [
+            ("postgres://kerria:secret@db.example.com/sessions", "sessions at db.example.com:5432"),
+            ("postgres://kerria:secret@a:1,b:2/kerria", "kerria at a:1, b:2"),
+            ("postgres://kerria:secret@[::1]:5433/kerria", "kerria at ::1:5433"),
+            ("postgres://kerria:secret@%2Frun%2Fpostgresql/kerria", "kerria at /run/postgresql:5432"),
+        ] {
+            assert_eq!(PostgresOptions::parse(url).unwrap().place(), expected);
         }
     }
 

@@ -24,7 +24,7 @@ use kerria_core::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::{ConnectError, PostgresOptions, PostgresStore};
+use super::{ConnectError, PostgresOptions, PostgresStore, Refusal};
 use crate::{
     observer::Nobody,
     sql::Root,
@@ -259,11 +259,39 @@ async fn a_database_that_cannot_be_ours_is_refused() {
     let database = TestDatabase::create();
     database.run("CREATE TABLE account (x INTEGER)");
     assert!(matches!(connect(&database.url(), 1).await, Err(ConnectError::NotOurs { .. })));
-    let nowhere = format!("{}_nowhere", database.url());
-    let refused = connect(&nowhere, 1).await.unwrap_err();
-    assert!(matches!(refused, ConnectError::Server { .. }), "{refused}");
-    let nobody = connect("postgres://postgres@127.0.0.1:1/kerria", 1).await.unwrap_err();
-    assert!(matches!(nobody, ConnectError::Server { .. }), "{nobody}");
+}
+
+#[tokio::test]
+async fn whoever_is_not_let_in_is_told_what_to_do() {
+    let database = TestDatabase::create();
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let (stranger, guest) = (format!("{name}_stranger"), format!("{name}_guest"));
+    database.run(&format!("CREATE ROLE {stranger} NOLOGIN; CREATE ROLE {guest} LOGIN"));
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("postgres://postgres@{}/kerria", silent.local_addr().unwrap());
+    let as_user = |user: &str| database.url().replace("postgres@", &format!("{user}@"));
+    for (url, expected, words) in [
+        (format!("{}_nowhere", database.url()), Refusal::Missing, "_nowhere at "),
+        (
+            "postgres://postgres:secret@127.0.0.1:1/kerria".to_owned(),
+            Refusal::Unreachable,
+            "kerria at 127.0.0.1:1 ",
+        ),
+        (silent, Refusal::Silent, "does not answer in time"),
+        (as_user(&stranger), Refusal::SignIn, "does not let us in"),
+        (as_user(&guest), Refusal::Rights, "the database's owner"),
+    ] {
+        let refused = connect(&url, 1).await.unwrap_err();
+        let told = refused.to_string();
+        assert!(matches!(refused, ConnectError::Server { why, .. } if why == expected), "{refused:?}");
+        assert!(told.contains(words) && !told.contains("secret"), "{told}");
+    }
+    database.run(&format!("DROP ROLE {stranger}; DROP ROLE {guest}"));
+    database.run(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$",
+    );
+    let refused = connect(&database.url(), 1).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Server { why: Refusal::ReadOnly, .. }), "{refused:?}");
 }
 
 /// Two steps that hold two sessions in different orders, which no step of ours does.
@@ -606,4 +634,43 @@ async fn a_server_without_tls_is_not_talked_to_where_it_has_to_be_encrypted() {
 async fn debug_output_shows_nothing() {
     let database = TestDatabase::create();
     assert_eq!(format!("{:?}", store_in(&database).await), "PostgresStore(..)");
+}
+
+#[tokio::test]
+async fn whoever_shares_a_database_is_called_by_name_until_it_leaves() {
+    let database = TestDatabase::create();
+    let (one, two) = (store_in(&database).await, store_in(&database).await);
+    let (_one_hears, _two_hears) = (Heard::of(&one).await, Heard::of(&two).await);
+    let number = end_everything(&one).await.unwrap();
+    let call = one.roll_call().await.unwrap().expect("others can share it");
+    assert_eq!((call.head, call.settled, call.nodes.len()), (number, true, 2));
+    assert!(call.nodes.iter().all(|node| node.name.starts_with("test ") && node.behind(number) == 0));
+    assert!(call.nodes.iter().any(|node| node.id == call.this));
+    assert_ne!(two.roll_call().await.unwrap().unwrap().this, call.this);
+    two.leave().await.unwrap();
+    assert_eq!(one.roll_call().await.unwrap().unwrap().nodes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_database_is_migrated_and_examined_without_taking_part() {
+    let database = TestDatabase::create();
+    let options = || PostgresOptions::parse(&database.url()).unwrap();
+    let found = PostgresStore::examine(options()).await.unwrap();
+    assert_eq!((found.schema, found.encoding.as_str(), found.signing_keys.len()), (0, "UTF8", 0));
+    assert!(found.version.split('.').next().unwrap().parse::<u32>().unwrap() >= 15, "{found:?}");
+    // As the server for the tests is started.
+    assert_eq!(found.unsafe_settings, ["fsync", "full_page_writes"]);
+    let migrated = PostgresStore::migrate(options()).await.unwrap();
+    assert_eq!((migrated.from, migrated.to), (0, found.known_schema));
+    let migrated = PostgresStore::migrate(options()).await.unwrap();
+    assert_eq!((migrated.from, migrated.to), (found.known_schema, found.known_schema));
+    database.run(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$",
+    );
+    let found = PostgresStore::examine(options()).await.unwrap();
+    assert_eq!(found.schema, found.known_schema);
+    assert_eq!(found.unsafe_settings, ["fsync", "full_page_writes", "synchronous_commit"]);
+    let store = store_in(&database).await;
+    Heard::of(&store).await;
+    assert_eq!(store.roll_call().await.unwrap().unwrap().nodes.len(), 1);
 }

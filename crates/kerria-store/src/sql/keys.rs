@@ -6,20 +6,12 @@ use kerria_core::{
     store::{SigningKeys, StoreError},
 };
 
-use super::{Driver, Result, Row, SqlStore, Step, rows, sessions};
+use super::{Ask, Driver, Result, Row, SqlStore, Step, rows, sessions};
 
 #[async_trait]
 impl<D: Driver> SigningKeys for SqlStore<D> {
     async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
-        self.read(|asked| {
-            asked.all(
-                "SELECT kid, algorithm, state, sealed, public, created_at, since FROM signing_key \
-                 ORDER BY algorithm, since, kid",
-                (),
-                key,
-            )
-        })
-        .await
+        self.read(all).await
     }
 
     async fn begin_keyring(&self, algorithm: Algorithm, keys: Vec<SigningKey>) -> Result<(), StoreError> {
@@ -80,6 +72,16 @@ impl<D: Driver> SigningKeys for SqlStore<D> {
         })
         .await
     }
+}
+
+/// All keys.
+pub(crate) fn all(asked: &dyn Ask) -> Result<Vec<SigningKey>> {
+    asked.all(
+        "SELECT kid, algorithm, state, sealed, public, created_at, since FROM signing_key \
+         ORDER BY algorithm, since, kid",
+        (),
+        key,
+    )
 }
 
 fn insert(step: &Step<'_>, key: &SigningKey) -> Result<()> {

@@ -11,7 +11,7 @@ mod clients;
 mod doors;
 mod ending;
 mod hold;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod log;
 mod rotation;
 mod rows;
@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use kerria_core::{
     Lease, LogEntry, LogEvent, LogNumber, Selector, SessionId, Timestamp, UserId,
     audit::AuditEntry,
+    lease::RollCall,
     store::{Follower, InstallationKeys, Store, StoreError, Trouble},
 };
 use tokio::time::timeout;
@@ -86,6 +87,9 @@ pub trait Driver: Send + Sync + 'static {
 
     /// What [`Store::catch_up`] says.
     async fn catch_up(&self) -> Result<()>;
+
+    /// What [`Store::roll_call`] says.
+    async fn roll_call(&self) -> Result<Option<RollCall>>;
 
     /// What [`Store::leave`] says.
     async fn leave(&self) -> Result<()>;
@@ -193,6 +197,10 @@ impl<D: Driver> Store for SqlStore<D> {
 
     async fn catch_up(&self) -> Result<()> {
         self.driver.catch_up().await
+    }
+
+    async fn roll_call(&self) -> Result<Option<RollCall>> {
+        self.driver.roll_call().await
     }
 
     async fn leave(&self) -> Result<()> {

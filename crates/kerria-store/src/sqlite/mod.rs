@@ -22,6 +22,7 @@ use std::{
 use async_trait::async_trait;
 use kerria_core::{
     Lease, LogNumber,
+    lease::RollCall,
     store::{Follower, StoreError, Trouble},
 };
 
@@ -122,6 +123,10 @@ impl Driver for Sqlite {
 
     async fn catch_up(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn roll_call(&self) -> Result<Option<RollCall>, StoreError> {
+        Ok(None)
     }
 
     async fn leave(&self) -> Result<(), StoreError> {

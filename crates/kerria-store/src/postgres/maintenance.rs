@@ -1,0 +1,105 @@
+//! The tools of an operator: migrating a database, and looking at its server. Neither takes part in serving.
+
+use std::{rc::Rc, sync::Arc, thread};
+
+use kerria_core::{
+    SigningKey,
+    store::{StoreError, Trouble},
+};
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    connection::Connection,
+    errors::ConnectError,
+    migrations,
+    options::{PostgresOptions, Server},
+    workers::runtime,
+};
+use crate::{
+    Migrated,
+    sql::{Ask, Result as Asked, keys},
+};
+
+/// What was found at a server that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Examined {
+    /// The version of the server, as in `15.4`.
+    pub version: String,
+    /// What texts are encoded in.
+    pub encoding: String,
+    /// The version of the schema; 0 if there is nothing of ours yet.
+    pub schema: u32,
+    /// The latest one that this program knows.
+    pub known_schema: u32,
+    /// Settings that are off, and without which what is committed may be lost when the machine fails.
+    pub unsafe_settings: Vec<String>,
+    /// The signing keys, which the sealing key opens.
+    pub signing_keys: Vec<SigningKey>,
+}
+
+/// Brings the database up to date.
+pub(super) async fn migrate(options: &PostgresOptions) -> Result<Migrated, ConnectError> {
+    on_a_connection(options, migrations::run).await
+}
+
+/// Looks at the server and the database, and changes nothing.
+pub(super) async fn examine(options: &PostgresOptions) -> Result<Examined, ConnectError> {
+    on_a_connection(options, |connection, database| {
+        migrations::check_server(connection, database)?;
+        let schema = migrations::version(connection, database)?;
+        look(connection, schema).map_err(|source| ConnectError::server(database, source))
+    })
+    .await
+}
+
+fn look(asked: &dyn Ask, schema: u32) -> Asked<Examined> {
+    let setting = |name: &str| asked.the("SELECT current_setting(?1)", [name], |row| row.get::<String>(0));
+    // Connections of ours turn the last one on for themselves; this is what all others begin with.
+    let unsafe_settings = asked.all(
+        "SELECT name FROM pg_settings WHERE reset_val = 'off' \
+         AND name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name",
+        (),
+        |row| row.get::<String>(0),
+    )?;
+    let signing_keys = if schema == 0 { Vec::new() } else { keys::all(asked)? };
+    Ok(Examined {
+        version: setting("server_version")?,
+        encoding: setting("server_encoding")?,
+        schema,
+        known_schema: migrations::known(),
+        unsafe_settings,
+        signing_keys,
+    })
+}
+
+/// On a thread of its own, like everything that talks to the server.
+async fn on_a_connection<T: Send + 'static>(
+    options: &PostgresOptions,
+    work: impl FnOnce(&Connection, &str) -> Result<T, ConnectError> + Send + 'static,
+) -> Result<T, ConnectError> {
+    let servers: Arc<[Server]> = options.servers()?.into();
+    let database = options.place();
+    let (reply, answer) = oneshot::channel();
+    let working = database.clone();
+    thread::Builder::new()
+        .name("kerria-postgres-schema".to_owned())
+        .spawn(move || {
+            let outcome = connect(&servers, &working).and_then(|connection| {
+                let outcome = work(&connection, &working);
+                connection.close();
+                outcome
+            });
+            // Whoever does not wait any more does not want to know.
+            let _ = reply.send(outcome);
+        })
+        .map_err(ConnectError::Thread)?;
+    answer.await.unwrap_or_else(|stopped| {
+        Err(ConnectError::server(&database, StoreError::new(Trouble::Failed, stopped)))
+    })
+}
+
+fn connect(servers: &[Server], database: &str) -> Result<Connection, ConnectError> {
+    let runtime = Rc::new(runtime().map_err(ConnectError::Thread)?);
+    Connection::open(&runtime, servers, &Arc::new(Notify::new()))
+        .map_err(|source| ConnectError::server(database, source))
+}
