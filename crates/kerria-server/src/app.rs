@@ -300,12 +300,11 @@ impl Follower for KeyWatch {
 /// So that no two processes use one folder, and fight for its control socket.
 fn lock_folder(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("kerria.lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path).with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => anyhow::bail!(
@@ -334,11 +333,15 @@ pub fn postgres(settings: &DatabaseSettings) -> Result<Option<PostgresOptions>, 
 
 /// This process among all that share a database.
 fn node(config: &Config, edge: &Edge) -> Node {
-    let name = config.database.node_name.clone().unwrap_or_else(|| {
+    Node { id: CheckerId::new(edge.clock.now(), &*edge.entropy), name: node_name(config) }
+}
+
+/// What people call this process.
+pub(crate) fn node_name(config: &Config) -> String {
+    config.database.node_name.clone().unwrap_or_else(|| {
         let machine = rustix::system::uname();
         format!("{}:{}", machine.nodename().to_string_lossy(), std::process::id())
-    });
-    Node { id: CheckerId::new(edge.clock.now(), &*edge.entropy), name }
+    })
 }
 
 fn issuer(config: &Config) -> String {

@@ -154,7 +154,13 @@ impl Problem {
 
     /// It cannot be decided or done right now. Says nothing about whether a session is good.
     pub fn unavailable() -> Self {
-        let detail = "Nobody was signed out by this. Try again in a moment; if you changed something, look first whether it was done.";
+        Self::unavailable_because(
+            "Nobody was signed out by this. Try again in a moment; if you changed something, look first whether it was done.",
+        )
+    }
+
+    /// The same, for somebody who may know why.
+    pub fn unavailable_because(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This is not possible right now", detail)
             .retry_after(1)
     }

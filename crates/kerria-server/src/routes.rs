@@ -14,7 +14,7 @@ use kerria::CurrentSession;
 
 use crate::{
     api::{
-        account, clients, data,
+        account, clients, cluster, data,
         guard::{operators_only, own_pages_only},
         keys, login, openapi, operator, session, tokens,
     },
@@ -148,6 +148,7 @@ pub fn operators() -> Vec<Route> {
         row(GET,    "/api/v1/operator/sessions",              Operator, get(operator::sessions)),
         row(DELETE, "/api/v1/operator/sessions/{handle}",     Operator, delete(operator::end_session)),
         row(POST,   "/api/v1/operator/revocations",           Operator, post(operator::revoke)),
+        row(GET,    "/api/v1/operator/cluster",               Operator, get(cluster::show)),
         row(GET,    "/api/v1/operator/keys",                  Operator, get(keys::list)),
         row(POST,   "/api/v1/operator/keys/rotate",           Operator, post(keys::rotate)),
         row(POST,   "/api/v1/operator/keys/reset",            Operator, post(keys::reset)),

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod clients;
+pub mod cluster;
 pub mod data;
 pub mod extract;
 pub mod guard;

@@ -106,6 +106,24 @@ pub(super) struct Key {
     pub(super) since: String,
 }
 
+#[derive(Deserialize)]
+pub(super) struct Cluster {
+    pub(super) shared: bool,
+    pub(super) head: Option<u64>,
+    pub(super) settled: bool,
+    pub(super) lease: String,
+    pub(super) nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Node {
+    pub(super) id: Option<String>,
+    pub(super) name: String,
+    pub(super) applied: Option<u64>,
+    pub(super) behind: u64,
+    pub(super) answers: bool,
+}
+
 /// Reads an answer.
 pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> anyhow::Result<T> {
     T::deserialize(answer)

@@ -67,6 +67,9 @@ pub(super) enum Command {
     /// List and rotate the keys that sign access tokens.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Show the processes that share the database.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Explain a token.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -306,6 +309,12 @@ pub(super) enum KeysCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// List the processes that share the database, and how far each has followed the revocation log.
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
     /// Say in words what a token is and whether it is good. Reads it from the first line of standard input. (There is no
     /// flag for it: everyone on the machine could read it.)
@@ -330,14 +339,14 @@ pub(super) enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DbCommand {
-    /// Copy the database to a new file, also while the server runs.
+    /// Copy the database to a new file, also while the server runs. (PostgreSQL has tools of its own: pg_dump.)
     Backup {
         /// The file to write. It must not exist.
         to: PathBuf,
     },
     /// Bring the database to this version's schema. `kerria serve` does it too.
     Migrate,
-    /// Look for damage in the database.
+    /// Look for damage in the database. (PostgreSQL has a tool of its own: pg_amcheck.)
     Check,
 }
 

@@ -2,13 +2,20 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
+use kerria_store::{Migrated, PostgresOptions, PostgresStore};
 use serde_json::json;
 
 use super::{answers::count, args::DbCommand, failure::Failure, out::Out};
-use crate::{app::database_path, config::Config};
+use crate::{
+    app::{database_path, postgres},
+    config::Config,
+};
 
-pub(super) fn run(command: &DbCommand, config: &Config, out: &mut Out) -> Result<(), Failure> {
+pub(super) async fn run(command: &DbCommand, config: &Config, out: &mut Out) -> Result<(), Failure> {
+    if let Some(options) = postgres(&config.database)? {
+        return on_postgres(command, options, out).await;
+    }
     let path = database_path(&config.data_dir);
     match command {
         DbCommand::Backup { to } => backup(&path, to, out),
@@ -31,7 +38,25 @@ fn backup(path: &Path, to: &Path, out: &mut Out) -> Result<(), Failure> {
 
 fn migrate(path: &Path, out: &mut Out) -> Result<(), Failure> {
     must_exist(path)?;
-    let kerria_store::Migrated { from, to } = kerria_store::migrate(path)?;
+    migrated(kerria_store::migrate(path)?, out)
+}
+
+/// PostgreSQL has better tools than we could write.
+async fn on_postgres(command: &DbCommand, options: PostgresOptions, out: &mut Out) -> Result<(), Failure> {
+    match command {
+        DbCommand::Migrate => migrated(PostgresStore::migrate(options).await?, out),
+        DbCommand::Backup { .. } => bail_out(
+            "the database is PostgreSQL's: back it up with `pg_dump --no-unlogged-table-data`, or with `pg_basebackup`",
+        ),
+        DbCommand::Check => bail_out("the database is PostgreSQL's: look for damage with `pg_amcheck`"),
+    }
+}
+
+fn bail_out(why: &'static str) -> Result<(), Failure> {
+    Err(anyhow!(why).into())
+}
+
+fn migrated(Migrated { from, to }: Migrated, out: &mut Out) -> Result<(), Failure> {
     let sentence = if from == to {
         format!("The database has schema version {to} already.")
     } else {
@@ -68,4 +93,31 @@ fn must_exist(path: &Path) -> anyhow::Result<()> {
         bail!("there is no database at {}: say where the folder is with --data-dir", path.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cli::out::tests::Paper,
+        config::{self, Sources},
+    };
+
+    #[tokio::test]
+    async fn postgresql_has_tools_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = "postgres://kerria:secret@127.0.0.1:1/kerria";
+        let variables = vec![("KERRIA_DATABASE_URL".into(), url.into())];
+        let sources = Sources { folder: folder.path().to_owned(), variables, ..Sources::default() };
+        let config = config::load(&sources).unwrap();
+        for (command, words) in [
+            (DbCommand::Backup { to: "backup".into() }, "pg_dump"),
+            (DbCommand::Check, "pg_amcheck"),
+            (DbCommand::Migrate, "kerria at 127.0.0.1:1 cannot be reached"),
+        ] {
+            let failure = run(&command, &config, &mut Paper::default().out(false)).await.unwrap_err();
+            let told = failure.message().unwrap();
+            assert!(told.contains(words) && !told.contains("secret"), "{told}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod answers;
 mod args;
 mod audit;
 mod clients;
+mod cluster;
 mod configuration;
 mod db;
 mod doctor;
@@ -28,7 +29,7 @@ use crate::{
     config::{self, Config, Flag, Sources},
     logs,
 };
-use args::{Cli, Command, ServeArgs, SettingFlags, TokenCommand};
+use args::{Cli, ClusterCommand, Command, ServeArgs, SettingFlags, TokenCommand};
 use failure::Failure;
 use operator::{Missing, Operator};
 use out::Out;
@@ -71,12 +72,18 @@ fn run(command: Command, sources: &Sources, out: &mut Out) -> Result<(), Failure
         Command::Keys(command) => {
             ask(sources, Missing::Refuse, async |operator| keys::run(command, operator, out).await)
         }
+        Command::Cluster(ClusterCommand::Status) => {
+            ask(sources, Missing::Refuse, async |operator| cluster::status(operator, out).await)
+        }
         Command::Token(TokenCommand::Inspect) => {
             let token = prompt::token()?;
             ask(sources, Missing::Refuse, async |operator| tokens::inspect(&token, operator, out).await)
         }
         Command::Config(command) => configuration::run(command, sources, out),
-        Command::Db(command) => db::run(&command, &config::load(sources)?, out),
+        Command::Db(command) => {
+            let config = config::load(sources)?;
+            runtime()?.block_on(db::run(&command, &config, out))
+        }
         Command::Doctor => runtime()?.block_on(doctor::run(sources, out)),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -173,6 +173,12 @@ where
 
 /// What a problem (RFC 9457) says, for people.
 fn refusal(Reply { status, json }: &Reply) -> String {
+    // What is to be done about it is not in the request.
+    if *status == StatusCode::SERVICE_UNAVAILABLE
+        && let (Some(title), Some(detail)) = (json["title"].as_str(), json["detail"].as_str())
+    {
+        return format!("{title}. {detail} `kerria doctor` looks for what is wrong.");
+    }
     let said = json["detail"].as_str().filter(|detail| !detail.is_empty()).or_else(|| json["title"].as_str());
     match said {
         Some(said) => said.to_owned(),
@@ -240,6 +246,11 @@ mod tests {
         let told = |json| refusal(&Reply { status: StatusCode::CONFLICT, json });
         assert_eq!(told(json!({"title": "Taken", "detail": "Choose another name."})), "Choose another name.");
         assert_eq!(told(json!({"title": "Taken"})), "Taken");
+        let busy = json!({"title": "This is not possible right now", "detail": "Try again in a moment."});
+        assert_eq!(
+            refusal(&Reply { status: StatusCode::SERVICE_UNAVAILABLE, json: busy }),
+            "This is not possible right now. Try again in a moment. `kerria doctor` looks for what is wrong."
+        );
         assert_eq!(told(Value::Null), "the server answered 409 Conflict and did not say why");
     }
 }

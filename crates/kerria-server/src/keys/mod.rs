@@ -80,14 +80,15 @@ pub enum KeyError {
     Store(#[from] StoreError),
     /// A private key cannot be opened.
     #[error(
-        "the signing key {0} cannot be opened with this sealing key: restore the file of the sealing key from a backup, or \
-         run `kerria keys rotate --revoke`, which ends all sessions"
+        "the signing key {0} cannot be opened with this sealing key: copy the file of the sealing key from another node that \
+         uses this database, or restore it from a backup; if it is lost, run `kerria keys rotate --revoke`, which ends all sessions"
     )]
     Sealed(String),
     /// The private keys are sealed, and the key to them is missing.
     #[error(
         "the file {} with the sealing key is missing, and the signing keys in the database can be opened with nothing else: \
-         restore the file from a backup, or run `kerria keys rotate --revoke`, which ends all sessions",
+         copy it from another node that uses this database, or restore it from a backup; if it is lost, run \
+         `kerria keys rotate --revoke`, which ends all sessions",
         .0.display()
     )]
     NoSealingKey(PathBuf),

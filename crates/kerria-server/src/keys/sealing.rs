@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use kerria_core::{Entropy, Secret, entropy::random_bytes};
+use kerria_core::{Entropy, Secret, SigningKey, entropy::random_bytes};
 
 const KEY_BYTES: usize = 32;
 
@@ -146,6 +146,13 @@ pub fn check_file(path: &Path) -> anyhow::Result<()> {
     let mode = fs::metadata(path)?.permissions().mode();
     ensure!(mode & 0o077 == 0, "others can read {}: run `chmod 600 {0}`", path.display());
     SealingKey::load(path).map(drop)
+}
+
+/// Whether the key in a file opens this signing key.
+#[must_use]
+pub fn opens(path: &Path, key: &SigningKey) -> bool {
+    let sealing = SealingKey::load(path).ok().flatten();
+    sealing.is_some_and(|sealing| sealing.open(&key.sealed, &key.kid).is_ok())
 }
 
 #[cfg(test)]

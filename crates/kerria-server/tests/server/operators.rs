@@ -155,6 +155,18 @@ async fn a_revocation_ends_what_it_selects_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn with_a_database_file_there_is_one_process() {
+    let kerria = Kerria::with(&[("database.node_name", "the-one")]).await;
+    let cluster = kerria.operator().get("/api/v1/operator/cluster").await;
+    assert_eq!(cluster.status, StatusCode::OK, "{}", cluster.text);
+    let alone = json!({ "id": null, "name": "the-one", "applied": null, "behind": 0, "answers": true });
+    assert_eq!(
+        cluster.json(),
+        json!({ "shared": false, "head": null, "settled": true, "lease": "not_needed", "nodes": [alone] })
+    );
+}
+
+#[tokio::test]
 async fn an_invitation_is_a_link_to_the_public_address() {
     let kerria =
         Kerria::with(&[("public_url", "https://id.example"), ("sign_up.invitation_lifetime", "1d")]).await;

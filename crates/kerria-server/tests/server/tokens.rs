@@ -629,7 +629,9 @@ async fn a_sealing_key_that_is_missing_is_not_made_anew_while_keys_are_sealed_wi
     };
     let app = open().await;
     let told = app.keyring.check().unwrap_err().to_string();
-    for part in [file.to_str().unwrap(), "is missing", "restore the file", "kerria keys rotate --revoke"] {
+    for part in
+        [file.to_str().unwrap(), "is missing", "restore it from a backup", "kerria keys rotate --revoke"]
+    {
         assert!(told.contains(part), "{part} in {told}");
     }
     assert!(app.keyring.begin(kerria_core::Algorithm::Rs256, app.clock.now()).await.is_err());

@@ -3,10 +3,12 @@
 mod clock;
 mod database;
 mod folder;
+mod postgres;
 mod sealing;
 mod serving;
 mod settings;
 
+use kerria_store::PostgresStore;
 use serde_json::json;
 
 use super::{
@@ -17,9 +19,10 @@ use super::{
     times::now,
 };
 use crate::{
-    app::{database_path, sealing_key_path},
+    app::{self, database_path, sealing_key_path},
     config::{Sources, Survey},
 };
+use sealing::SigningKeys;
 
 /// What one look came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +90,23 @@ async fn look(survey: &Survey) -> Vec<Finding> {
     let is_running = matches!(running, Ok(Some(_)));
     let mut findings = settings::configuration(survey);
     findings.extend(folder::look(&config.data_dir));
-    findings.push(database::look(&database));
-    findings.push(sealing::look(&sealing_key_path(config), &database));
+    let sealing_key = sealing_key_path(config);
+    match app::postgres(&config.database) {
+        Ok(None) => {
+            findings.push(database::look(&database));
+            let keys = if database.exists() { SigningKeys::Perhaps } else { SigningKeys::Nowhere };
+            findings.push(sealing::look(&sealing_key, &keys));
+        }
+        Ok(Some(options)) => {
+            let examined = PostgresStore::examine(options).await;
+            findings.extend(postgres::judge(&examined));
+            let keys = examined
+                .as_ref()
+                .map_or(SigningKeys::Perhaps, |found| SigningKeys::These(&found.signing_keys));
+            findings.push(sealing::look(&sealing_key, &keys));
+        }
+        Err(why) => findings.extend(postgres::judge(&Err(why))),
+    }
     findings.push(clock::look(&database, now()));
     findings.push(serving::server(running).await);
     findings.push(serving::listen(config.listen, is_running));

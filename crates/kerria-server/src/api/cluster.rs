@@ -1,0 +1,90 @@
+//! The operator's API on the processes that share the database.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use kerria_core::{CheckerId, Lease, LogNumber};
+use serde::Serialize;
+
+use crate::{
+    app::{App, node_name},
+    problem::{Problem, log_store_error},
+};
+
+/// Who shares the database, as the one that answers sees it.
+#[derive(Serialize)]
+pub struct Cluster {
+    /// Whether other processes can.
+    shared: bool,
+    /// The number of the last entry of the revocation log. `None` if nobody has to follow it.
+    head: Option<LogNumber>,
+    /// Whether every lease that may run is in the ledger.
+    settled: bool,
+    /// Of the one that answers.
+    lease: LeaseStanding,
+    nodes: Vec<Node>,
+}
+
+/// How the lease of the one that answers stands.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum LeaseStanding {
+    /// Nobody else can write.
+    NotNeeded,
+    /// Memory may answer.
+    Held,
+    /// The store is asked for every session.
+    RunOut,
+}
+
+/// A process.
+#[derive(Serialize)]
+struct Node {
+    id: Option<CheckerId>,
+    name: String,
+    applied: Option<LogNumber>,
+    /// Entries of the log that it has not applied yet, as far as it has said so.
+    behind: u64,
+    /// Whether it is the one that answers.
+    answers: bool,
+}
+
+/// `GET /api/v1/operator/cluster`: the processes that share the database.
+pub async fn show(State(app): State<Arc<App>>) -> Result<Json<Cluster>, Problem> {
+    let lease = LeaseStanding::of(&app.store.lease());
+    let call = app.store.roll_call().await.map_err(|error| {
+        log_store_error(&error);
+        Problem::unavailable_because(format!("The database does not answer, and {}.", lease.words()))
+    })?;
+    let Some(call) = call else {
+        let alone = Node { id: None, name: node_name(&app.config), applied: None, behind: 0, answers: true };
+        return Ok(Json(Cluster { shared: false, head: None, settled: true, lease, nodes: vec![alone] }));
+    };
+    let nodes = call.nodes.into_iter().map(|node| Node {
+        behind: node.behind(call.head),
+        answers: node.id == call.this,
+        id: Some(node.id),
+        name: node.name,
+        applied: Some(node.applied),
+    });
+    let nodes = nodes.collect();
+    Ok(Json(Cluster { shared: true, head: Some(call.head), settled: call.settled, lease, nodes }))
+}
+
+impl LeaseStanding {
+    fn of(lease: &Lease) -> Self {
+        match (lease.is_limited(), lease.holds()) {
+            (false, _) => Self::NotNeeded,
+            (true, true) => Self::Held,
+            (true, false) => Self::RunOut,
+        }
+    }
+
+    const fn words(&self) -> &'static str {
+        match self {
+            Self::NotNeeded => "this process needs no lease",
+            Self::Held => "the lease of this node runs out soon",
+            Self::RunOut => "the lease of this node has run out: of no session can it say whether it is good",
+        }
+    }
+}
