@@ -161,8 +161,11 @@ impl Sources {
             let place = Place::Flag(flag.clone());
             match table::find(key) {
                 Some(setting) if setting.kind.is_secret() => {
-                    let message = "everyone on this machine can read a command line: put the secret into a file and \
-                                   name it with operator.token_file, or into KERRIA_OPERATOR_TOKEN";
+                    let message = format!(
+                        "everyone on this machine can read a command line: put the secret into a file and name it with \
+                         {key}_file, or into {}",
+                        setting.variable()
+                    );
                     collected.problems.push(Problem::at(&place, key, message));
                 }
                 Some(setting) => {

@@ -340,6 +340,66 @@ fn a_secret_comes_from_a_file_or_a_variable_and_is_never_shown() {
 }
 
 #[test]
+fn the_url_of_the_database_is_a_secret_because_of_its_password() {
+    let (url, password) = ("postgres://kerria:correct-horse@db.example.com/kerria", "correct-horse");
+    let place = Place::empty();
+    let path = place.write("database", &format!("{url}\r\n"));
+    let place = place.set("database.url_file", &path);
+    assert_eq!(place.config().database.url.unwrap().expose(), url);
+    for place in [Place::empty().variable("KERRIA_DATABASE_URL", url), place] {
+        let survey = Survey::of(&place.sources);
+        let told = format!(
+            "{} {} {:?} {:?}",
+            explain::explain(&survey, "database").unwrap(),
+            explain::json(&survey, None).unwrap(),
+            explain::overview(&survey).collect::<Vec<_>>(),
+            survey.draft(),
+        );
+        assert!(!told.contains(password), "{told}");
+    }
+    let typed = Place::empty().set("database.url", url);
+    assert_eq!(
+        typed.problems(),
+        [
+            "--set database.url: everyone on this machine can read a command line: put the secret into a file and name it \
+             with database.url_file, or into KERRIA_DATABASE_URL"
+        ]
+    );
+}
+
+#[test]
+fn the_url_of_the_database_is_set_in_one_place() {
+    let url = "postgres://kerria@db.example.com/kerria";
+    let place = Place::empty().file(&format!("[database]\nurl = '{url}'"));
+    let path = place.write("database", url);
+    assert_eq!(
+        place.set("database.url_file", &path).problems(),
+        ["kerria.toml:2: database.url: database.url is set in kerria.toml:2 and database.url_file in --set \
+             database.url_file: remove one of them"]
+    );
+}
+
+#[test]
+fn what_is_no_url_of_a_database_is_refused_without_repeating_it() {
+    let message = "the address of the database is no PostgreSQL URL: write one such as \
+                   postgres://user@host:5432/database, with special characters in the password percent-encoded";
+    for url in ["mysql://kerria:hunter2@localhost/kerria", "postgres://kerria:hunter2#x@host:port/kerria"] {
+        let place = Place::empty().variable("KERRIA_DATABASE_URL", url);
+        assert_eq!(place.problems(), [format!("KERRIA_DATABASE_URL: {message}")]);
+        let place = Place::empty();
+        let path = place.write("database", url);
+        let place = place.set("database.url_file", &path);
+        assert_eq!(place.problems(), [format!("--set database.url_file: in the file database: {message}")]);
+    }
+    let place = Place::empty().variable("KERRIA_DATABASE_URL", "postgres://kerria:hunter2@localhost");
+    assert_eq!(
+        place.problems(),
+        ["KERRIA_DATABASE_URL: the address of the database names no database: write it as \
+             postgres://user@host:5432/database"]
+    );
+}
+
+#[test]
 fn a_secret_that_is_none_is_refused_without_repeating_it() {
     for (secret, message) in [
         ("hunter2", "it has 7 characters, and needs at least 20: make one with `openssl rand -base64 32`"),
@@ -408,8 +468,9 @@ fn shows_an_example(line: &str) -> bool {
 
 #[test]
 fn every_example_is_good_in_the_file_and_in_a_variable() {
-    let needs_no_file =
-        |setting: &&Setting| !matches!(setting.kind, Kind::Secret(_) | Kind::SecretFile { .. });
+    let needs_no_file = |setting: &&Setting| {
+        !matches!(setting.kind, Kind::Secret(_) | Kind::SecretFile { .. } | Kind::PostgresFile(_))
+    };
     for setting in settings().filter(needs_no_file) {
         let mut config = blank::config();
         setting.kind.apply(&mut config, setting.example).unwrap();
