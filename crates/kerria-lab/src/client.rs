@@ -31,8 +31,14 @@ impl Client {
     }
 
     pub(crate) async fn post(&mut self, path: &str, json: &str) -> anyhow::Result<Answer> {
+        self.post_with(path, "accept: */*", json).await
+    }
+
+    /// The same, with one more line in the header.
+    pub(crate) async fn post_with(&mut self, path: &str, header: &str, json: &str) -> anyhow::Result<Answer> {
         let (head, length) = ("host: localhost\r\ncontent-type: application/json", json.len());
-        self.ask(&format!("POST {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{json}")).await
+        let head = format!("{head}\r\n{header}\r\ncontent-length: {length}");
+        self.ask(&format!("POST {path} HTTP/1.1\r\n{head}\r\n\r\n{json}")).await
     }
 
     async fn ask(&mut self, request: &str) -> anyhow::Result<Answer> {

@@ -5,6 +5,7 @@
 
 mod checks;
 mod client;
+mod cluster;
 mod footprint;
 mod hello;
 mod http;
@@ -62,7 +63,7 @@ enum Command {
 /// What to measure, and how long.
 #[derive(clap::Args)]
 struct Measure {
-    /// The parts: checks, tokens, http, sign-ins, timing, refreshes, operation. All, if none is named.
+    /// The parts: checks, tokens, http, sign-ins, timing, refreshes, cluster, operation. All, if none is named.
     parts: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 5)]
@@ -121,6 +122,9 @@ async fn run(measure: &Measure) -> anyhow::Result<()> {
     }
     if measure.wants("refreshes") {
         refreshes::measure(measure, &mut report).await?;
+    }
+    if measure.wants("cluster") {
+        cluster::measure(measure, &mut report).await?;
     }
     if measure.wants("operation") {
         operation::measure(measure, &mut report).await?;

@@ -129,7 +129,21 @@ impl TestServer {
     /// If it cannot be started.
     #[must_use]
     pub fn start() -> Self {
-        let own = OwnServer::create();
+        Self::start_own(OwnServer::create())
+    }
+
+    /// A server that waits for the disk at every commit, as one in earnest does. For those who measure.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_durable() -> Self {
+        let mut own = OwnServer::create();
+        own.durable = true;
+        Self::start_own(own)
+    }
+
+    fn start_own(own: OwnServer) -> Self {
         own.start();
         let server = Self { base: format!("postgres://postgres@127.0.0.1:{}", own.port), own: Some(own) };
         server.wait();
@@ -144,10 +158,7 @@ impl TestServer {
     pub fn start_with_tls() -> Self {
         let own = OwnServer::create();
         own.certify();
-        own.start();
-        let server = Self { base: format!("postgres://postgres@127.0.0.1:{}", own.port), own: Some(own) };
-        server.wait();
-        server
+        Self::start_own(own)
     }
 
     /// The certificate of the authority that has certified it.
@@ -221,6 +232,8 @@ struct OwnServer {
     binaries: PathBuf,
     port: u16,
     owner: Option<(u32, u32)>,
+    /// Whether a commit waits for the disk.
+    durable: bool,
     process: Mutex<Option<Child>>,
 }
 
@@ -232,7 +245,8 @@ impl OwnServer {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { folder, binaries: binaries(), port, owner, process: Mutex::new(None) };
+        let server =
+            Self { folder, binaries: binaries(), port, owner, durable: false, process: Mutex::new(None) };
         let created = server
             .command("initdb")
             .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"])
@@ -293,8 +307,13 @@ impl OwnServer {
             .arg("-D")
             .arg(self.data())
             .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", "unix_socket_directories="])
             // What happens when the power fails is not what is tested.
-            .args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "full_page_writes=off"])
+            .args(if self.durable {
+                [].as_slice()
+            } else {
+                &["-c", "fsync=off", "-c", "full_page_writes=off"]
+            })
             .args(["-c", "max_connections=200"])
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -649,10 +649,13 @@ impl Checker {
                     Verdict::Reread => return (Keep::Untouched, None),
                 }
             }
-            // A session that is carried in tokens is used at the token endpoint, too, which only the store hears of.
-            let of_tokens = matches!(asked.subject, Subject::AccessToken(..));
+            // A session that is carried in tokens is used at the token endpoint, too, which only the store hears of; and one of
+            // several processes does not hear of uses at the others.
+            let used_elsewhere = matches!(asked.subject, Subject::AccessToken(..)) || self.lease.is_limited();
             match self.judge(cached, asked) {
-                (_, Some(Check::Refused(Refusal::Idle))) if of_tokens && reading == Reading::Remembered => {
+                (_, Some(Check::Refused(Refusal::Idle)))
+                    if used_elsewhere && reading == Reading::Remembered =>
+                {
                     (Keep::Untouched, None)
                 }
                 answer => answer,

@@ -231,7 +231,7 @@ impl Kerria {
     }
 }
 
-fn configuration(folder: &TempDir, settings: &[(String, String)]) -> config::Config {
+pub fn configuration(folder: &TempDir, settings: &[(String, String)]) -> config::Config {
     let data_dir = folder.path().join("data").display().to_string();
     let mut flags = vec![
         Flag::set("data_dir", &data_dir),
@@ -292,7 +292,7 @@ impl Answer {
 }
 
 impl Browser {
-    fn new(address: SocketAddr) -> Self {
+    pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
             cookies: BTreeMap::new(),

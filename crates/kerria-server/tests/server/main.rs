@@ -17,6 +17,7 @@ mod expiry;
 mod faults;
 mod headers;
 mod limits;
+mod nodes;
 mod oauth;
 mod openapi;
 mod operators;
