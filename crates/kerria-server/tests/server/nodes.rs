@@ -15,7 +15,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::cast::{Browser, HOUR, MINUTE, PASSWORD, configuration};
+use crate::cast::{Browser, HOUR, MINUTE, OPERATOR_TOKEN, PASSWORD, configuration};
 
 /// Nodes that share a database and a clock.
 struct Cluster {
@@ -106,5 +106,25 @@ async fn a_session_in_use_at_one_node_is_not_swept_by_another() {
     assert!(cluster.knows(1, &alice).await);
     cluster.nodes[1].app.checker.flush(cluster.clock.now()).await.unwrap();
     assert!(cluster.knows(0, &alice).await);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_sees_all_nodes_and_how_far_each_is() {
+    let cluster = Cluster::of(2).await;
+    let mut operator = Browser::new(cluster.nodes[1].server.address);
+    operator.bearer = Some(OPERATOR_TOKEN.to_owned());
+    let everyone = json!({ "selector": { "kind": "everyone" } });
+    let ended = operator.send("POST", "/api/v1/operator/revocations", &everyone).await.json();
+    let seen = operator.get("/api/v1/operator/cluster").await.json();
+    assert_eq!(
+        (&seen["shared"], &seen["settled"], &seen["lease"]),
+        (&json!(true), &json!(true), &json!("held"))
+    );
+    assert_eq!(seen["head"], ended["number"]);
+    let nodes = seen["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2, "{seen}");
+    assert!(nodes.iter().all(|node| node["applied"] == seen["head"] && node["behind"] == 0), "{seen}");
+    assert_eq!(nodes.iter().filter(|node| node["answers"] == true).count(), 1, "{seen}");
     cluster.stop().await;
 }
