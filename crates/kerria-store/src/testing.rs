@@ -4,6 +4,8 @@
 //! started for the process and stopped at its end. One that cannot be started is a test that fails.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod proxy;
+
 use std::{
     fs,
     net::TcpListener,
@@ -21,6 +23,8 @@ use std::{
 use kerria_core::CheckerId;
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
+
+pub use proxy::{Cable, Proxy};
 
 use crate::Node;
 
@@ -85,6 +89,32 @@ impl TestDatabase {
     /// If one fails.
     pub fn run(&self, sql: &str) {
         self.server.run(&self.name, &[sql]).unwrap();
+    }
+
+    /// How many transactions others have begun in it and not ended.
+    ///
+    /// # Panics
+    /// If the server does not say so.
+    #[must_use]
+    pub fn transactions(&self) -> i64 {
+        let url = self.url();
+        let asking = thread::spawn(move || {
+            runtime().block_on(async {
+                let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+                let driving = tokio::spawn(connection);
+                let counted = client
+                    .query_one(
+                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                         AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
+                        &[],
+                    )
+                    .await?;
+                drop(client);
+                let _ = driving.await;
+                counted.try_get(0)
+            })
+        });
+        asking.join().unwrap().unwrap()
     }
 }
 

@@ -79,6 +79,12 @@ pub trait Store: Sessions + SessionData + Accounts + Doors + Tokens + Clients + 
         Ok(None)
     }
 
+    /// Waits until nobody accepts any more what had ended before, whoever ended it. For those who find that there is nothing left
+    /// to end, and answer that it is ended: whoever ended it may be waiting still.
+    async fn until_acknowledged(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Gives up the lease for good, so that nobody waits for it to run out. The last thing that is asked of a store.
     async fn leave(&self) -> Result<(), StoreError> {
         Ok(())

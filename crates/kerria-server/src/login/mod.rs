@@ -5,7 +5,7 @@ pub mod return_to;
 pub mod step_up;
 
 use axum::http::HeaderMap;
-use kerria::{Check, CurrentSession};
+use kerria::{Check, CurrentSession, Refusal, SessionState};
 use kerria_core::{
     Cause, Client, CredentialVersion, Device, Grant, LoginName, Method, PasswordHash, RefreshToken, Secret,
     Selector, SessionId, Status, StoreError, Timestamp, Token, TokenKind, Transport, UserId,
@@ -361,6 +361,10 @@ pub async fn sign_out(
             .map(|token| token.session()),
     );
     carried.dedup();
+    let has_ended = matches!(current.state(), SessionState::Refused(Refusal::Revoked | Refusal::Unknown));
+    if carried.is_empty() && has_ended {
+        app.store.until_acknowledged().await?;
+    }
     for session in carried {
         end(app, Selector::Session { session }, Cause::SignedOut, Some(device.clone())).await?;
     }

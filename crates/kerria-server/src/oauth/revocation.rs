@@ -25,8 +25,9 @@ pub async fn revoke(
     let client = authenticate(&app, &headers, &form).await?;
     // A `token_type_hint` would only help to find it, and every token says what it is.
     let token = form.required("token", "The token is missing.")?;
-    if let Some(selector) = selected(&app, &client, token).await? {
-        give_back(&app, selector, device).await?;
+    match selected(&app, &client, token).await? {
+        Some(selector) => give_back(&app, selector, device).await?,
+        None => app.store.until_acknowledged().await?,
     }
     Ok(StatusCode::OK)
 }

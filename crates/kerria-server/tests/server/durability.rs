@@ -2,131 +2,23 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, body::Bytes, header};
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpStream,
-    process::{Child, Command},
-    task::JoinSet,
-};
+use hyper::StatusCode;
+use serde_json::json;
+use tokio::{process::Command, task::JoinSet};
 
-use crate::cast::{OPERATOR_TOKEN, PASSWORD};
+use crate::{
+    cast::{OPERATOR_TOKEN, PASSWORD},
+    program::{Client, Program, command},
+};
 
 /// How often the program is killed. Each time hits another moment of its work.
 const KILLS: u32 = 12;
 
 /// Clients that work at the same time.
 const CLIENTS: usize = 6;
-
-/// A `kerria serve` of its own process.
-struct Program {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Program {
-    /// Starts the program on a folder and waits until it says where it listens.
-    async fn start(folder: &Path) -> Self {
-        Self::spawn(command(folder)).await
-    }
-
-    async fn spawn(mut command: Command) -> Self {
-        let mut process = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut log = String::new();
-        let address = loop {
-            let Some(line) = lines.next_line().await.unwrap() else { panic!("it did not start:\n{log}") };
-            log.push_str(&line);
-            log.push('\n');
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                let end = rest.find(')').unwrap_or(rest.len());
-                break rest[..end].parse().unwrap();
-            }
-        };
-        // Somebody has to read the rest, or the program would wait for room in the pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { process, address }
-    }
-
-    async fn kill(mut self) {
-        self.process.kill().await.unwrap();
-    }
-
-    fn client(&self) -> Client {
-        Client { address: self.address, bearer: None }
-    }
-
-    fn operator(&self) -> Client {
-        Client { address: self.address, bearer: Some(OPERATOR_TOKEN.to_owned()) }
-    }
-}
-
-fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kerria"));
-    command.current_dir(folder).env("KERRIA_OPERATOR_TOKEN", OPERATOR_TOKEN).args([
-        "serve",
-        "--listen=127.0.0.1:0",
-        "--data-dir=data",
-        "--set=password.memory_kib=8",
-        "--set=password.iterations=1",
-        "--set=throttle.account_free=100",
-        "--set=throttle.network_free=1000",
-    ]);
-    command
-}
-
-/// A program that talks to the server, which may be gone at any moment.
-#[derive(Clone)]
-struct Client {
-    address: SocketAddr,
-    bearer: Option<String>,
-}
-
-impl Client {
-    /// The answer; `None` if the server died before it had answered.
-    async fn send(&self, method: &str, path: &str, body: &Value) -> Option<(StatusCode, Value)> {
-        let stream = TcpStream::connect(self.address).await.ok()?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-        tokio::spawn(connection);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .header(header::CONTENT_TYPE, "application/json");
-        if let Some(bearer) = &self.bearer {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {bearer}"));
-        }
-        let body = Full::new(Bytes::from(body.to_string()));
-        let response = sender.send_request(request.body(body).unwrap()).await.ok()?;
-        let status = response.status();
-        let bytes = response.into_body().collect().await.ok()?.to_bytes();
-        Some((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
-    }
-
-    async fn status(&self, path: &str) -> StatusCode {
-        self.send("GET", path, &json!({})).await.expect("the server answers").0
-    }
-
-    async fn login(&self, user: usize) -> Option<String> {
-        let login = json!({ "login": format!("user{user}"), "password": PASSWORD, "transport": "bearer" });
-        let (status, body) = self.send("POST", "/api/v1/login", &login).await?;
-        assert_eq!(status, StatusCode::OK, "{body}");
-        Some(body["token"].as_str().unwrap().to_owned())
-    }
-
-    fn with(&self, token: &str) -> Self {
-        Self { address: self.address, bearer: Some(token.to_owned()) }
-    }
-}
 
 /// What the server has acknowledged to one client, over all its lives.
 #[derive(Default)]
@@ -301,7 +193,7 @@ async fn with_a_full_disk_it_says_so_keeps_checking_and_recovers_by_itself() {
 
 /// The folder as the program sees it, from outside of its namespace.
 fn inside(program: &Program, folder: &Path) -> PathBuf {
-    let process = program.process.id().expect("it runs");
+    let process = program.id();
     PathBuf::from(format!("/proc/{process}/root{}", folder.display()))
 }
 

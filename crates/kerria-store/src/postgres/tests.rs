@@ -1,14 +1,11 @@
 //! What is PostgreSQL's own: connections that break, processes that share a database, and steps that meet.
 
 use std::{
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
     num::{NonZeroU32, NonZeroUsize},
     sync::{
         Arc, Barrier, Mutex, Weak,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -28,7 +25,7 @@ use super::{ConnectError, PostgresOptions, PostgresStore, Refusal};
 use crate::{
     observer::Nobody,
     sql::Root,
-    testing::{self, TestDatabase, TestServer},
+    testing::{self, Cable, Proxy, TestDatabase, TestServer},
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -161,64 +158,20 @@ async fn nobody_notices_that_idle_connections_were_closed() {
     }
 }
 
-/// Forwards to a server, until it is told to keep what it gets to itself.
-struct Proxy {
-    port: u16,
-    swallows: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (port, swallows) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
-        let swallowing = Arc::clone(&swallows);
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
-                let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                // What was swallowed once stays so.
-                let is_hole = Arc::new(AtomicBool::new(false));
-                for (from, to) in [(client, server), back] {
-                    let (swallowing, is_hole) = (Arc::clone(&swallowing), Arc::clone(&is_hole));
-                    thread::spawn(move || forward(from, to, &swallowing, &is_hole));
-                }
-            }
-        });
-        Self { port, swallows }
-    }
-}
-
-fn forward(mut from: TcpStream, mut to: TcpStream, swallows: &AtomicBool, is_hole: &AtomicBool) {
-    let mut bytes = [0; 4096];
-    while let Ok(count) = from.read(&mut bytes) {
-        is_hole.fetch_or(swallows.load(Ordering::SeqCst), Ordering::SeqCst);
-        if is_hole.load(Ordering::SeqCst) {
-            continue;
-        }
-        if count == 0 || to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Both);
-}
-
 #[tokio::test]
 async fn a_server_that_keeps_silent_holds_nobody_for_longer_than_the_deadline() {
     let database = TestDatabase::create();
-    let url = database.url();
-    let (before, rest) = url.split_once('@').unwrap();
-    let (address, name) = rest.split_once('/').unwrap();
-    let proxy = Proxy::to(address.to_owned());
-    let store = connect(&format!("{before}@127.0.0.1:{}/{name}", proxy.port), 1).await.unwrap();
+    let proxy = Proxy::to(&database.url());
+    let store = connect(proxy.url(), 1).await.unwrap();
     let heard = Heard::of(&store).await;
     store.check_health().await.unwrap();
-    proxy.swallows.store(true, Ordering::SeqCst);
+    proxy.set(Cable::BlackHole);
     // In a connection that was there, and then in none.
     for _ in 0..2 {
         let waited = timeout(Duration::from_secs(7), store.check_health()).await.expect("it is answered");
         assert_eq!(waited.unwrap_err().trouble, Trouble::Unavailable);
     }
-    proxy.swallows.store(false, Ordering::SeqCst);
+    proxy.set(Cable::Whole);
     let recovered = async { while store.check_health().await.is_err() {} };
     timeout(MANY, recovered).await.expect("the thread is free, and connects anew");
     let another = store_in(&database).await;

@@ -367,6 +367,7 @@ fn rename(
 fn set_status(step: &mut Step<'_>, user: UserId, status: Status, now: Timestamp) -> Result<Option<u64>> {
     let Some(held) = account(step, user)? else { return Ok(None) };
     if held.status == status {
+        step.rest_on_log()?;
         return Ok(Some(0));
     }
     // Disabling is a change of credentials: a sign-in that verified the password just before must not get through.

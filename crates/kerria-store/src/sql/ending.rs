@@ -9,6 +9,8 @@ pub(super) fn end(step: &mut Step<'_>, selector: Selector, cause: Cause, now: Ti
     let removed = remove(step, selector)?;
     if removed.is_to_be_logged() {
         removed.log(step, cause, now)?;
+    } else {
+        step.rest_on_log()?;
     }
     Ok(removed.sessions)
 }

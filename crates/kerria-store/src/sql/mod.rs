@@ -125,12 +125,12 @@ impl<D: Driver> SqlStore<D> {
         step: impl Fn(&mut Step<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let began = Began::now();
-        let (asked, answer) = Asked::new(move |open: &mut Step<'_>| Ok((step(open)?, open.last_written())));
+        let (asked, answer) = Asked::new(move |open: &mut Step<'_>| Ok((step(open)?, open.to_wait_for())));
         self.driver.write(reach, Box::new(asked))?;
         let answer = in_time(answer).await;
         self.observer.answered(Access::Write, began.elapsed());
-        let (outcome, written) = answer?;
-        if let Some(number) = written {
+        let (outcome, number) = answer?;
+        if let Some(number) = number {
             self.driver.acknowledged(number).await;
         }
         Ok(outcome)
@@ -203,6 +203,14 @@ impl<D: Driver> Store for SqlStore<D> {
         self.driver.roll_call().await
     }
 
+    async fn until_acknowledged(&self) -> Result<()> {
+        if self.driver.lease().is_limited() {
+            let number = self.read(log::last_number).await?;
+            self.driver.acknowledged(number).await;
+        }
+        Ok(())
+    }
+
     async fn leave(&self) -> Result<()> {
         self.driver.leave().await
     }
@@ -225,11 +233,12 @@ impl<D: Driver> fmt::Debug for SqlStore<D> {
 pub struct Step<'a> {
     asked: &'a dyn Ask,
     entries: &'a mut Vec<LogEntry>,
+    rests_on: Option<LogNumber>,
 }
 
 impl<'a> Step<'a> {
     pub(crate) fn new(asked: &'a dyn Ask, entries: &'a mut Vec<LogEntry>) -> Self {
-        Self { asked, entries }
+        Self { asked, entries, rests_on: None }
     }
 
     /// Writes an entry to the revocation log, with the next number. Comes last in a step: where there are several
@@ -245,9 +254,17 @@ impl<'a> Step<'a> {
         Ok(entry.number)
     }
 
-    /// The number of the last entry that it wrote.
-    fn last_written(&self) -> Option<LogNumber> {
-        self.entries.last().map(|entry| entry.number)
+    /// What it was to end had ended before. It is answered when that is true everywhere: the step that ended it may be waiting
+    /// still. Returns the last number of the log.
+    pub(crate) fn rest_on_log(&mut self) -> Result<LogNumber> {
+        let number = log::last_number(self.asked)?;
+        self.rests_on = Some(number);
+        Ok(number)
+    }
+
+    /// The number of the last entry that it wrote, or rests on.
+    fn to_wait_for(&self) -> Option<LogNumber> {
+        self.entries.last().map(|entry| entry.number).or(self.rests_on)
     }
 
     /// Holds what the step is about, until it is committed. Comes before anything is read of it.

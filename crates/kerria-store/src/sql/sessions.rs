@@ -270,7 +270,7 @@ pub(super) fn revoke(
     };
     let removed = ending::remove(step, selector)?;
     if !removed.is_to_be_logged() {
-        return Ok(Revoked { ended: 0, number: log::last_number(step)? });
+        return Ok(Revoked { ended: 0, number: step.rest_on_log()? });
     }
     // Anybody can open and end a session with nobody signed in; that is not worth a line each.
     let is_visitors = matches!(selector, Selector::Session { .. }) && user.is_none();
