@@ -8,7 +8,7 @@ mod installation;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -383,7 +383,13 @@ struct Books {
 
 impl Books {
     /// Signs in and out, at one node after the other, until it is told to stop.
-    async fn work(mut self, cluster: Arc<Cluster>, user: usize, stop: Arc<AtomicBool>) -> Self {
+    async fn work(
+        mut self,
+        cluster: Arc<Cluster>,
+        user: usize,
+        stop: Arc<AtomicBool>,
+        done: Arc<AtomicUsize>,
+    ) -> Self {
         for turn in user.. {
             if stop.load(SeqCst) {
                 break;
@@ -414,6 +420,7 @@ impl Books {
             let checked = cluster.everywhere(&token).await;
             assert!(!checked.contains(&StatusCode::OK), "what was ended is accepted: {checked:?}");
             self.ended.push(token);
+            done.fetch_add(1, SeqCst);
         }
         self
     }
@@ -427,9 +434,10 @@ async fn the_database_restarts_under_load() {
     let cluster = Arc::new(Cluster::start_on(&server, 3).await);
     cluster.users(CLIENTS).await;
     let stop = Arc::new(AtomicBool::new(false));
+    let done = Arc::new(AtomicUsize::new(0));
     let mut work = JoinSet::new();
     for user in 0..CLIENTS {
-        work.spawn(Books::default().work(Arc::clone(&cluster), user, Arc::clone(&stop)));
+        work.spawn(Books::default().work(Arc::clone(&cluster), user, Arc::clone(&stop), Arc::clone(&done)));
     }
     for _ in 0..RESTARTS {
         sleep(Duration::from_millis(1500)).await;
@@ -447,6 +455,7 @@ async fn the_database_restarts_under_load() {
         .await;
     }
     sleep(Duration::from_millis(1500)).await;
+    until("they have worked", async || done.load(SeqCst) > 60).await;
     stop.store(true, SeqCst);
     let books = work.join_all().await;
     for node in &cluster.nodes {
