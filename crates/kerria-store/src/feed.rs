@@ -74,6 +74,8 @@ struct Shared {
     /// Until when the lease has been extended.
     extended: watch::Sender<Option<Moment>>,
     news: Notify,
+    /// Whether there will be no more renewals.
+    stopped: watch::Sender<bool>,
     census: Mutex<Census>,
     waiting: Mutex<Vec<Waiting>>,
     somebody_waits: Notify,
@@ -121,6 +123,7 @@ impl Feed {
             following: Mutex::new(following),
             extended: watch::Sender::new(None),
             news: Notify::new(),
+            stopped: watch::Sender::new(false),
             census: Mutex::new(Census::new(terms)),
             waiting: Mutex::default(),
             somebody_waits: Notify::new(),
@@ -218,7 +221,10 @@ impl Feed {
             let mut following = lock(&self.shared.following);
             following.give_up();
         }
-        self.tasks[0].abort();
+        // A renewal that is still under way would enter this process again.
+        self.wake();
+        let mut stopped = self.shared.stopped.subscribe();
+        drop(timeout(self.shared.terms.length, stopped.wait_for(|stopped| *stopped)).await);
         let reading = self.shared.ledger.ledger().await?;
         match reading.checkers.iter().find(|standing| standing.checker == self.shared.node.id) {
             Some(own) => self.shared.ledger.forget_checker(*own).await,
@@ -236,7 +242,7 @@ impl Drop for Feed {
 
 async fn renew_always(shared: Arc<Shared>) {
     let mut failing = false;
-    loop {
+    while !lock(&shared.following).left {
         let pause = match shared.renew().await {
             Ok(ask_again) => {
                 if std::mem::take(&mut failing) {
@@ -258,6 +264,7 @@ async fn renew_always(shared: Arc<Shared>) {
         };
         let _woken_or_not = timeout(pause, shared.news.notified()).await;
     }
+    shared.stopped.send_replace(true);
 }
 
 async fn watch_the_ledger(shared: Arc<Shared>) {

@@ -30,10 +30,11 @@ use crate::sql::{Ask, Read, Result, Root, Value};
 /// How long the server may take for one statement. It gives up itself a little earlier, and says so.
 const STATEMENT: Duration = Duration::from_millis(4500);
 
-/// Settings of every connection. Nothing waits for ever; and what is committed is on the disk, whatever the server does
+/// Settings of every connection. Nothing waits for ever, and least of all for a process that stands still in the middle of a step:
+/// what that holds, the server takes away long before others have waited for too long. And what is committed is on the disk, whatever the server does
 /// by default.
 const SETTINGS: &str = "SET statement_timeout = '4s'; SET lock_timeout = '4s'; \
-     SET idle_in_transaction_session_timeout = '5s'; SET default_transaction_isolation = 'read committed'; \
+     SET idle_in_transaction_session_timeout = '2s'; SET default_transaction_isolation = 'read committed'; \
      SET jit = off; \
      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
