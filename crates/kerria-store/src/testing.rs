@@ -1,6 +1,6 @@
 //! A PostgreSQL server for tests, and databases in it.
 //!
-//! `KERRIA_TEST_POSTGRES` names a running server, as the URL of one who may create databases. Without it, a server is
+//! `POSTGRES_FOR_TESTS` names a running server, as the URL of one who may create databases. Without it, a server is
 //! started for the process and stopped at its end. One that cannot be started is a test that fails.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -29,7 +29,7 @@ pub use proxy::{Cable, Proxy};
 use crate::Node;
 
 /// Names a running server.
-const VARIABLE: &str = "KERRIA_TEST_POSTGRES";
+const VARIABLE: &str = "POSTGRES_FOR_TESTS";
 
 /// How often it is looked whether a server is there, and how long there is between.
 const LOOKS: (u32, Duration) = (600, Duration::from_millis(50));

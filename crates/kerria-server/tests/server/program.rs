@@ -113,8 +113,7 @@ pub fn command(folder: &Path) -> Command {
 /// The program, in a folder.
 pub fn kerria(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kerria"));
-    // It is for the tests alone, and the program refuses settings that it does not know.
-    command.current_dir(folder).env_remove("KERRIA_TEST_POSTGRES");
+    command.current_dir(folder);
     command
 }
 
