@@ -24,4 +24,13 @@ pub trait Leases: Send + Sync {
 
     /// Forgets a checker, unless it has renewed its lease since it was seen like this.
     async fn forget_checker(&self, seen: CheckerStanding) -> Result<(), StoreError>;
+
+    /// Forgets a checker that has given up its lease for good, and has no renewal under way.
+    async fn dismiss(&self, checker: CheckerId) -> Result<(), StoreError> {
+        let reading = self.ledger().await?;
+        match reading.checkers.iter().find(|standing| standing.checker == checker) {
+            Some(seen) => self.forget_checker(*seen).await,
+            None => Ok(()),
+        }
+    }
 }

@@ -13,9 +13,13 @@ mod doors;
 mod leases;
 mod session_data;
 mod sessions;
+mod source;
 mod tokens;
 
-use std::{error::Error, sync::Weak};
+use std::{
+    error::Error,
+    sync::{Arc, Weak},
+};
 
 use async_trait::async_trait;
 
@@ -30,6 +34,7 @@ pub use sessions::{
     AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit,
     SessionRotation, Sessions, SignIn, Successor, TokenUse,
 };
+pub use source::Source;
 pub use tokens::{Clients, Reference, Refresh, Rotation, SigningKeys, Tokens};
 
 use crate::{
@@ -77,6 +82,12 @@ pub trait Store: Sessions + SessionData + Accounts + Doors + Tokens + Clients + 
     /// The processes that share this store. `None` if no other process can.
     async fn roll_call(&self) -> Result<Option<RollCall>, StoreError> {
         Ok(None)
+    }
+
+    /// The ledger of the checkers, for checkers in other processes that follow the log through this one. `None` if this store
+    /// does not wait for any.
+    fn ledger(&self) -> Option<Arc<dyn Leases>> {
+        None
     }
 
     /// Waits until nobody accepts any more what had ended before, whoever ended it. For those who find that there is nothing left

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use kerria_core::{
     Lease, LeaseTerms, LogNumber,
     lease::RollCall,
-    store::{Follower, StoreError},
+    store::{Follower, Leases, StoreError},
 };
 
 pub use errors::{ConnectError, Refusal};
@@ -123,5 +123,9 @@ impl Driver for Postgres {
 
     async fn leave(&self) -> Result<(), StoreError> {
         self.feed.leave().await
+    }
+
+    fn ledger(&self) -> Option<Arc<dyn Leases>> {
+        Some(self.feed.ledger())
     }
 }

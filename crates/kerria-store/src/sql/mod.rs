@@ -31,7 +31,7 @@ use kerria_core::{
     Lease, LogEntry, LogEvent, LogNumber, Selector, SessionId, Timestamp, UserId,
     audit::AuditEntry,
     lease::RollCall,
-    store::{Follower, InstallationKeys, Store, StoreError, Trouble},
+    store::{Follower, InstallationKeys, Leases, Store, StoreError, Trouble},
 };
 use tokio::time::timeout;
 
@@ -93,6 +93,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// What [`Store::leave`] says.
     async fn leave(&self) -> Result<()>;
+
+    /// What [`Store::ledger`] says.
+    fn ledger(&self) -> Option<Arc<dyn Leases>> {
+        None
+    }
 }
 
 impl<D: Driver> SqlStore<D> {
@@ -201,6 +206,10 @@ impl<D: Driver> Store for SqlStore<D> {
 
     async fn roll_call(&self) -> Result<Option<RollCall>> {
         self.driver.roll_call().await
+    }
+
+    fn ledger(&self) -> Option<Arc<dyn Leases>> {
+        self.driver.ledger()
     }
 
     async fn until_acknowledged(&self) -> Result<()> {
