@@ -32,6 +32,13 @@ impl Lease {
         Self(None)
     }
 
+    /// One that does not run out, although other processes use the same sessions: every entry is applied in this process before
+    /// the step that wrote it is answered, and no other process writes any.
+    #[must_use]
+    pub fn lasting(clock: fn() -> Moment) -> Self {
+        Self(Some(Limited { until: Arc::new(AtomicU64::new(u64::MAX)), clock }))
+    }
+
     /// One that has run out, by this clock, until it is extended.
     #[must_use]
     pub fn limited(clock: fn() -> Moment) -> (Self, LeaseKeeper) {

@@ -5,6 +5,7 @@
 
 mod ask;
 mod backup;
+mod checkers;
 mod errors;
 mod maintenance;
 mod migrations;
@@ -23,7 +24,7 @@ use async_trait::async_trait;
 use kerria_core::{
     Lease, LogNumber,
     lease::RollCall,
-    store::{Follower, StoreError, Trouble},
+    store::{Follower, Leases, StoreError, Trouble},
 };
 
 pub use backup::{BackupError, backup};
@@ -32,10 +33,13 @@ pub use maintenance::{Checked, check};
 pub use migrations::{Migrated, migrate, pending_migrations};
 
 use crate::{
+    feed::Node,
     observer::{Nobody, Observer},
     queue::{Asked, Job, Query, Waiting},
     sql::{Driver, Reach, SqlStore, Step, in_time},
 };
+use checkers::{Checkers, MemoryLedger};
+use kerria_feed::moment;
 use opening::Lock;
 use readers::Readers;
 use writer::Writer;
@@ -45,6 +49,8 @@ pub type SqliteStore = SqlStore<Sqlite>;
 
 /// An SQLite file, or a database in memory.
 pub struct Sqlite {
+    /// In other processes, if there may be any.
+    checkers: Option<Checkers>,
     // In this order: the readers close before the writer, which then tidies up the file, and the lock goes last.
     readers: Option<Readers>,
     writer: Writer,
@@ -72,7 +78,29 @@ impl SqliteStore {
         let writer = Writer::start(connection, Arc::clone(&observer))
             .map_err(|source| OpenError::io(&path, source))?;
         let readers = Readers::start(&path)?;
-        Ok(Self::new(Sqlite { readers: Some(readers), writer, _lock: Some(lock) }, observer))
+        Ok(Self::new(Sqlite { checkers: None, readers: Some(readers), writer, _lock: Some(lock) }, observer))
+    }
+
+    /// The same, as `node`, for a process through which checkers in other processes follow the log: every end waits for them.
+    /// Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// What is in the way, in words for the operator.
+    pub async fn open_for_checkers(
+        path: &Path,
+        node: Node,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, OpenError> {
+        let mut store = Self::open_observed(path, Arc::clone(&observer))?;
+        let ledger = MemoryLedger::new(node);
+        let head = store
+            .driver
+            .follow(ledger.follower())
+            .await
+            .map_err(|error| OpenError::unreadable(path, error))?;
+        ledger.start_over(head);
+        store.driver.checkers = Some(Checkers::start(ledger, observer));
+        Ok(store)
     }
 
     /// An empty store in memory. Everything in it is gone when it is dropped.
@@ -86,7 +114,7 @@ impl SqliteStore {
         let observer: Arc<dyn Observer> = Arc::new(Nobody);
         let writer =
             Writer::start(connection, Arc::clone(&observer)).map_err(|source| OpenError::io(path, source))?;
-        Ok(Self::new(Sqlite { readers: None, writer, _lock: None }, observer))
+        Ok(Self::new(Sqlite { checkers: None, readers: None, writer, _lock: None }, observer))
     }
 }
 
@@ -114,11 +142,15 @@ impl Driver for Sqlite {
         in_time(answer).await
     }
 
-    /// The writer has let all followers apply it before it answered, and nobody else answers from memory.
-    async fn acknowledged(&self, _: LogNumber) {}
+    /// The writer has let all followers apply it before it answered. Who else answers from memory is in the ledger.
+    async fn acknowledged(&self, number: LogNumber) {
+        if let Some(checkers) = &self.checkers {
+            checkers.acknowledged(number).await;
+        }
+    }
 
     fn lease(&self) -> Lease {
-        Lease::unlimited()
+        if self.checkers.is_some() { Lease::lasting(moment) } else { Lease::unlimited() }
     }
 
     async fn catch_up(&self) -> Result<(), StoreError> {
@@ -126,11 +158,18 @@ impl Driver for Sqlite {
     }
 
     async fn roll_call(&self) -> Result<Option<RollCall>, StoreError> {
-        Ok(None)
+        match &self.checkers {
+            Some(checkers) => checkers.roll_call().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn leave(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn ledger(&self) -> Option<Arc<dyn Leases>> {
+        self.checkers.as_ref().map(Checkers::ledger)
     }
 }
 
