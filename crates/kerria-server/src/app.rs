@@ -1,6 +1,7 @@
 //! The application: everything that a request needs, once per process.
 
 use std::{
+    cmp::Reverse,
     fs::{File, TryLockError},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -16,9 +17,9 @@ use kerria::{
 };
 use kerria_core::{
     Algorithm, Audience, CheckerId, Clock, Entropy, LogEntry, LogNumber, Selector, Store, StoreError, Token,
-    TokenKey, TokenKind,
+    TokenKey, TokenKind, UserId,
     entropy::random_bytes,
-    store::{Follower, InstallationKeys, Invitation},
+    store::{Follower, InstallationKeys, Invitation, SessionDetails},
 };
 use kerria_store::{ConnectError, Node, Observer, PostgresOptions, PostgresStore, SqliteStore};
 use tokio::{
@@ -235,6 +236,16 @@ impl App {
             )
             .with_consistency(self.config.session.consistency)
             .with_rotation(Arc::clone(&self.entropy))
+    }
+
+    /// The sessions of a user, the last used first. Their last uses are exact, as far as this process knows.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {
+        let mut sessions = self.checker.with_last_uses(self.store.sessions_of(user).await?);
+        sessions.sort_by_key(|details| Reverse((details.session.last_seen_at, details.session.id)));
+        Ok(sessions)
     }
 
     /// Who we are as an authorization server (RFC 8414, section 2).

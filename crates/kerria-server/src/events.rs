@@ -100,7 +100,7 @@ async fn as_stored(app: &App, session: &Session) -> Result<Option<Session>, Stor
         app.checker.flush(app.clock.now()).await?;
         return Ok(app.store.session(session.id).await?.map(|(found, _)| found.session));
     };
-    let theirs = app.checker.sessions_of(user).await?;
+    let theirs = app.sessions_of(user).await?;
     Ok(theirs.into_iter().map(|details| details.session).find(|stored| stored.id == session.id))
 }
 

@@ -4,7 +4,6 @@
 //! token whose session is not in memory.
 
 use std::{
-    cmp::Reverse,
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
@@ -17,7 +16,7 @@ use kerria_core::{
     Bearing, Cause, Device, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, RevokedSet, RotationRule,
     Selector, Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash,
     TokenKey, TokenKind, TokenStep, Transport, UserId, Verdict,
-    store::{Follower, Found, LogPage, SessionDetails, SessionRotation, Successor, TokenUse},
+    store::{Follower, Found, LogPage, SessionDetails, SessionRotation, Source, Successor, TokenUse},
 };
 use tokio::sync::watch;
 use tracing::warn;
@@ -63,7 +62,7 @@ pub struct CheckerSettings {
 
 /// Answers whether a token carries a good session, from the memory of this process.
 pub struct Checker {
-    store: Arc<dyn Store>,
+    source: Arc<dyn Source>,
     /// Under which memory may answer.
     lease: Lease,
     /// Counts how often everything was forgotten.
@@ -197,9 +196,21 @@ impl Checker {
         key: TokenKey,
         settings: CheckerSettings,
     ) -> Result<Arc<Self>, StoreError> {
+        Self::over(Arc::new(store), key, settings).await
+    }
+
+    /// The same over anything that tells of sessions and of their ends.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn over(
+        source: Arc<dyn Source>,
+        key: TokenKey,
+        settings: CheckerSettings,
+    ) -> Result<Arc<Self>, StoreError> {
         let checker = Arc::new(Self {
-            store: Arc::clone(&store),
-            lease: store.lease(),
+            lease: source.lease(),
+            source: Arc::clone(&source),
             life: AtomicU64::new(0),
             key,
             settings,
@@ -214,8 +225,8 @@ impl Checker {
             counters: CheckCounters::default(),
         });
         let follower: Weak<dyn Follower> = Arc::downgrade(&checker) as _;
-        let head = store.follow(follower).await?;
-        checker.start_with(recent(&*store, head).await?);
+        let head = source.follow(follower).await?;
+        checker.start_with(recent(&*source, head).await?);
         Ok(checker)
     }
 
@@ -314,7 +325,7 @@ impl Checker {
         if self.lease.holds() {
             return Ok(verdict);
         }
-        self.store.catch_up().await?;
+        self.source.catch_up().await?;
         Ok(self.verdict_on(bearing, as_of))
     }
 
@@ -330,13 +341,28 @@ impl Checker {
         LogNumber(self.head.load(SeqCst))
     }
 
+    /// The session that this session token carries, with its exact last use. Asks the store, and counts as no use.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn find(&self, token: &TokenHash) -> Result<Option<Found>, StoreError> {
+        let Some(mut found) = self.source.find(token).await? else { return Ok(None) };
+        let session = found.session.id;
+        // In this order: what has departed from the cache is on its way to the untold.
+        let other = found.other_token.and_then(|token| self.remembered(&token, session));
+        let seen = other.max(self.remembered(token, session)).max(self.untold(session));
+        found.session.last_seen_at =
+            seen.map_or(found.session.last_seen_at, |seen| seen.max(found.session.last_seen_at));
+        Ok(Some(found))
+    }
+
     /// The session with this handle and what it was opened for, with its exact last use. Asks the store, and counts as no
     /// use.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
-        let Some((mut found, grant)) = self.store.session(session).await? else { return Ok(None) };
+        let Some((mut found, grant)) = self.source.session(session).await? else { return Ok(None) };
         let hash = TokenHash::of_handle(session);
         // In this order: what has departed from the cache is on its way to the untold.
         let seen = self.last_seen(&hash).max(self.cache.departed(&hash, session)).max(self.untold(session));
@@ -407,7 +433,7 @@ impl Checker {
         now: Timestamp,
     ) -> Result<SessionRotation, StoreError> {
         let rule = self.settings.rotation;
-        let rotation = self.store.rotate(TokenUse { presented, successor, rule, device, now }).await?;
+        let rotation = self.source.rotate(TokenUse { presented, successor, rule, device, now }).await?;
         match &rotation {
             // Not under the successor: until that is used, it would not be seen here that the session is.
             SessionRotation::Rotated(found) | SessionRotation::Confirmed(found) => {
@@ -471,49 +497,28 @@ impl Checker {
         let _alone = self.flushing.lock().await;
         let seen = self.take_seen();
         for batch in seen.chunks(TOUCH_BATCH) {
-            self.store.touch(batch.to_vec()).await?;
+            self.source.touch(batch.to_vec()).await?;
             self.told(batch);
         }
         Ok(seen.len())
     }
 
-    /// The sessions of a user, the last used first. Their last uses are exact, whatever the store has heard of so far.
+    /// Tells the store when these sessions were last used, which it has listed, so that it knows which of them count.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {
-        let mut sessions = self.with_uses(self.store.sessions_of(user).await?);
-        sessions.sort_by_key(|details| Reverse((details.session.last_seen_at, details.session.id)));
-        Ok(sessions)
-    }
-
-    /// Up to `limit` sessions of everyone whose handles come after `after`, in their order, with exact last uses.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn all_sessions(
-        &self,
-        after: Option<SessionId>,
-        limit: u32,
-    ) -> Result<Vec<SessionDetails>, StoreError> {
-        Ok(self.with_uses(self.store.all_sessions(after, limit).await?))
-    }
-
-    /// Tells the store when the sessions of this user were last used, so that it knows which of them count.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn flush_of(&self, user: UserId) -> Result<(), StoreError> {
-        let stored = self.store.sessions_of(user).await?;
+    pub async fn flush_these(&self, stored: &[SessionDetails]) -> Result<(), StoreError> {
         let later = |details: &SessionDetails| {
             let used = self.last_use(details)?;
             (used > details.session.last_seen_at).then_some((details.session.id, used))
         };
         let seen: Vec<_> = stored.iter().filter_map(later).collect();
-        if seen.is_empty() { Ok(()) } else { self.store.touch(seen).await }
+        if seen.is_empty() { Ok(()) } else { self.source.touch(seen).await }
     }
 
-    fn with_uses(&self, mut sessions: Vec<SessionDetails>) -> Vec<SessionDetails> {
+    /// The sessions that a store has listed, with exact last uses, whatever it has heard of so far.
+    #[must_use]
+    pub fn with_last_uses(&self, mut sessions: Vec<SessionDetails>) -> Vec<SessionDetails> {
         for details in &mut sessions {
             let stored = details.session.last_seen_at;
             details.session.last_seen_at = self.last_use(details).map_or(stored, |used| used.max(stored));
@@ -724,7 +729,7 @@ impl Checker {
         for _ in 0..READ_ATTEMPTS {
             let life = self.life.load(SeqCst);
             let found = match asked.subject {
-                Subject::Token(_) => self.store.find(&asked.hash).await?,
+                Subject::Token(_) => self.source.find(&asked.hash).await?,
                 Subject::AccessToken(session, bearing, as_of) => {
                     // Whether the token was ended by itself only the log says.
                     match self.verdict_now(&bearing, as_of).await? {
@@ -732,7 +737,7 @@ impl Checker {
                         Verdict::Ended => return Ok(Check::Refused(Refusal::Revoked)),
                         Verdict::Reread => return Ok(Check::Refused(Refusal::Unknown)),
                     }
-                    self.store.session(session).await?.map(|(found, _)| found)
+                    self.source.session(session).await?.map(|(found, _)| found)
                 }
             };
             let Some(mut found) = found else { return Ok(Check::Refused(Refusal::Unknown)) };
@@ -830,10 +835,10 @@ impl Follower for Checker {
 
 /// What the log says of the time before `head`, as far back as it is worth reading: access tokens from before a restart
 /// are good after it.
-async fn recent(store: &dyn Store, head: LogNumber) -> Result<RevokedSet, StoreError> {
+async fn recent(source: &dyn Source, head: LogNumber) -> Result<RevokedSet, StoreError> {
     for entries in [RECENT, RECENT / 10, RECENT / 100, RECENT / 1_000] {
         let before = LogNumber(head.0.saturating_sub(entries.into()));
-        if let LogPage::Entries(page) = store.log_after(before, entries).await? {
+        if let LogPage::Entries(page) = source.log_after(before, entries).await? {
             let mut set = RevokedSet::starting_at(before);
             page.into_iter().for_each(|entry| set.apply(entry));
             return Ok(set);

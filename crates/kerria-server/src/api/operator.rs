@@ -194,7 +194,7 @@ pub async fn sessions_of(
 ) -> Result<Json<Value>, Problem> {
     let user = find_user(&app, &user).await?;
     let now = app.clock.now();
-    let details = app.checker.sessions_of(user.id).await?;
+    let details = app.sessions_of(user.id).await?;
     let policy = app.checker.policy();
     let sessions: Vec<_> =
         details.iter().filter_map(|details| ListedSession::of(details, policy, now)).collect();
@@ -208,7 +208,7 @@ pub async fn sessions(
 ) -> Result<Json<Value>, Problem> {
     let limit = page.limit()?;
     let now = app.clock.now();
-    let details = app.checker.all_sessions(page.after(), limit).await?;
+    let details = app.checker.with_last_uses(app.store.all_sessions(page.after(), limit).await?);
     let next =
         (details.len() == limit as usize).then(|| details.last().map(|details| details.session.id)).flatten();
     let policy = app.checker.policy();

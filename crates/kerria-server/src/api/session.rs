@@ -83,7 +83,7 @@ pub async fn list(State(app): State<Arc<App>>, user: ApiUser) -> Result<Json<Val
 /// The live sessions of a user.
 pub async fn live_sessions(app: &App, user: &ApiUser) -> Result<Vec<ListedSession>, Problem> {
     let now = user.current.now();
-    let details = app.checker.sessions_of(user.user).await?;
+    let details = app.sessions_of(user.user).await?;
     let policy = app.checker.policy();
     let listed = details.iter().filter_map(|details| ListedSession::of(details, policy, now));
     Ok(listed.map(|listed| listed.with_current(user.checked.session.id)).collect())

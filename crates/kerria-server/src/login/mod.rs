@@ -276,7 +276,7 @@ pub async fn open(
     let refresh = RefreshToken::random(id, &*app.entropy);
     if app.config.session.limit.is_some() {
         // The limit counts sessions that are in use; the store has to know which are.
-        app.checker.flush_of(user).await?;
+        app.checker.flush_these(&app.store.sessions_of(user).await?).await?;
     }
     let sign_in = SignIn {
         session: NewSession {

@@ -43,7 +43,7 @@ pub struct Done {
 /// `GET /sessions`.
 pub async fn show(State(app): State<Arc<App>>, user: PageUser, PageQuery(done): PageQuery<Done>) -> Page {
     let now = user.current.now();
-    let details = app.checker.sessions_of(user.user).await.map_err(|error| failed(&app, error))?;
+    let details = app.sessions_of(user.user).await.map_err(|error| failed(&app, error))?;
     let own = user.checked.session.id;
     let mut sessions: Vec<_> = details.iter().filter_map(|details| item(&app, details, own, now)).collect();
     sessions.sort_by_key(|item| !item.this_device);
