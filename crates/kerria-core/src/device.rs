@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
 };
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,24 @@ impl fmt::Display for Network {
         }
     }
 }
+
+impl FromStr for Network {
+    type Err = NoNetwork;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, NoNetwork> {
+        match text.strip_suffix("/64") {
+            Some(v6) => v6.parse().map(|v6| Self::of(IpAddr::V6(v6))),
+            None => text.parse().map(|v4| Self::of(IpAddr::V4(v4))),
+        }
+        .map_err(|_| NoNetwork)
+    }
+}
+
+/// The text is no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a network: expected an IPv4 address, or the /64 of an IPv6 address, as in 2001:db8:1:2::/64")]
+pub struct NoNetwork;
 
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -221,5 +240,11 @@ mod tests {
         assert_ne!(network("192.0.2.7"), network("192.0.2.8"));
         assert_eq!(network("2001:db8:1:2::1").to_string(), "2001:db8:1:2::/64");
         assert_eq!(network("192.0.2.7").to_string(), "192.0.2.7");
+        for written in ["2001:db8:1:2::/64", "192.0.2.7"] {
+            assert_eq!(written.parse::<Network>().unwrap().to_string(), written);
+        }
+        for other in ["", "2001:db8:1:2::1", "192.0.2.7/64", "192.0.2.7/32"] {
+            assert_eq!(other.parse::<Network>(), Err(NoNetwork), "{other}");
+        }
     }
 }

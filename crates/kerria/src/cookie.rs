@@ -31,6 +31,12 @@ impl SecretCookie {
         Self { name, secure, same_site: SameSite::Lax }
     }
 
+    /// The cookie that a server calls so.
+    #[must_use]
+    pub fn called(name: &str) -> Self {
+        Self { name: name.to_owned(), secure: name.starts_with("__Host-"), same_site: SameSite::Lax }
+    }
+
     /// The same, sent only with requests that our own pages make (`SameSite=Strict`): not when a link leads here.
     #[must_use]
     pub fn strict(self) -> Self {

@@ -4,6 +4,9 @@
 //! process. The [`SessionLayer`] asks it and hands the answer to the handlers as a [`CurrentSession`]. The store that
 //! stands behind them is told of every sign-in and asked about every token that is not in memory; it announces every
 //! end before the call that caused it returns.
+//!
+//! Behind a checker in an application stands a Kerria node instead of a store: the `RemoteChecker` (feature `remote`)
+//! follows it over HTTP, with the same promise.
 
 pub mod binding;
 pub mod cache;
@@ -13,9 +16,14 @@ pub mod cookie;
 pub mod csrf;
 pub mod current;
 pub mod display_name;
+#[cfg(feature = "fetch")]
+pub mod https;
 pub mod jwt;
 pub mod layer;
 pub mod moves;
+pub mod protocol;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod system;
 
 pub use binding::Binding;
@@ -27,4 +35,6 @@ pub use current::{CurrentSession, SessionState};
 pub use display_name::DisplayName;
 pub use layer::{ClientAddress, SessionLayer};
 pub use moves::Move;
+#[cfg(feature = "remote")]
+pub use remote::{RemoteChecker, RemoteError, RemoteOptions};
 pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};

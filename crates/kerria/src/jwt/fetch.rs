@@ -1,19 +1,19 @@
-use std::{error::Error, io};
+use std::error::Error;
 
 use bytes::Bytes;
-use http::{StatusCode, Uri, uri::Scheme};
+use http::{StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rustls::crypto::aws_lc_rs;
 
 use super::{
     jwks::{FetchError, KeySource},
     keys::JWK_SET_BYTES,
 };
+use crate::https::{self, CertificatesError, is_safe};
 
 /// A JWK Set at an `https` address; at an `http` one only on this machine.
 ///
@@ -30,8 +30,8 @@ pub enum HttpSourceRefused {
     #[error("a JWK Set is fetched from an https address, or from an http one on this machine")]
     Address,
     /// The certificates that the system trusts cannot be read.
-    #[error("the system's certificates cannot be read")]
-    Certificates(#[source] io::Error),
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
 }
 
 impl HttpKeySource {
@@ -44,13 +44,7 @@ impl HttpKeySource {
         if !is_safe(&address) {
             return Err(HttpSourceRefused::Address);
         }
-        let connector = HttpsConnectorBuilder::new()
-            // Named, because rustls panics where another crate of the program has brought a second provider.
-            .with_provider_and_native_roots(aws_lc_rs::default_provider())
-            .map_err(HttpSourceRefused::Certificates)?
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let connector = https::connector(None)?;
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), address })
     }
 
@@ -68,12 +62,6 @@ impl KeySource for HttpKeySource {
     async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
         self.get().await.map_err(FetchError)
     }
-}
-
-fn is_safe(address: &Uri) -> bool {
-    let is_here = matches!(address.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    address.scheme() == Some(&Scheme::HTTPS) && address.host().is_some()
-        || address.scheme() == Some(&Scheme::HTTP) && is_here
 }
 
 #[cfg(test)]

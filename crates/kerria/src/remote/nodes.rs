@@ -1,0 +1,264 @@
+//! The nodes of a server, of which one is asked.
+
+use std::{
+    error::Error,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use kerria_core::store::{StoreError, Trouble};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{RemoteError, RemoteOptions};
+use crate::https::{self, is_safe};
+
+/// How long one node may take to answer a question about a session.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long all of them together may take.
+const DEADLINE: Duration = Duration::from_millis(4_500);
+
+/// How long a connection is kept that is not used. Shorter than servers keep it, so that few requests meet a closed one.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// The longest answer, in bytes.
+const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// The nodes, and what opens them.
+pub(super) struct Nodes {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    origins: Vec<String>,
+    credential: HeaderValue,
+    /// The one that answered last.
+    asked: AtomicUsize,
+}
+
+/// Why a node has not answered as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// It cannot be reached.
+    #[error("{node} cannot be reached: {}", in_full(&**source))]
+    Unreachable {
+        /// Which.
+        node: String,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// It does not answer in time.
+    #[error("{node} does not answer in time")]
+    Late {
+        /// Which.
+        node: String,
+    },
+    /// It refuses the token.
+    #[error(
+        "{node} refuses the token: it has to be the one that is set there as checkers.token or checkers.token_file"
+    )]
+    Token {
+        /// Which.
+        node: String,
+    },
+    /// It answers with an error.
+    #[error("{node} answers {status}: {detail}")]
+    Problem {
+        /// Which.
+        node: String,
+        /// The status.
+        status: StatusCode,
+        /// What it says.
+        detail: String,
+    },
+    /// It answers something that is not understood.
+    #[error(
+        "{node} answers something that is not understood: it may be newer than this program, or no Kerria at all"
+    )]
+    Answer {
+        /// Which.
+        node: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// What is read of a problem (RFC 9457).
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
+}
+
+impl Nodes {
+    pub(super) fn new(options: &RemoteOptions) -> Result<Self, RemoteError> {
+        if options.nodes.is_empty() {
+            return Err(RemoteError::NoNode);
+        }
+        let origin = |text: &String| origin(text, options.insecure_http);
+        let origins = options.nodes.iter().map(origin).collect::<Result<_, _>>()?;
+        let bearer = format!("Bearer {}", options.token.expose());
+        let mut credential = HeaderValue::try_from(bearer).map_err(|_| RemoteError::Token)?;
+        if options.token.expose().trim().is_empty() {
+            return Err(RemoteError::Token);
+        }
+        credential.set_sensitive(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(https::connector(options.authorities.as_deref())?);
+        Ok(Self { client, origins, credential, asked: AtomicUsize::new(0) })
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// What is at this path.
+    pub(super) async fn read<A: DeserializeOwned>(&self, path: &str) -> Result<A, AskError> {
+        self.any(Method::GET, path, &Bytes::new(), PATIENCE).await
+    }
+
+    /// The answer to a question about a session.
+    pub(super) async fn ask<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &impl Serialize,
+    ) -> Result<A, StoreError> {
+        let asked = self.ask_within(PATIENCE, path, question);
+        timeout(DEADLINE, asked).await.unwrap_or_else(|late| Err(StoreError::new(Trouble::Unavailable, late)))
+    }
+
+    /// The answer to a question that each node may take so long for.
+    pub(super) async fn ask_within<A: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        path: &str,
+        question: &impl Serialize,
+    ) -> Result<A, StoreError> {
+        let failed = |error: serde_json::Error| StoreError::new(Trouble::Failed, error);
+        let body = serde_json::to_vec(question).map_err(failed)?.into();
+        let answer = self.any(Method::POST, path, &body, patience).await;
+        answer.map_err(|error| StoreError::new(Trouble::Unavailable, error))
+    }
+
+    /// Asks the node that answered last, and then the others. Every question may be asked twice.
+    async fn any<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Bytes,
+        patience: Duration,
+    ) -> Result<A, AskError> {
+        let first = self.asked.load(Relaxed);
+        let mut turn = 0;
+        loop {
+            let at = (first + turn) % self.count();
+            let node = &self.origins[at];
+            let asked = self.one(node, method.clone(), path, body.clone());
+            let answer =
+                timeout(patience, asked).await.unwrap_or_else(|_| Err(AskError::Late { node: node.clone() }));
+            turn += 1;
+            match answer {
+                Ok(answer) => {
+                    if turn > 1 {
+                        self.asked.store(at, Relaxed);
+                        warn!("{node} is followed from now on");
+                    }
+                    return Ok(answer);
+                }
+                Err(error) if turn == self.count() => return Err(error),
+                Err(error) => warn!("{error}"),
+            }
+        }
+    }
+
+    async fn one<A: DeserializeOwned>(
+        &self,
+        node: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<A, AskError> {
+        let unreachable =
+            |source: Box<dyn Error + Send + Sync>| AskError::Unreachable { node: node.to_owned(), source };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{node}{path}"))
+            .header(header::AUTHORIZATION, &self.credential)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| unreachable(error.into()))?;
+        let response = self.client.request(request).await.map_err(|error| unreachable(error.into()))?;
+        let status = response.status();
+        let body =
+            Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(unreachable)?.to_bytes();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(AskError::Token { node: node.to_owned() });
+        }
+        if !status.is_success() {
+            let detail = serde_json::from_slice::<Problem>(&body).map(|problem| problem.detail);
+            return Err(AskError::Problem {
+                node: node.to_owned(),
+                status,
+                detail: detail.unwrap_or_default(),
+            });
+        }
+        // What has no content says as much as null.
+        let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
+        serde_json::from_slice(&body).map_err(|source| AskError::Answer { node: node.to_owned(), source })
+    }
+}
+
+/// An origin as it stands before a path.
+fn origin(text: &str, insecure_http: bool) -> Result<String, RemoteError> {
+    let refused = || RemoteError::Address(text.to_owned());
+    let uri: Uri = text.parse().map_err(|_| refused())?;
+    let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(refused());
+    };
+    if uri.path_and_query().is_some_and(|path| path.as_str() != "/") || authority.as_str().contains('@') {
+        return Err(refused());
+    }
+    if !insecure_http && !is_safe(&uri) {
+        return Err(RemoteError::Insecure(text.to_owned()));
+    }
+    Ok(format!("{scheme}://{authority}"))
+}
+
+/// An error with what caused it.
+fn in_full(error: &(dyn Error + 'static)) -> String {
+    std::iter::successors(error.source(), |error| (*error).source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_an_origin_that_nobody_on_the_way_can_read_along() {
+        for (good, origin_of) in [
+            ("https://id.example", "https://id.example"),
+            ("https://id.example:8443/", "https://id.example:8443"),
+            ("http://localhost:8080", "http://localhost:8080"),
+        ] {
+            assert_eq!(origin(good, false).unwrap(), origin_of);
+        }
+        for bad in ["", "id.example", "ftp://id.example", "https://id.example/kerria", "https://a@id.example"]
+        {
+            assert!(matches!(origin(bad, true), Err(RemoteError::Address(_))), "{bad}");
+        }
+        assert!(matches!(origin("http://id.example", false), Err(RemoteError::Insecure(_))));
+        assert_eq!(origin("http://id.example", true).unwrap(), "http://id.example");
+    }
+}
