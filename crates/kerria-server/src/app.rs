@@ -33,6 +33,7 @@ use crate::{
     keys::{Keyring, sealing::SealingFile},
     maintenance,
     metrics::Metrics,
+    news::News,
     passwords::Passwords,
     registration, tokens,
 };
@@ -74,6 +75,10 @@ pub struct App {
     pub page_policy: HeaderValue,
     /// What is measured.
     pub metrics: Arc<Metrics>,
+    /// Wakes those who wait for entries of the revocation log.
+    pub news: Arc<News>,
+    /// The key of tokens, for checkers in other processes.
+    pub token_key: [u8; 16],
     /// Hears of keys that another process has changed.
     key_watch: Arc<KeyWatch>,
     stop: watch::Sender<bool>,
@@ -116,7 +121,11 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let observer = Arc::clone(&metrics) as Arc<dyn Observer>;
         let Some(options) = postgres(&config.database)? else {
-            let store = SqliteStore::open_observed(&database_path(&config.data_dir), observer)?;
+            let path = database_path(&config.data_dir);
+            let store = match config.checkers_token {
+                Some(_) => SqliteStore::open_for_checkers(&path, node(&config, &edge), observer).await?,
+                None => SqliteStore::open_observed(&path, observer)?,
+            };
             return Self::assemble(config, Arc::new(store), metrics, edge, None).await;
         };
         let folder = lock_folder(&config.data_dir)?;
@@ -139,6 +148,9 @@ impl App {
         edge: Edge,
         folder: Option<File>,
     ) -> anyhow::Result<Arc<Self>> {
+        if config.checkers_token.is_some() && store.ledger().is_none() {
+            anyhow::bail!("checkers in other processes cannot follow this store: remove checkers.token");
+        }
         let fresh =
             InstallationKeys { token: random_bytes(&*edge.entropy), form: random_bytes(&*edge.entropy) };
         let keys = store.installation_keys(fresh).await?;
@@ -151,6 +163,9 @@ impl App {
         let checker = Checker::start(Arc::clone(&store), TokenKey::from_bytes(keys.token), settings).await?;
         let counts: Weak<dyn Follower> = Arc::downgrade(&metrics) as _;
         store.follow(counts).await?;
+        let news = Arc::new(News::default());
+        let hearing: Weak<dyn Follower> = Arc::downgrade(&news) as _;
+        news.begin(store.follow(hearing).await?);
         let key_watch = Arc::new(KeyWatch::default());
         let watching: Weak<dyn Follower> = Arc::downgrade(&key_watch) as _;
         store.follow(watching).await?;
@@ -171,6 +186,8 @@ impl App {
             keyring,
             page_policy: page_policy(&config),
             metrics,
+            news,
+            token_key: keys.token,
             key_watch,
             stop: watch::channel(false).0,
             background: tokio::sync::Mutex::default(),

@@ -14,6 +14,7 @@ pub mod login;
 pub mod logs;
 pub mod maintenance;
 pub mod metrics;
+pub mod news;
 pub mod oauth;
 pub mod operation;
 pub mod pages;

@@ -111,6 +111,18 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "not-an-operator", "This needs the operator's credential", detail)
     }
 
+    /// The credential of checkers is needed, and another one was presented.
+    pub fn checkers_token_refused() -> Self {
+        Self::not_a_checker().challenge(TOKEN_REFUSED)
+    }
+
+    /// The credential of checkers is needed.
+    pub fn not_a_checker() -> Self {
+        let detail = "Present the token that is set as checkers.token or checkers.token_file as a bearer token. Without that \
+                      setting, nobody may follow this server.";
+        Self::new(StatusCode::UNAUTHORIZED, "not-a-checker", "This needs the credential of checkers", detail)
+    }
+
     /// The last proof of identity is too old for what was asked.
     pub fn not_fresh() -> Self {
         let detail = "Confirm your password with POST /api/v1/session/step-up, then try again.";

@@ -10,12 +10,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, delete, get, post, put},
 };
-use kerria::CurrentSession;
+use kerria::{CurrentSession, protocol::paths};
 
 use crate::{
     api::{
-        account, clients, cluster, data,
-        guard::{operators_only, own_pages_only},
+        account, checkers, clients, cluster, data,
+        guard::{checkers_only, operators_only, own_pages_only},
         keys, login, openapi, operator, session, tokens,
     },
     app::App,
@@ -56,6 +56,8 @@ pub enum Access {
     Fresh,
     /// The operator.
     Operator,
+    /// Checkers in other processes.
+    Checker,
 }
 
 type Handler = MethodRouter<Arc<App>>;
@@ -165,6 +167,24 @@ pub fn operators() -> Vec<Route> {
     ]
 }
 
+/// What checkers in other processes ask.
+#[rustfmt::skip]
+pub fn checkers() -> Vec<Route> {
+    use Access::Checker;
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    vec![
+        row(GET,  paths::SETTINGS, Checker, get(checkers::settings)),
+        row(POST, paths::RENEW,    Checker, post(checkers::renew)),
+        row(POST, paths::FIND,     Checker, post(checkers::find)),
+        row(POST, paths::SESSION,  Checker, post(checkers::session)),
+        row(POST, paths::TOUCH,    Checker, post(checkers::touch)),
+        row(POST, paths::ROTATE,   Checker, post(checkers::rotate)),
+        row(POST, paths::LOG,      Checker, post(checkers::log)),
+        row(POST, paths::LEAVE,    Checker, post(checkers::leave)),
+    ]
+}
+
 /// The OAuth endpoints. No row is guarded: the handlers ask for the client, each in its own way, because a client's proof may
 /// be in the body. They are not behind the layer that checks sessions, so a cookie means nothing to them.
 #[rustfmt::skip]
@@ -204,8 +224,12 @@ pub fn public(app: Arc<App>) -> Router {
     let for_operators = router(operators(), &app)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), operators_only));
+    let for_checkers = router(self::checkers(), &app)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), checkers_only));
     in_session
         .merge(for_operators)
+        .merge(for_checkers)
         .merge(router(oauth(), &app).method_not_allowed_fallback(no_such_method))
         .merge(router(plain(), &app).method_not_allowed_fallback(no_such_method))
         .with_state(app)

@@ -9,6 +9,7 @@ use axum::{
     response::Response,
 };
 use kerria::{ClientAddress, CurrentSession, OriginVerdict};
+use kerria_core::Secret;
 use subtle::ConstantTimeEq;
 use tracing::warn;
 
@@ -47,17 +48,46 @@ pub async fn operators_only(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let expected = app.config.operator_token.as_ref().map(|token| token.expose().as_bytes());
-    match (expected, bearer(request.headers())) {
-        (Some(expected), Some(presented)) if bool::from(presented.ct_eq(expected)) => {
-            Ok(next.run(request).await)
-        }
-        (_, Some(_)) => {
+    match presented(app.config.operator_token.as_ref(), request.headers()) {
+        Presented::Right => Ok(next.run(request).await),
+        Presented::Wrong => {
             let client = request.extensions().get::<ClientAddress>().map(|client| client.0);
             warn!(address = ?client, "a wrong operator token was presented");
             Err(Problem::operator_token_refused())
         }
-        (_, None) => Err(Problem::not_an_operator()),
+        Presented::Nothing => Err(Problem::not_an_operator()),
+    }
+}
+
+/// Lets only checkers through.
+pub async fn checkers_only(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    match presented(app.config.checkers_token.as_ref(), request.headers()) {
+        Presented::Right => Ok(next.run(request).await),
+        Presented::Wrong => {
+            let client = request.extensions().get::<ClientAddress>().map(|client| client.0);
+            warn!(address = ?client, "a wrong token of checkers was presented");
+            Err(Problem::checkers_token_refused())
+        }
+        Presented::Nothing => Err(Problem::not_a_checker()),
+    }
+}
+
+/// What a request presents as a token that is set.
+enum Presented {
+    Nothing,
+    Wrong,
+    Right,
+}
+
+fn presented(expected: Option<&Secret<String>>, headers: &HeaderMap) -> Presented {
+    let Some(presented) = bearer(headers) else { return Presented::Nothing };
+    match expected {
+        Some(expected) if bool::from(presented.ct_eq(expected.expose().as_bytes())) => Presented::Right,
+        _ => Presented::Wrong,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The JSON API under `/api/v1`.
 
 pub mod account;
+pub mod checkers;
 pub mod clients;
 pub mod cluster;
 pub mod data;

@@ -69,6 +69,7 @@ pub(super) fn config() -> Config {
         throttle: ThrottleSettings { account: NO_RULE, network: NO_RULE, device: NO_RULE, visitors_free: 0 },
         log: LogSettings { format: LogFormat::Text, filter: String::new() },
         operator_token: None,
+        checkers_token: None,
         request_timeout: Duration::ZERO,
         header_timeout: Duration::ZERO,
         max_connections: 0,

@@ -44,6 +44,17 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
+        keys: &["checkers.token", "checkers.token_file"],
+        is_broken: |s, _| s.is_set("checkers.token") && s.is_set("checkers.token_file"),
+        message: |s, _| {
+            format!(
+                "checkers.token is set in {} and checkers.token_file in {}: remove one of them",
+                s.place("checkers.token"),
+                s.place("checkers.token_file")
+            )
+        },
+    },
+    Rule {
         keys: &["database.url", "database.url_file"],
         is_broken: |s, _| s.is_set("database.url") && s.is_set("database.url_file"),
         message: |s, _| {

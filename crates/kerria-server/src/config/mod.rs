@@ -78,6 +78,8 @@ pub struct Config {
     pub log: LogSettings,
     /// What opens the operator's API over HTTP; without it, that API is reached through the control socket only.
     pub operator_token: Option<Secret<String>>,
+    /// What lets applications follow this server; without it, nobody may.
+    pub checkers_token: Option<Secret<String>>,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// How long a client may take to send its request header.

@@ -24,9 +24,10 @@ use kerria_server::{
     app::{App, Edge, control_socket_path, database_path},
     config::{self, Flag, Sources},
     maintenance,
+    metrics::Metrics,
     serve::Server,
 };
-use kerria_store::SqliteStore;
+use kerria_store::{SqliteStore, testing};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -53,6 +54,9 @@ pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// With what applications follow the server in the tests.
+pub const CHECKERS_TOKEN: &str = "the-applications-of-the-tests";
 
 /// What opens the operator's API in the tests.
 pub const OPERATOR_TOKEN: &str = "the-operator-of-the-tests";
@@ -93,7 +97,12 @@ impl Kerria {
         let config = configuration(&folder, &settings);
         let edge = Edge { clock: Arc::clone(&clock) as Arc<dyn Clock>, entropy: Arc::new(SystemEntropy) };
         std::fs::create_dir_all(&config.data_dir).unwrap();
-        let store = Arc::new(FaultyStore::new(SqliteStore::open(&database_path(&config.data_dir)).unwrap()));
+        let path = database_path(&config.data_dir);
+        let store = match config.checkers_token {
+            Some(_) => SqliteStore::open_for_checkers(&path, testing::node(), Arc::new(Metrics::new())).await,
+            None => SqliteStore::open(&path),
+        };
+        let store = Arc::new(FaultyStore::new(store.unwrap()));
         let app = App::over(config, Arc::clone(&store) as _, edge).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start(Arc::clone(&app), listener).unwrap();
@@ -239,12 +248,17 @@ pub fn configuration(folder: &TempDir, settings: &[(String, String)]) -> config:
         Flag::set("password.memory_kib", "8"),
         Flag::set("password.iterations", "1"),
     ];
-    let token = settings.iter().find(|(key, _)| key == "operator.token").map(|(_, token)| token.as_str());
-    let token = token.unwrap_or(OPERATOR_TOKEN);
-    let settings = settings.iter().filter(|(key, _)| key != "operator.token");
+    // A secret is not taken from the command line.
+    let secret = |name: &str| settings.iter().find(|(key, _)| key == name).map(|(_, token)| token.as_str());
+    let secrets = [
+        ("KERRIA_OPERATOR_TOKEN", secret("operator.token").unwrap_or(OPERATOR_TOKEN)),
+        ("KERRIA_CHECKERS_TOKEN", secret("checkers.token").unwrap_or_default()),
+    ];
+    let set = secrets.into_iter().filter(|(_, token)| !token.is_empty());
+    let variables = set.map(|(name, token)| (name.into(), token.into())).collect();
+    let settings =
+        settings.iter().filter(|(key, _)| !["operator.token", "checkers.token"].contains(&key.as_str()));
     flags.extend(settings.map(|(key, value)| Flag::set(key, value)));
-    let variables =
-        if token.is_empty() { Vec::new() } else { vec![("KERRIA_OPERATOR_TOKEN".into(), token.into())] };
     config::load(&Sources { flags, variables, ..Sources::default() }).unwrap()
 }
 

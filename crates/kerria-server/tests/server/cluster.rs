@@ -3,7 +3,7 @@
 //! Each drill has seen the code broken in the way that it is about.
 
 mod history;
-mod installation;
+pub mod installation;
 
 use std::{
     sync::{

@@ -5,7 +5,7 @@ use kerria_core::{Token, TokenKind};
 use kerria_server::routes::{self, Access, Route};
 use serde_json::json;
 
-use crate::cast::{Answer, Browser, HOUR, Kerria, MINUTE, PASSWORD};
+use crate::cast::{Answer, Browser, CHECKERS_TOKEN, HOUR, Kerria, MINUTE, PASSWORD};
 
 /// An identifier that nothing has.
 const NOBODY: &str = "01931c2e-7d1a-7b3c-9d4e-5f60718293a4";
@@ -200,6 +200,38 @@ async fn the_operators_doors_open_to_the_operator_alone() {
             StatusCode::UNAUTHORIZED,
             "{}",
             route.path
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_doors_of_checkers_open_to_checkers_alone() {
+    let kerria = Kerria::with(&[("checkers.token", CHECKERS_TOKEN)]).await;
+    let without = Kerria::start().await;
+    kerria.user("alice").await;
+    let mut checker = kerria.program();
+    checker.bearer = Some(CHECKERS_TOKEN.to_owned());
+    let mut all = strangers(&kerria).await;
+    all.push(("the operator's token", kerria.operator()));
+    all.push(("a signed-in user", kerria.signed_in("alice").await));
+    all.push(("no token that is set", Browser { address: without.address, ..checker.clone() }));
+    for (who, stranger) in all {
+        for route in routes::checkers() {
+            assert_eq!(route.access, Access::Checker);
+            let answer = knock(&stranger, &route).await;
+            let at = format!("{} {} with {who}", route.method, route.path);
+            assert_eq!(
+                (answer.status, answer.problem()),
+                (StatusCode::UNAUTHORIZED, "not-a-checker".to_owned()),
+                "{at}"
+            );
+        }
+    }
+    for route in routes::checkers() {
+        assert_ne!(knock(&checker, &route).await.status, StatusCode::UNAUTHORIZED, "{}", route.path);
+        assert_eq!(
+            kerria.control(route.method.as_str(), route.path, "{}").await.status,
+            StatusCode::NOT_FOUND
         );
     }
 }

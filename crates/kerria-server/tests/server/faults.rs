@@ -7,15 +7,16 @@ use std::{
 
 use async_trait::async_trait;
 use kerria_core::{
-    Algorithm, Cause, Client, ClientId, DataKey, DataLimits, Device, EmailAddress, Grant, LogNumber,
+    Algorithm, Cause, Client, ClientId, DataKey, DataLimits, Device, EmailAddress, Grant, Lease, LogNumber,
     LoginName, PasswordHash, Selector, SessionId, SessionPolicy, SigningKey, Status, Store, StoreError,
     Timestamp, TokenHash, User, UserId, UserName,
     audit::AuditEntry,
+    lease::RollCall,
     store::{
         Accounts, Clients, Credentials, DataOwner, DataWrite, Doors, Follower, Found, InstallationKeys,
-        Invitation, LogPage, NewUser, Opened, PasswordChange, PasswordChanged, Reference, Refresh, Removal,
-        Renaming, Renewal, Revoked, Rotation, SessionData, SessionDetails, SessionRotation, Sessions, SignIn,
-        SigningKeys, TokenUse, Tokens, Trouble, UserCreation,
+        Invitation, Leases, LogPage, NewUser, Opened, PasswordChange, PasswordChanged, Reference, Refresh,
+        Removal, Renaming, Renewal, Revoked, Rotation, SessionData, SessionDetails, SessionRotation,
+        Sessions, SignIn, SigningKeys, TokenUse, Tokens, Trouble, UserCreation,
     },
     throttle::{Admission, Door},
 };
@@ -499,6 +500,18 @@ impl Store for FaultyStore {
     async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError> {
         self.pass("follow")?;
         self.inner.follow(follower).await
+    }
+
+    fn lease(&self) -> Lease {
+        self.inner.lease()
+    }
+
+    fn ledger(&self) -> Option<Arc<dyn Leases>> {
+        self.inner.ledger()
+    }
+
+    async fn roll_call(&self) -> Result<Option<RollCall>, StoreError> {
+        self.inner.roll_call().await
     }
 
     async fn check_health(&self) -> Result<(), StoreError> {

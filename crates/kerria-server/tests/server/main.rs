@@ -5,6 +5,7 @@
 mod accounts;
 mod api;
 mod cast;
+mod checkers;
 mod clients;
 mod cluster;
 mod cookies;

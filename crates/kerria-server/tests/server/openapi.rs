@@ -56,6 +56,7 @@ fn it_describes_every_route_of_the_api_and_no_other() {
     let described: BTreeSet<_> = operations(&document).into_iter().map(|(name, _)| name).collect();
     let routes = routes::api().into_iter().chain(routes::operators()).chain(routes::oauth());
     let served: BTreeSet<_> = routes
+        .chain(routes::checkers())
         .chain(routes::plain())
         .filter(|route| DESCRIBED.iter().any(|prefix| route.path.starts_with(prefix)))
         .map(|route| format!("{} {}", route.method, route.path))
@@ -82,10 +83,10 @@ fn every_operation_is_named_once_and_says_who_may_use_it() {
 
 #[test]
 fn who_may_use_a_route_is_what_its_row_says() {
-    use routes::Access::{Fresh, Operator, Public, Session, User};
+    use routes::Access::{Checker, Fresh, Operator, Public, Session, User};
     let document = document();
     let operations = operations(&document);
-    for route in routes::api().into_iter().chain(routes::operators()) {
+    for route in routes::api().into_iter().chain(routes::operators()).chain(routes::checkers()) {
         let name = format!("{} {}", route.method, route.path);
         let Some((_, operation)) = operations.iter().find(|(described, _)| *described == name) else {
             continue;
@@ -99,6 +100,7 @@ fn who_may_use_a_route_is_what_its_row_says() {
         match route.access {
             Public => assert!(choices.contains(&vec![]), "{name} is for everyone"),
             Operator => assert_eq!(choices, [["operatorToken"]], "{name}"),
+            Checker => assert_eq!(choices, [["checkersToken"]], "{name}"),
             Session | User | Fresh => {
                 assert!(!choices.contains(&vec![]) && choices.contains(&vec!["sessionBearer"]), "{name}");
                 let by_cookie_alone = choices.contains(&vec!["sessionCookie"]);

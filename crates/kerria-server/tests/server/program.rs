@@ -95,10 +95,15 @@ impl Program {
 
 /// `kerria serve` on a folder.
 pub fn command(folder: &Path) -> Command {
+    command_at(folder, "127.0.0.1:0")
+}
+
+/// The same, at this address.
+pub fn command_at(folder: &Path, listen: &str) -> Command {
     let mut command = kerria(folder);
     command.env("KERRIA_OPERATOR_TOKEN", OPERATOR_TOKEN).args([
         "serve",
-        "--listen=127.0.0.1:0",
+        &format!("--listen={listen}"),
         "--data-dir=data",
         "--set=password.memory_kib=8",
         "--set=password.iterations=1",

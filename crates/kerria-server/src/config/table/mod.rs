@@ -1,5 +1,6 @@
 //! The table of all settings. Everything that knows a setting, knows it from here.
 
+mod checkers;
 mod database;
 mod door;
 mod password;
@@ -43,6 +44,7 @@ pub(crate) static SECTIONS: &[Section] = &[
     Section { name: "password", title: "Passwords", settings: password::PASSWORD },
     Section { name: "throttle", title: "Slowing down those who guess", settings: door::THROTTLE },
     Section { name: "operator", title: "The operator's API", settings: server::OPERATOR },
+    Section { name: "checkers", title: "Checkers in applications", settings: checkers::CHECKERS },
     Section { name: "server", title: "The HTTP server", settings: server::SERVER },
     Section { name: "log", title: "Logs", settings: server::LOG },
 ];

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    cast::{OPERATOR_TOKEN, PASSWORD},
+    cast::{CHECKERS_TOKEN, OPERATOR_TOKEN, PASSWORD},
     program::{Client, Program, command, kerria},
 };
 
@@ -142,13 +142,16 @@ impl Node {
     fn command(&self) -> Command {
         let mut command = command(&self.folder);
         let name = self.folder.file_name().unwrap().to_str().unwrap();
-        command.env("KERRIA_DATABASE_URL", self.proxy.url()).args([
-            // Of all of them, so that tokens name one issuer.
-            "--set=public_url=http://localhost:8080",
-            "--set=tokens.sealing_key_file=../kerria.key",
-            "--set=database.connections=4",
-            &format!("--set=database.node_name={name}"),
-        ]);
+        command
+            .env("KERRIA_DATABASE_URL", self.proxy.url())
+            .env("KERRIA_CHECKERS_TOKEN", CHECKERS_TOKEN)
+            .args([
+                // Of all of them, so that tokens name one issuer.
+                "--set=public_url=http://localhost:8080",
+                "--set=tokens.sealing_key_file=../kerria.key",
+                "--set=database.connections=4",
+                &format!("--set=database.node_name={name}"),
+            ]);
         command
     }
 
@@ -257,7 +260,7 @@ pub async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
 }
 
 /// Whether every thread of a process is stopped.
-fn stands_still(process: u32) -> bool {
+pub fn stands_still(process: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     threads.flatten().all(|thread| {
         // One that has ended meanwhile does nothing.
