@@ -58,7 +58,7 @@ impl Renews for Renewals {
         let extended = self.extended.swap(false, Relaxed);
         let wait = if extended { self.terms.renew_every() } else { Duration::ZERO };
         // With another node to turn to, there is still time for that before the lease is over.
-        let patience = if self.nodes.count() > 1 { wait + self.terms.length / 4 } else { self.terms.length };
+        let patience = if self.nodes.count() > 1 { wait + self.terms.length / 6 } else { self.terms.length };
         let renewal = RenewLease { checker, name: self.name.clone(), applied, wait: Millis::from(wait) };
         let renewed = self.nodes.ask_within(patience, paths::RENEW, &renewal).await?;
         self.extended.store(matches!(renewed, Renewed::Entries { complete: true, .. }), Relaxed);

@@ -171,10 +171,14 @@ async fn an_application_turns_to_another_node_when_its_own_is_gone() {
     // Silent, not closed: the harder one to notice. It notices while it still holds its lease.
     cable.set(Cable::BlackHole);
     let watch = Stopwatch::start();
-    while watch.elapsed() < SOON {
+    let (mut looked, mut without_lease) = (Duration::ZERO, Duration::ZERO);
+    while looked < SOON {
         assert_eq!(shop.says(&session).await, Said::Good);
         tokio::task::yield_now().await;
+        let before = std::mem::replace(&mut looked, watch.elapsed());
+        without_lease += if shop.is_leased() { Duration::ZERO } else { looked - before };
     }
+    assert!(without_lease < MOST_OF_A_LEASE, "it did not turn to the other one in time: {without_lease:?}");
     assert!(shop.is_leased(), "it follows the other one");
     cluster.nodes[0].kill().await;
     for _ in 0..20 {
