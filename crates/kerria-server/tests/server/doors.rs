@@ -214,6 +214,12 @@ async fn the_doors_of_checkers_open_to_checkers_alone() {
     let mut all = strangers(&kerria).await;
     all.push(("the operator's token", kerria.operator()));
     all.push(("a signed-in user", kerria.signed_in("alice").await));
+    for (who, wrong) in [
+        ("half a token of checkers", CHECKERS_TOKEN[..20].to_owned()),
+        ("a longer token of checkers", format!("{CHECKERS_TOKEN}2")),
+    ] {
+        all.push((who, Browser { bearer: Some(wrong), ..checker.clone() }));
+    }
     all.push(("no token that is set", Browser { address: without.address, ..checker.clone() }));
     for (who, stranger) in all {
         for route in routes::checkers() {

@@ -3,6 +3,7 @@
 //! Each drill has seen the code broken in the way that it is about.
 
 mod application;
+mod embedded;
 mod wire;
 
 use std::time::Duration;
@@ -150,6 +151,26 @@ async fn a_server_that_was_killed_waits_for_leases_that_it_does_not_know_of() {
     until("it follows as before", async || shop.says(&session).await == Said::Good).await;
     server.sign_out(&session).await;
     assert_eq!(shop.says(&session).await, REVOKED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_missed_what_its_server_does_not_hold_any_more_starts_over() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path()).await;
+    let (cable, through) = cable_to(&server.origin());
+    let shop = Application::follows(&[&through]).await;
+    let (ended, kept) = (server.sign_in().await, server.sign_in().await);
+    assert_eq!((shop.says(&ended).await, shop.says(&kept).await), (Said::Good, Said::Good));
+    cable.set(Cable::Cut);
+    server.sign_out(&ended).await;
+    // What it holds of the log begins with its start.
+    let server = server.killed_and_started_again().await;
+    cable.set(Cable::Whole);
+    until("it holds a lease", async || shop.is_leased()).await;
+    assert!(matches!(shop.says(&ended).await, Said::Refused(_)));
+    assert_eq!(shop.says(&kept).await, Said::Good);
+    server.sign_out(&kept).await;
+    assert_eq!(shop.says(&kept).await, REVOKED);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
