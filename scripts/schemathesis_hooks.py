@@ -14,6 +14,7 @@ import schemathesis
 URL = os.environ["FUZZ_URL"]
 PERSON = os.environ["FUZZ_PERSON"]
 OPERATOR_TOKEN = os.environ["KERRIA_OPERATOR_TOKEN"]
+CHECKERS_TOKEN = os.environ["KERRIA_CHECKERS_TOKEN"]
 PASSWORD = "correct horse battery staple"
 
 # After these the token of the request is over.
@@ -99,6 +100,14 @@ if PERSON == "operator":
     class Operator(Bearer):
         def get(self, case, ctx):
             return OPERATOR_TOKEN
+
+
+if PERSON == "checker":
+
+    @schemathesis.auth(refresh_interval=None)
+    class Checker(Bearer):
+        def get(self, case, ctx):
+            return CHECKERS_TOKEN
 
 
 @schemathesis.hook
