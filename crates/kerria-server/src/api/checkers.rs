@@ -17,9 +17,6 @@ use tracing::info;
 
 use crate::{api::extract::Body, app::App, problem::Problem};
 
-/// The largest whole number that every reader of JSON understands (RFC 8259, section 6).
-const LARGEST_NUMBER: u64 = (1 << 53) - 1;
-
 /// `GET /api/v1/checker/settings`: what a checker has to know.
 pub async fn settings(State(app): State<Arc<App>>) -> Json<Settings> {
     let session = &app.config.session;
@@ -43,18 +40,17 @@ pub async fn renew(
 ) -> Result<Json<Renewed>, Problem> {
     let RenewLease { checker, name, applied, wait } = asked;
     name_is_fit(&name)?;
-    let (renewal, name) = (Renewal { checker, applied: applied.map(in_range).transpose()? }, name.trim());
-    small(wait.count(), "wait")?;
+    let renewal = Renewal { checker, applied };
     let wait = Duration::from(wait).min(LeaseTerms::default().renew_every());
     let ledger = ledger(&app)?;
-    let renewed = renew_once(&*ledger, renewal, name).await?;
+    let renewed = renew_once(&*ledger, renewal, &name).await?;
     if matches!(renewed, Renewed::Registered { .. }) {
         info!(checker.id = %checker, "{name} follows from now on");
     }
     // Noted, and read, as of before: that is still the right answer if nothing comes.
     match applied.filter(|_| has_no_news(&renewed)) {
         Some(applied) if comes_within(&app, applied, wait).await => {
-            Ok(Json(renew_once(&*ledger, renewal, name).await?))
+            Ok(Json(renew_once(&*ledger, renewal, &name).await?))
         }
         _ => Ok(Json(renewed)),
     }
@@ -101,7 +97,6 @@ pub async fn touch(State(app): State<Arc<App>>, Body(uses): Body<Uses>) -> Resul
     let now = app.clock.now();
     let mut seen: BTreeMap<SessionId, Timestamp> = BTreeMap::new();
     for used in uses.seen {
-        small(u64::try_from(used.at.as_millis()).unwrap_or(u64::MAX), "at")?;
         let latest = seen.entry(used.session).or_insert(used.at);
         *latest = used.at.min(now).max((*latest).min(now));
     }
@@ -126,11 +121,10 @@ pub async fn rotate(
 
 /// `POST /api/v1/checker/log`: a stretch of the revocation log. Says nothing about how far the checker is.
 pub async fn log(State(app): State<Arc<App>>, Body(asked): Body<ReadLog>) -> Result<Json<LogShape>, Problem> {
-    let limit = asked.limit.get();
-    if limit > LOG_ENTRIES {
-        return Err(Problem::bad_request(format!("One answer holds {LOG_ENTRIES} entries at most.")));
+    if !(1..=LOG_ENTRIES).contains(&asked.limit) {
+        return Err(Problem::bad_request(format!("One answer holds 1 to {LOG_ENTRIES} entries.")));
     }
-    Ok(Json(app.store.log_after(in_range(asked.after)?, limit).await?.into()))
+    Ok(Json(app.store.log_after(asked.after, asked.limit).await?.into()))
 }
 
 /// `POST /api/v1/checker/leave`: a checker has given up its lease for good.
@@ -150,16 +144,4 @@ fn ledger(app: &App) -> Result<Arc<dyn Leases>, Problem> {
 fn name_is_fit(name: &str) -> Result<(), Problem> {
     let fits = (1..=NAME_CHARACTERS).contains(&name.chars().count()) && !name.contains(char::is_control);
     if fits { Ok(()) } else { Err(Problem::bad_request("A name has 1 to 100 characters that can be shown.")) }
-}
-
-fn in_range(number: LogNumber) -> Result<LogNumber, Problem> {
-    small(number.0, "the number").map(|()| number)
-}
-
-fn small(number: u64, what: &str) -> Result<(), Problem> {
-    if number <= LARGEST_NUMBER {
-        Ok(())
-    } else {
-        Err(Problem::bad_request(format!("What is given as {what} is beyond what JSON can hold.")))
-    }
 }

@@ -3,7 +3,7 @@
 //! Times are in milliseconds since 1970-01-01T00:00:00Z, durations in milliseconds. Hashes, keys and nonces are in base64url
 //! without padding.
 
-use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use kerria_core::{
     Browser, CheckerId, Device, Grant, Lifetimes, LogEntry, LogNumber, Network, Phase, Place, RotationNonce,
@@ -65,7 +65,7 @@ pub struct Settings {
 }
 
 /// A span of time in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Millis(u64);
 
@@ -118,6 +118,7 @@ pub struct RenewLease {
     /// What people call it.
     pub name: String,
     /// The last entry that it has applied; `null` if it has just begun and remembers no session.
+    #[serde(deserialize_with = "whole::log_number_or_null")]
     pub applied: Option<LogNumber>,
     /// How long the answer may be held back, until there is news.
     #[serde(default = "Millis::zero")]
@@ -242,6 +243,7 @@ pub struct Use {
     #[serde(with = "text")]
     pub session: SessionId,
     /// When.
+    #[serde(deserialize_with = "whole::timestamp")]
     pub at: Timestamp,
 }
 
@@ -314,9 +316,11 @@ pub enum Rotated {
 #[serde(deny_unknown_fields)]
 pub struct ReadLog {
     /// From the entry after this number on.
+    #[serde(deserialize_with = "whole::log_number")]
     pub after: LogNumber,
     /// So many entries at most.
-    pub limit: NonZeroU32,
+    #[serde(deserialize_with = "whole::limit")]
+    pub limit: u32,
 }
 
 /// A stretch of the revocation log.
@@ -340,4 +344,5 @@ pub enum LogShape {
 pub struct Bytes<const N: usize>(pub [u8; N]);
 
 mod shapes;
-pub(crate) mod text;
+mod text;
+mod whole;

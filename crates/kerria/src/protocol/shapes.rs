@@ -13,12 +13,6 @@ impl Millis {
     pub const fn zero() -> Self {
         Self(0)
     }
-
-    /// How many there are.
-    #[must_use]
-    pub const fn count(self) -> u64 {
-        self.0
-    }
 }
 
 impl From<Duration> for Millis {

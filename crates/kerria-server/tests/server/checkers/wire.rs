@@ -174,6 +174,8 @@ async fn what_is_not_understood_is_refused() {
         ("renew", json!({ "checker": "shop", "name": "shop", "applied": null })),
         ("renew", json!({ "checker": SHOP, "name": "shop", "applied": (1_u64 << 53) })),
         ("renew", json!({ "checker": SHOP, "name": "shop", "applied": null, "more": 1 })),
+        ("renew", json!({ "checker": SHOP, "name": "shop" })),
+        ("touch", json!({ "seen": [{ "session": SHOP, "at": -1 }] })),
         ("find", json!({ "token": "kst_" })),
         ("touch", json!({ "seen": too_many })),
         ("log", json!({ "after": 0, "limit": 0 })),
