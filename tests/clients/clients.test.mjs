@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { createRemoteJWKSet, exportJWK, generateKeyPair, jwtVerify } from "jose";
 import * as oauth from "oauth4webapi";
@@ -14,10 +16,15 @@ import { Kerria, PASSWORD } from "../kerria.mjs";
 const AUDIENCE = "https://api.example.com";
 const plain = { [oauth.allowInsecureRequests]: true };
 
-let kerria, issuer, shop, signer, signerKey;
+let kerria, issuer, shop, signer, signerKey, folder, checkersToken;
 
 before(async () => {
-  kerria = await Kerria.start({ "sign_up.mode": "open", "tokens.jwks_max_age": "1s" });
+  folder = await mkdtemp(join(tmpdir(), "kerria-clients-"));
+  checkersToken = join(folder, "checkers-token");
+  await writeFile(checkersToken, "the-applications-of-the-tests");
+  kerria = await Kerria.start({
+    "sign_up.mode": "open", "tokens.jwks_max_age": "1s", "checkers.token_file": checkersToken,
+  });
   issuer = new URL(kerria.origin);
   kerria.cli(["user", "add", "alice", "--password-stdin"], PASSWORD);
   const grants = ["--grant", "client_credentials", "--grant", "refresh_token"];
@@ -36,7 +43,10 @@ before(async () => {
   signer = { client_id: "signer" };
 });
 
-after(() => kerria.end());
+after(async () => {
+  await kerria.end();
+  await rm(folder, { recursive: true });
+});
 
 const signIn = async () => {
   const body = { login: "alice", password: PASSWORD, transport: "tokens" };
@@ -171,4 +181,38 @@ test("Authlib and PyJWT refresh, introspect, revoke and verify", async () => {
   });
   const [code] = await once(python, "exit");
   assert.equal(code, 0);
+});
+
+test("a checker that was written after the description refuses what was ended, once it is answered", async () => {
+  const program = new URL("../../examples/checker.py", import.meta.url).pathname;
+  const checker = spawn(process.env.PYTHON, [program, checkersToken, kerria.origin], { stdio: ["pipe", "pipe", "inherit"] });
+  const lines = createInterface({ input: checker.stdout })[Symbol.asyncIterator]();
+  const says = async (token) => {
+    checker.stdin.write(`${token}\n`);
+    return (await lines.next()).value;
+  };
+  const post = async (path, body, token) => {
+    const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) };
+    const answer = await fetch(`${kerria.origin}${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+    assert.ok(answer.ok, await answer.clone().text());
+    return answer;
+  };
+  assert.equal((await lines.next()).value, "follows");
+  const login = { login: "alice", password: PASSWORD, transport: "bearer" };
+  for (let round = 0; round < 50; round += 1) {
+    const { token } = await (await post("/api/v1/login", login)).json();
+    assert.equal(await says(token), "good: alice (asked)");
+    assert.equal(await says(token), "good: alice (from memory)");
+    if (round % 2 === 0) await post("/api/v1/logout", {}, token);
+    else kerria.cli(["session", "end", "--everyone", "--yes"]);
+    const refused = await says(token);
+    assert.ok(refused.startsWith("refused: "), refused);
+  }
+  assert.equal(await says("kst_8GkZ2m0V1xJ4Qe7hYt9WcB3nRfUaLs6PiDoKgMvXzTjHbNyEwCrSqIpd"), "refused: no token");
+  const { token } = await (await post("/api/v1/login", login)).json();
+  assert.equal(await says(token), "good: alice (asked)");
+  checker.stdin.end();
+  assert.deepEqual(await once(checker, "exit"), [0, null]);
+  const nodes = kerria.cli(["cluster", "status"]).nodes.map((node) => node.name);
+  assert.ok(!nodes.includes("checker.py"), `it has left: ${nodes}`);
 });
