@@ -4,6 +4,7 @@
 
 mod application;
 mod embedded;
+mod faults;
 mod wire;
 
 use std::time::Duration;
