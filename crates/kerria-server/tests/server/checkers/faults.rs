@@ -21,13 +21,14 @@ use crate::{
 };
 
 const CLIENTS: usize = 4;
-const FAULTS: usize = 24;
+const FAULTS: usize = 20;
 
 /// Two nodes, and two applications that follow them, each over cables of its own.
 struct World {
     cluster: Cluster,
     shops: Vec<Application>,
-    cables: Vec<Proxy>,
+    /// Of each application, one to each node.
+    cables: Vec<Vec<Proxy>>,
     stop: AtomicBool,
     /// Sessions that were ended, and asked about after that.
     ended: AtomicUsize,
@@ -42,7 +43,7 @@ impl World {
             let origins = cluster.nodes.iter().map(|node| format!("http://{}", node.program().address));
             let (own, through): (Vec<_>, Vec<_>) = origins.map(|origin| cable_to(&origin)).unzip();
             shops.push(Application::follows(&[&through[0], &through[1]]).await);
-            cables.extend(own);
+            cables.push(own);
         }
         Self { cluster, shops, cables, stop: AtomicBool::new(false), ended: AtomicUsize::new(0) }
     }
@@ -78,19 +79,20 @@ impl World {
     async fn break_things(&self, mut random: Rng) {
         for _ in 0..FAULTS {
             let node = &self.cluster.nodes[random.usize(..2)];
-            let cable = &self.cables[random.usize(..self.cables.len())];
+            let cables = &self.cables[random.usize(..self.shops.len())];
             let broken = if random.bool() { Cable::Cut } else { Cable::BlackHole };
             match random.usize(..4) {
                 0 => node.stand_still().await,
                 1 => node.cable(broken),
-                _ => cable.set(broken),
+                2 => cables[random.usize(..cables.len())].set(broken),
+                _ => cables.iter().for_each(|cable| cable.set(broken)),
             }
-            sleep(Duration::from_millis(random.u64(50..700))).await;
+            sleep(Duration::from_millis(random.u64(50..1_500))).await;
             self.cluster.nodes.iter().for_each(|node| {
                 node.cable(Cable::Whole);
                 node.go_on();
             });
-            self.cables.iter().for_each(|cable| cable.set(Cable::Whole));
+            self.cables.iter().flatten().for_each(|cable| cable.set(Cable::Whole));
             sleep(Duration::from_millis(random.u64(..400))).await;
         }
         self.stop.store(true, SeqCst);
