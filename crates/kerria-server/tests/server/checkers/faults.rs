@@ -18,10 +18,14 @@ use super::application::{Application, Said, cable_to};
 use crate::{
     cast::PASSWORD,
     cluster::installation::{Cluster, until},
+    program::Client,
 };
 
 const CLIENTS: usize = 4;
 const FAULTS: usize = 20;
+
+/// How many sessions each has, before one is ended.
+const LIVE: usize = 8;
 
 /// Two nodes, and two applications that follow them, each over cables of its own.
 struct World {
@@ -50,30 +54,36 @@ impl World {
 
     /// Signs in and out, and asks the applications, until it is told to stop.
     async fn work(&self, user: usize, mut random: Rng) {
+        let mut live: Vec<String> = Vec::new();
         while !self.stop.load(SeqCst) {
-            let login =
-                json!({ "login": format!("user{user}"), "password": PASSWORD, "transport": "bearer" });
-            let node = &self.cluster.nodes[random.usize(..2)];
-            let Some((StatusCode::OK, body)) = node.client().send("POST", "/api/v1/login", &login).await
-            else {
+            let node = self.cluster.nodes[random.usize(..2)].client();
+            if live.len() < LIVE {
+                live.extend(self.sign_in(user, &node).await);
                 continue;
-            };
-            let session = body["token"].as_str().unwrap();
-            for shop in &self.shops {
-                let said = shop.says(session).await;
-                assert!(!matches!(said, Said::Refused(_)), "a sign-in is lost: {said:?}");
             }
-            let node = self.cluster.nodes[random.usize(..2)].client().with(session);
-            let answer = node.send("POST", "/api/v1/logout", &json!({})).await;
+            let session = live.swap_remove(random.usize(..live.len()));
+            let answer = node.with(&session).send("POST", "/api/v1/logout", &json!({})).await;
             if !matches!(answer, Some((StatusCode::NO_CONTENT, _))) {
                 // It may have ended, and it may not.
                 continue;
             }
             for shop in &self.shops {
-                assert_ne!(shop.says(session).await, Said::Good, "what was ended is accepted");
+                assert_ne!(shop.says(&session).await, Said::Good, "what was ended is accepted");
             }
             self.ended.fetch_add(1, SeqCst);
         }
+    }
+
+    /// A new session, in the memory of whichever application can be sure of it.
+    async fn sign_in(&self, user: usize, node: &Client) -> Option<String> {
+        let login = json!({ "login": format!("user{user}"), "password": PASSWORD, "transport": "bearer" });
+        let (StatusCode::OK, body) = node.send("POST", "/api/v1/login", &login).await? else { return None };
+        let session = body["token"].as_str().unwrap().to_owned();
+        for shop in &self.shops {
+            let said = shop.says(&session).await;
+            assert!(!matches!(said, Said::Refused(_)), "a sign-in is lost: {said:?}");
+        }
+        Some(session)
     }
 
     async fn break_things(&self, mut random: Rng) {
@@ -81,13 +91,13 @@ impl World {
             let node = &self.cluster.nodes[random.usize(..2)];
             let cables = &self.cables[random.usize(..self.shops.len())];
             let broken = if random.bool() { Cable::Cut } else { Cable::BlackHole };
-            match random.usize(..4) {
+            match random.usize(..6) {
                 0 => node.stand_still().await,
                 1 => node.cable(broken),
                 2 => cables[random.usize(..cables.len())].set(broken),
                 _ => cables.iter().for_each(|cable| cable.set(broken)),
             }
-            sleep(Duration::from_millis(random.u64(50..1_500))).await;
+            sleep(Duration::from_millis(random.u64(50..2_000))).await;
             self.cluster.nodes.iter().for_each(|node| {
                 node.cable(Cable::Whole);
                 node.go_on();
