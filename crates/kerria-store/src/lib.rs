@@ -8,6 +8,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod feed;
+mod moving;
 mod observer;
 mod postgres;
 mod queue;
@@ -17,6 +18,7 @@ mod sqlite;
 pub mod testing;
 
 pub use feed::Node;
+pub use moving::{MoveError, Moved, move_to_postgres};
 pub use observer::{Access, Observer};
 pub use postgres::{ConnectError, Examined, PostgresOptions, PostgresStore, Refusal};
 pub use sql::SqlStore;

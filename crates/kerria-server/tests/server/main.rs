@@ -18,6 +18,7 @@ mod expiry;
 mod faults;
 mod headers;
 mod limits;
+mod moving;
 mod nodes;
 mod oauth;
 mod openapi;

@@ -45,6 +45,29 @@ pub(super) fn run(connection: &Connection, database: &str) -> Result<Migrated, C
     Ok(Migrated { from, to: known() })
 }
 
+/// Begins a move into the database. The table says how much of each table is there; as long as it exists, nobody may use the
+/// database.
+pub(crate) const BEGIN_TO_MOVE: &str = "CREATE TABLE IF NOT EXISTS moving (name TEXT NOT NULL PRIMARY KEY, copied BIGINT NOT NULL); \
+     TRUNCATE moving";
+
+/// Whether a move into the database was begun, and is not finished.
+pub(crate) fn is_being_moved_into(asked: &Connection) -> Result<bool> {
+    let asked: &dyn Ask = asked;
+    asked.the("SELECT to_regclass('moving') IS NOT NULL", (), |row| row.get(0))
+}
+
+/// A half of an installation is none.
+pub(super) fn refuse_what_is_being_moved(
+    connection: &Connection,
+    database: &str,
+) -> Result<(), ConnectError> {
+    match is_being_moved_into(connection) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(ConnectError::BeingMoved { database: database.to_owned() }),
+        Err(source) => Err(ConnectError::server(database, source)),
+    }
+}
+
 /// Looks whether the server and the database can do what is asked of them.
 pub(super) fn check_server(asked: &dyn Ask, database: &str) -> Result<(), ConnectError> {
     let (number, version, encoding) = asked

@@ -26,8 +26,11 @@ use kerria_core::{
     store::{Follower, StoreError},
 };
 
+pub(crate) use connection::Connection as PostgresConnection;
 pub use errors::{ConnectError, Refusal};
 pub use maintenance::Examined;
+pub(crate) use maintenance::{on_a_connection, prepare_for_a_move};
+pub(crate) use migrations::{BEGIN_TO_MOVE, is_being_moved_into};
 pub use options::PostgresOptions;
 
 use crate::{

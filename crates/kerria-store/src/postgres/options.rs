@@ -57,6 +57,12 @@ impl PostgresOptions {
         Ok(Self { config, authorities: None, connections: CONNECTIONS })
     }
 
+    /// Whether the URL holds a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.config.get_password().is_some()
+    }
+
     /// Verifies servers against the certificates in this PEM file instead of the system's.
     #[must_use]
     pub fn authorities(mut self, path: &Path) -> Self {

@@ -36,6 +36,9 @@ use crate::{
     queue::{Asked, Job, Query, Waiting},
     sql::{Driver, Reach, SqlStore, Step, in_time},
 };
+pub(crate) use migrations::{Mark, mark, mark_of};
+pub(crate) use opening::WholeFile;
+
 use opening::Lock;
 use readers::Readers;
 use writer::Writer;
@@ -69,6 +72,7 @@ impl SqliteStore {
         let lock = Lock::take(&path)?;
         let connection = opening::connect_for_writing(&path)?;
         migrations::run(&connection, &path)?;
+        migrations::mark_as_used(&connection, &path)?;
         let writer = Writer::start(connection, Arc::clone(&observer))
             .map_err(|source| OpenError::io(&path, source))?;
         let readers = Readers::start(&path)?;
