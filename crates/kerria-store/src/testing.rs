@@ -191,6 +191,33 @@ impl TestServer {
         Self::start_own(own)
     }
 
+    /// A standby of this server. From then on, every commit waits until the standby has it.
+    ///
+    /// # Panics
+    /// If it is not one of ours, or the standby does not start.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let own = self.own.as_ref().expect("only a server that was started here can have a standby");
+        let standby = Self::start_own(OwnServer::copy_of(own.port));
+        let wait_for_it = "ALTER SYSTEM SET synchronous_standby_names = '*'";
+        self.run("postgres", &[wait_for_it, "SELECT pg_reload_conf()"]).unwrap();
+        standby
+    }
+
+    /// Makes a standby the primary.
+    ///
+    /// # Panics
+    /// If it does not become that.
+    pub fn promote(&self) {
+        self.run("postgres", &["SELECT pg_promote()"]).unwrap();
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.base.rsplit_once('@').map_or("", |(_, address)| address)
+    }
+
     /// The certificate of the authority that has certified it.
     ///
     /// # Panics
@@ -268,24 +295,39 @@ struct OwnServer {
 }
 
 impl OwnServer {
-    fn create() -> Self {
+    /// One without data.
+    fn prepare() -> Self {
         let folder = TempDir::new().unwrap();
         let owner = owner();
         if let Some((user, group)) = owner {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server =
-            Self { folder, binaries: binaries(), port, owner, durable: false, process: Mutex::new(None) };
-        let created = server
-            .command("initdb")
-            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"])
-            .args(["--locale=C.UTF-8", "--pgdata"])
-            .arg(server.data())
-            .output()
-            .expect("initdb can be run");
-        assert!(created.status.success(), "initdb: {}", String::from_utf8_lossy(&created.stderr));
+        Self { folder, binaries: binaries(), port, owner, durable: false, process: Mutex::new(None) }
+    }
+
+    fn create() -> Self {
+        let server = Self::prepare();
+        server.make(
+            "initdb",
+            &["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"],
+        );
         server
+    }
+
+    /// A standby of the server at this port.
+    fn copy_of(port: u16) -> Self {
+        let server = Self::prepare();
+        let from = format!("--dbname=host=127.0.0.1 port={port} user=postgres");
+        server.make("pg_basebackup", &[&from, "--no-sync", "--checkpoint=fast", "--write-recovery-conf"]);
+        server
+    }
+
+    /// Makes its data.
+    fn make(&self, program: &str, arguments: &[&str]) {
+        let made = self.command(program).args(arguments).arg("--pgdata").arg(self.data()).output();
+        let made = made.unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+        assert!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
     }
 
     fn data(&self) -> PathBuf {

@@ -246,6 +246,38 @@ async fn a_node_whose_database_keeps_silent_refuses_instead_of_guessing() {
     refuses_behind(Cable::BlackHole).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hears_no_answers_of_its_database_refuses_instead_of_guessing() {
+    refuses_behind(Cable::OneWay).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_database_makes_a_node_slow_and_nothing_else() {
+    // With the first, a lease can be held; with the second, it is over before it has begun.
+    const SLOW: [Duration; 2] = [Duration::from_millis(40), Duration::from_millis(600)];
+    let cluster = Cluster::start(2).await;
+    cluster.users(1).await;
+    let [quick, slow] = &cluster.nodes[..] else { unreachable!() };
+    for delay in SLOW {
+        slow.cable(Cable::Slow(delay));
+        for _ in 0..4 {
+            let session = quick.sign_in(0).await;
+            cluster.is_good_everywhere(&session).await;
+            let took = quick.sign_out(&session).await;
+            assert!(took < SOON, "{took:?}");
+            cluster.is_refused_everywhere(&session).await;
+        }
+    }
+    slow.cable(Cable::Whole);
+    until("it holds a lease again", async || {
+        let (session, late) = (slow.sign_in(0).await, quick.late().await);
+        quick.sign_out(&session).await;
+        cluster.is_refused_everywhere(&session).await;
+        quick.late().await == late
+    })
+    .await;
+}
+
 async fn refuses_behind(cable: Cable) {
     let cluster = Cluster::start(2).await;
     cluster.users(1).await;
@@ -428,10 +460,40 @@ impl Books {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_database_restarts_under_load() {
-    const CLIENTS: usize = 4;
-    const RESTARTS: usize = 2;
     let server = Arc::new(spawn_blocking(TestServer::start).await.unwrap());
-    let cluster = Arc::new(Cluster::start_on(&server, 3).await);
+    let cluster = Cluster::start_on(&server, 3).await;
+    nothing_acknowledged_is_lost(cluster, 2, move || {
+        server.stop();
+        server.start_again();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_database_fails_over_to_its_standby_under_load() {
+    let starting = spawn_blocking(|| {
+        let primary = Arc::new(TestServer::start());
+        let standby = primary.standby();
+        (primary, standby)
+    });
+    let (primary, standby) = starting.await.unwrap();
+    let cluster = Cluster::start_with(&primary, Some(&standby), 3).await;
+    nothing_acknowledged_is_lost(cluster, 1, move || {
+        primary.stop();
+        standby.promote();
+    })
+    .await;
+}
+
+/// Signs in and out all the time while something happens to the database, several times. Whatever was acknowledged is true afterwards,
+/// and no node has to be restarted.
+async fn nothing_acknowledged_is_lost(
+    cluster: Cluster,
+    times: usize,
+    happens: impl Fn() + Send + Sync + 'static,
+) {
+    const CLIENTS: usize = 4;
+    let (cluster, happens) = (Arc::new(cluster), Arc::new(happens));
     cluster.users(CLIENTS).await;
     let stop = Arc::new(AtomicBool::new(false));
     let done = Arc::new(AtomicUsize::new(0));
@@ -439,14 +501,10 @@ async fn the_database_restarts_under_load() {
     for user in 0..CLIENTS {
         work.spawn(Books::default().work(Arc::clone(&cluster), user, Arc::clone(&stop), Arc::clone(&done)));
     }
-    for _ in 0..RESTARTS {
+    for _ in 0..times {
         sleep(Duration::from_millis(1500)).await;
-        let server = Arc::clone(&server);
-        let restarting = spawn_blocking(move || {
-            server.stop();
-            server.start_again();
-        });
-        restarting.await.unwrap();
+        let happens = Arc::clone(&happens);
+        spawn_blocking(move || happens()).await.unwrap();
     }
     for node in &cluster.nodes {
         until("it recovers by itself", async || {

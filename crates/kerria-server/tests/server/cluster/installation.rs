@@ -49,6 +49,8 @@ pub struct Node {
     folder: PathBuf,
     /// Between the node and the database.
     proxy: Proxy,
+    /// What the node calls the database.
+    url: String,
     /// `None` while it does not run.
     program: Mutex<Option<Arc<Program>>>,
 }
@@ -61,12 +63,24 @@ impl Cluster {
 
     /// The same, on this server.
     pub async fn start_on(server: &Arc<TestServer>, count: usize) -> Self {
+        Self::start_with(server, None, count).await
+    }
+
+    /// The same, on this server and its standby.
+    pub async fn start_with(server: &Arc<TestServer>, standby: Option<&TestServer>, count: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = TestDatabase::create_on(server);
         let node = |number: usize| {
             let own = folder.path().join(format!("node{number}"));
             std::fs::create_dir(&own).unwrap();
-            Node { folder: own, proxy: Proxy::to(&database.url()), program: Mutex::default() }
+            let proxy = Proxy::to(&database.url());
+            let url = match (standby, proxy.url().rsplit_once('/')) {
+                (Some(standby), Some((server, database))) => {
+                    format!("{server},{}/{database}", standby.address())
+                }
+                _ => proxy.url().to_owned(),
+            };
+            Node { folder: own, proxy, url, program: Mutex::default() }
         };
         let nodes: Vec<_> = (0..count).map(node).collect();
         // The first one makes the sealing key, which the others share.
@@ -142,7 +156,7 @@ impl Node {
     fn command(&self) -> Command {
         let mut command = command(&self.folder);
         let name = self.folder.file_name().unwrap().to_str().unwrap();
-        command.env("KERRIA_DATABASE_URL", self.proxy.url()).args([
+        command.env("KERRIA_DATABASE_URL", &self.url).args([
             // Of all of them, so that tokens name one issuer.
             "--set=public_url=http://localhost:8080",
             "--set=tokens.sealing_key_file=../kerria.key",
