@@ -1,10 +1,11 @@
-//! A PostgreSQL server for tests, and databases in it.
+//! A PostgreSQL server for tests, and databases in it; and a Redis server, in `testing/redis.rs`.
 //!
 //! `POSTGRES_FOR_TESTS` names a running server, as the URL of one who may create databases. Without it, a server is
 //! started for the process and stopped at its end. One that cannot be started is a test that fails.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod proxy;
+mod redis;
 
 use std::{
     fs,
@@ -25,6 +26,7 @@ use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
 pub use proxy::{Cable, Proxy};
+pub use redis::{TestRedis, TestSessions};
 
 use crate::Node;
 
@@ -97,18 +99,24 @@ impl TestDatabase {
     /// If the server does not say so.
     #[must_use]
     pub fn transactions(&self) -> i64 {
-        let url = self.url();
+        self.count(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
+        )
+    }
+
+    /// The number that this question is answered with.
+    ///
+    /// # Panics
+    /// If it is not answered with one.
+    #[must_use]
+    pub fn count(&self, sql: &str) -> i64 {
+        let (url, sql) = (self.url(), sql.to_owned());
         let asking = thread::spawn(move || {
             runtime().block_on(async {
                 let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
                 let driving = tokio::spawn(connection);
-                let counted = client
-                    .query_one(
-                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                         AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
-                        &[],
-                    )
-                    .await?;
+                let counted = client.query_one(&sql, &[]).await?;
                 drop(client);
                 let _ = driving.await;
                 counted.try_get(0)
@@ -344,17 +352,7 @@ impl OwnServer {
 
     /// Gives it a certificate, and makes it use that.
     fn certify(&self) {
-        let run = |arguments: &str| {
-            let certified = self.program(Path::new("openssl")).args(arguments.split(' ')).output();
-            let certified = certified.expect("openssl can be run");
-            assert!(certified.status.success(), "openssl: {}", String::from_utf8_lossy(&certified.stderr));
-        };
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-        run(&format!("req -x509 {key} -subj /CN=authority -days 2 -keyout ca.key -out ca.pem"));
-        run(&format!("req {key} -subj /CN=localhost -keyout data/server.key -out server.csr"));
-        fs::write(self.folder.path().join("names"), "subjectAltName=DNS:localhost").unwrap();
-        run("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names \
-             -out data/server.crt");
+        certify(|| self.program(Path::new("openssl")), "data/server.key", "data/server.crt");
         let setting = fs::File::options().append(true).open(self.data().join("postgresql.auto.conf"));
         std::io::Write::write_all(&mut setting.unwrap(), b"ssl = on\n").unwrap();
     }
@@ -419,6 +417,23 @@ impl Drop for OwnServer {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Makes a key and a certificate for the name `localhost`, and of the authority that has certified it, `ca.pem`. `openssl` runs in the
+/// folder that the names are relative to.
+fn certify(openssl: impl Fn() -> Command, key: &str, certificate: &str) {
+    let run = |arguments: &str| {
+        let certified = openssl().args(arguments.split_whitespace()).output().expect("openssl can be run");
+        assert!(certified.status.success(), "openssl: {}", String::from_utf8_lossy(&certified.stderr));
+        openssl().get_current_dir().expect("it runs in a folder").to_owned()
+    };
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    run(&format!("req -x509 {new} -subj /CN=authority -days 2 -keyout ca.key -out ca.pem"));
+    let folder = run(&format!("req {new} -subj /CN=localhost -keyout {key} -out server.csr"));
+    fs::write(folder.join("names"), "subjectAltName=DNS:localhost").unwrap();
+    run(&format!(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out {certificate}"
+    ));
 }
 
 /// PostgreSQL refuses to run as root. As root, it runs as the user whom its package has created.

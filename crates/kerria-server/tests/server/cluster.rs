@@ -4,6 +4,7 @@
 
 mod history;
 mod installation;
+mod redis;
 
 use std::{
     sync::{
@@ -38,7 +39,10 @@ const MOST_OF_A_LEASE: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_out_at_one_node_is_refused_by_all_once_it_is_answered() {
-    let cluster = Cluster::start(3).await;
+    a_sign_out_is_true_everywhere(&Cluster::start(3).await).await;
+}
+
+async fn a_sign_out_is_true_everywhere(cluster: &Cluster) {
     cluster.users(1).await;
     for round in 0..ROUNDS {
         let session = cluster.nodes[(round + 1) % 3].sign_in(0).await;
@@ -50,7 +54,10 @@ async fn a_sign_out_at_one_node_is_refused_by_all_once_it_is_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_other_way_to_end_a_session_is_as_true() {
-    let cluster = Cluster::start(3).await;
+    every_other_end_is_as_true(&Cluster::start(3).await).await;
+}
+
+async fn every_other_end_is_as_true(cluster: &Cluster) {
     cluster.users(2).await;
     let user = cluster.nodes[0].operator().send("GET", "/api/v1/operator/users/user0", &json!({})).await;
     let user = user.unwrap().1["id"].as_str().unwrap().to_owned();
@@ -59,9 +66,9 @@ async fn every_other_way_to_end_a_session_is_as_true() {
         let node = &cluster.nodes[round % 3];
         let one = cluster.nodes[(round + 1) % 3].sign_in(0).await;
         let other = node.sign_in(0).await;
-        warm(&cluster, [&one, &other]).await;
+        warm(cluster, [&one, &other]).await;
         succeeds(node, &one, Method::DELETE, "/api/v1/sessions?scope=all", json!({})).await;
-        refused(&cluster, [&one, &other]).await;
+        refused(cluster, [&one, &other]).await;
 
         let ended = node.sign_in(0).await;
         cluster.is_good_everywhere(&ended).await;
@@ -84,10 +91,10 @@ async fn every_other_way_to_end_a_session_is_as_true() {
             assert_eq!(status, StatusCode::OK, "{body}");
             both.push(body["token"].as_str().unwrap().to_owned());
         }
-        warm(&cluster, [&both[0], &both[1]]).await;
+        warm(cluster, [&both[0], &both[1]]).await;
         let change = json!({ "current_password": passwords[0], "new_password": passwords[1] });
         let changed = succeeds(node, &both[0], Method::PUT, "/api/v1/password", change).await;
-        refused(&cluster, [&both[0], &both[1]]).await;
+        refused(cluster, [&both[0], &both[1]]).await;
         cluster.is_good_everywhere(changed["token"].as_str().unwrap()).await;
         passwords.swap(0, 1);
     }
@@ -109,7 +116,10 @@ async fn succeeds(node: &Node, token: &str, method: Method, path: &str, body: Va
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stood_still_does_not_answer_from_old_memory() {
-    let cluster = Cluster::start(2).await;
+    old_memory_does_not_answer(&Cluster::start(2).await).await;
+}
+
+async fn old_memory_does_not_answer(cluster: &Cluster) {
     cluster.users(1).await;
     let [here, still] = &cluster.nodes[..] else { unreachable!() };
     for _ in 0..4 {
@@ -238,17 +248,17 @@ async fn nobody_is_waited_for(node: &Node, late: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_cut_off_from_the_database_refuses_instead_of_guessing() {
-    refuses_behind(Cable::Cut).await;
+    refuses_behind(&Cluster::start(2).await, Cable::Cut).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_database_keeps_silent_refuses_instead_of_guessing() {
-    refuses_behind(Cable::BlackHole).await;
+    refuses_behind(&Cluster::start(2).await, Cable::BlackHole).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_hears_no_answers_of_its_database_refuses_instead_of_guessing() {
-    refuses_behind(Cable::OneWay).await;
+    refuses_behind(&Cluster::start(2).await, Cable::OneWay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -278,8 +288,8 @@ async fn a_slow_database_makes_a_node_slow_and_nothing_else() {
     .await;
 }
 
-async fn refuses_behind(cable: Cable) {
-    let cluster = Cluster::start(2).await;
+/// Behind a broken cable to the sessions.
+async fn refuses_behind(cluster: &Cluster, cable: Cable) {
     cluster.users(1).await;
     let [here, cut] = &cluster.nodes[..] else { unreachable!() };
     let signed_in = here.sign_in_by("cookie", 0).await;
@@ -292,7 +302,7 @@ async fn refuses_behind(cable: Cable) {
     cluster.is_good_everywhere(&session).await;
 
     cluster.is_quiet().await;
-    cut.cable(cable);
+    cut.cable_to_sessions(cable);
     let is_answered = AtomicBool::new(false);
     let ending = async {
         let took = here.sign_out(&session).await;
@@ -329,7 +339,7 @@ async fn refuses_behind(cable: Cable) {
     join_all(asked).await;
     assert!(watch.elapsed() < PATIENCE, "{:?}", watch.elapsed());
 
-    cut.cable(Cable::Whole);
+    cut.cable_to_sessions(Cable::Whole);
     until("it recovers by itself", async || {
         assert_ne!(cut.check(&session).await, StatusCode::OK, "it was ended");
         visitor.status(SESSION).await == StatusCode::OK
@@ -477,7 +487,7 @@ async fn the_database_fails_over_to_its_standby_under_load() {
         (primary, standby)
     });
     let (primary, standby) = starting.await.unwrap();
-    let cluster = Cluster::start_with(&primary, Some(&standby), 3).await;
+    let cluster = Cluster::start_on_both(&primary, &standby, 3).await;
     nothing_acknowledged_is_lost(cluster, 1, move || {
         primary.stop();
         standby.promote();

@@ -23,7 +23,7 @@ use crate::{
 const TOGETHER: usize = 500;
 
 /// All tables, in an order in which what a row refers to is there before it.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 16] = [
     "installation",
     "account",
     "known_device",
@@ -38,7 +38,12 @@ const TABLES: [&str; 14] = [
     "log_counter",
     "log",
     "audit",
+    "sessions_elsewhere",
+    "errand",
 ];
+
+/// Those whose rows the database numbers.
+const NUMBERED: [&str; 2] = ["audit", "errand"];
 
 /// What was moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +164,7 @@ impl<P: FnMut(u64, u64)> Move<'_, P> {
             Beginning::AtTheEnd => {}
         }
         let moved = self.count()?;
+        NUMBERED.iter().try_for_each(|table| self.go_on_counting(table))?;
         sqlite::mark(self.file, self.path, Mark::Moved)?;
         self.on_database(|database| database.batch("DROP TABLE moving; ANALYZE"))?;
         Ok(moved)
@@ -278,6 +284,25 @@ impl<P: FnMut(u64, u64)> Move<'_, P> {
         Ok(moved)
     }
 
+    /// Lets the database number what comes next with numbers that were never given.
+    fn go_on_counting(&self, table: &str) -> Result<(), MoveError> {
+        let last: i64 = self.in_file(|file| {
+            file.the(
+                &format!(
+                    "SELECT max(coalesce((SELECT max(id) FROM {table}), 0), \
+                     coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?1), 0))"
+                ),
+                [table],
+                |row| row.get(0),
+            )
+        })?;
+        self.on_database(|database| {
+            let database: &dyn Ask = database;
+            let next = "SELECT setval(pg_get_serial_sequence(?1, 'id'), ?2, FALSE)";
+            database.the(next, (table, last + 1), |row| row.get::<i64>(0)).map(drop)
+        })
+    }
+
     fn rows_in_file(&self, table: &str) -> Result<u64, MoveError> {
         self.in_file(|file| rows_in(file, table))
     }
@@ -315,9 +340,7 @@ impl Columns {
         let mut key: Vec<_> = columns.iter().filter(|(_, place)| *place > 0).collect();
         key.sort_by_key(|(_, place)| *place);
         let key = key.into_iter().map(|(name, _)| name.clone()).collect();
-        // Lines of the audit log are numbered anew, in the same order.
-        let numbered_anew = |name: &str| table == "audit" && name == "id";
-        let names = columns.into_iter().map(|(name, _)| name).filter(|name| !numbered_anew(name)).collect();
+        let names = columns.into_iter().map(|(name, _)| name).collect();
         Ok(Self { names, key })
     }
 
@@ -335,7 +358,11 @@ impl Columns {
             format!("({})", places.join(", "))
         };
         let rows: Vec<_> = (0..values.len() / width).map(row).collect();
-        let insert = format!("INSERT INTO {table} ({}) VALUES {}", self.names.join(", "), rows.join(", "));
+        let insert = format!(
+            "INSERT INTO {table} ({}) OVERRIDING SYSTEM VALUE VALUES {}",
+            self.names.join(", "),
+            rows.join(", ")
+        );
         database.batch("BEGIN")?;
         let asked: &dyn Ask = database;
         asked.execute(&insert, &values.iter().map(Kept::value).collect::<Vec<_>>())?;

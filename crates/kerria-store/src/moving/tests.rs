@@ -34,6 +34,9 @@ const RULE: ThrottleRule = ThrottleRule {
 };
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const ALICE: UserId = UserId::from_bytes([7; 16]);
+/// What a directory holds whose sessions are in Redis. Of its errands, the last ones were done.
+const ELSEWHERE: &str = "INSERT INTO sessions_elsewhere (one, since) VALUES (1, 5); \
+     INSERT INTO errand (at, what) VALUES (1, '{}'), (2, '{}'), (3, '{}'), (4, '{}'); DELETE FROM errand WHERE id > 2";
 /// More than are written together, and no multiple of that.
 const SESSIONS: u64 = 1203;
 
@@ -48,6 +51,9 @@ impl Scene {
         let scene = Self { folder: TempDir::new().unwrap(), database: TestDatabase::create() };
         let store = SqliteStore::open(&scene.file()).unwrap();
         live_in(&store).await;
+        drop(store);
+        let file = rusqlite::Connection::open(scene.file()).unwrap();
+        file.execute_batch(ELSEWHERE).unwrap();
         scene
     }
 
@@ -85,6 +91,17 @@ impl Scene {
         PostgresStore::connect(self.options(), testing::node(), Arc::new(Nobody)).await
     }
 
+    /// The number that the database gives to the next row of this table.
+    async fn next_number(&self, table: &'static str) -> i64 {
+        postgres::on_a_connection(&self.options(), move |database, _| {
+            let database: &dyn Ask = database;
+            let next = "SELECT nextval(pg_get_serial_sequence(?1, 'id'))";
+            Ok::<_, ConnectError>(database.the(next, [table], |row| row.get(0)).unwrap())
+        })
+        .await
+        .unwrap()
+    }
+
     /// Every row of the file, as text.
     fn rows_in_file(&self) -> Vec<String> {
         let file = rusqlite::Connection::open(self.file()).unwrap();
@@ -102,17 +119,12 @@ impl Scene {
     }
 }
 
-/// Every row that is `held` somewhere, of the tables and columns that the file has. Lines of the audit log may be numbered in
-/// another way.
+/// Every row that is `held` somewhere, of the tables and columns that the file has.
 fn all_rows(file: &dyn Ask, held: &dyn Ask) -> Vec<String> {
     let mut rows = Vec::new();
     for table in tables_of(file) {
-        let columns = file
-            .all("SELECT name FROM pragma_table_info(?1)", [&table], |row| row.get::<String>(0))
-            .unwrap()
-            .into_iter()
-            .filter(|name| (table.as_str(), name.as_str()) != ("audit", "id"))
-            .collect::<Vec<_>>();
+        let columns =
+            file.all("SELECT name FROM pragma_table_info(?1)", [&table], |row| row.get::<String>(0)).unwrap();
         let select = format!("SELECT {} FROM {table}", columns.join(", "));
         let of_table = held.all(&select, (), |row| {
             let values =
@@ -260,6 +272,7 @@ async fn every_row_of_every_table_is_moved_and_the_file_is_not_used_any_more() {
     assert_eq!(store.find(&token(5)).await.unwrap(), None, "it had ended");
     let newest = store.audit(None, 2).await.unwrap();
     assert_eq!(newest[1].session, Some(new_session(5, Transport::Cookie).id), "{newest:?}");
+    assert_eq!(scene.next_number("errand").await, 5, "no number is given twice");
     let everyone = store.revoke(Selector::Everyone, Cause::Operator, None, NOW).await.unwrap();
     assert_eq!((everyone.ended, everyone.number), (SESSIONS + 1, LogNumber(3)), "the log goes on");
 

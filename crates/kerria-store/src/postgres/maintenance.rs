@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Migrated,
-    sql::{Ask, Result as Asked, keys},
+    sql::{Ask, Result as Asked, errands, keys},
 };
 
 /// What was found at a server that can be used.
@@ -39,17 +39,27 @@ pub struct Examined {
 
 /// Brings the database up to date.
 pub(super) async fn migrate(options: &PostgresOptions) -> Result<Migrated, ConnectError> {
-    on_a_connection(options, |connection, database| {
-        migrations::refuse_what_is_being_moved(connection, database)?;
-        migrations::run(connection, database)
-    })
-    .await
+    on_a_connection(options, migrate_for_use).await
+}
+
+fn migrate_for_use(connection: &Connection, database: &str) -> Result<Migrated, ConnectError> {
+    migrations::refuse_what_is_being_moved(connection, database)?;
+    migrations::run(connection, database)
 }
 
 /// Brings the database up to date for what is to be moved into it.
 pub(crate) fn prepare_for_a_move(connection: &Connection, database: &str) -> Result<(), ConnectError> {
     migrations::run(connection, database)?;
     connection.be_patient().map_err(|source| ConnectError::server(database, source))
+}
+
+/// The same, for somebody who keeps the sessions there, too, whether that was so before or not.
+pub(super) async fn migrate_for_sessions(options: &PostgresOptions) -> Result<(), ConnectError> {
+    on_a_connection(options, |connection, database| {
+        migrate_for_use(connection, database)?;
+        errands::end_elsewhere(connection).map_err(|source| ConnectError::server(database, source))
+    })
+    .await
 }
 
 /// Looks at the server and the database, and changes nothing.

@@ -58,13 +58,15 @@ impl Proxy {
     /// In front of the server in this URL.
     ///
     /// # Panics
-    /// If the URL has no user, server and database, or there is no port for the proxy.
+    /// If the URL has no server and database, or there is no port for the proxy.
     #[must_use]
     pub fn to(url: &str) -> Self {
-        let (before, rest) = url.split_once('@').expect("the URL names a user");
-        let (server, database) = rest.split_once('/').expect("the URL names a database");
+        let (scheme, rest) = url.split_once("://").expect("the URL has a scheme");
+        let (authority, database) = rest.split_once('/').expect("the URL names a database");
+        let (user, server) = authority.rsplit_once('@').map_or(("", authority), |(user, at)| (user, at));
+        let user = if user.is_empty() { String::new() } else { format!("{user}@") };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("{before}@{}/{database}", listener.local_addr().unwrap());
+        let url = format!("{scheme}://{user}{}/{database}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State { cable: Cable::Whole, connections: Vec::new() }));
         let (server, accepting) = (server.to_owned(), Arc::clone(&state));
         thread::spawn(move || {

@@ -3,6 +3,7 @@
 mod database;
 mod door;
 mod password;
+mod redis;
 mod server;
 mod session;
 mod tokens;
@@ -37,6 +38,7 @@ pub(crate) struct Section {
 pub(crate) static SECTIONS: &[Section] = &[
     Section { name: "", title: "Where Kerria is", settings: server::TOP },
     Section { name: "database", title: "The database", settings: database::DATABASE },
+    Section { name: "redis", title: "Sessions in Redis", settings: redis::REDIS },
     Section { name: "sign_up", title: "Signing up", settings: server::SIGN_UP },
     Section { name: "session", title: "Sessions", settings: session::SESSION },
     Section { name: "tokens", title: "Access tokens and refresh tokens", settings: tokens::TOKENS },

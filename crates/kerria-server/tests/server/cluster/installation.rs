@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use hyper::StatusCode;
 use kerria::Stopwatch;
-use kerria_store::testing::{Cable, Proxy, TestDatabase, TestServer};
+use kerria_store::testing::{Cable, Proxy, TestDatabase, TestRedis, TestServer};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -51,6 +51,8 @@ pub struct Node {
     proxy: Proxy,
     /// What the node calls the database.
     url: String,
+    /// Between the node and Redis, if that keeps the sessions.
+    sessions: Option<Proxy>,
     /// `None` while it does not run.
     program: Mutex<Option<Arc<Program>>>,
 }
@@ -63,11 +65,30 @@ impl Cluster {
 
     /// The same, on this server.
     pub async fn start_on(server: &Arc<TestServer>, count: usize) -> Self {
-        Self::start_with(server, None, count).await
+        Self::start_with(server, None, None, count).await
     }
 
     /// The same, on this server and its standby.
-    pub async fn start_with(server: &Arc<TestServer>, standby: Option<&TestServer>, count: usize) -> Self {
+    pub async fn start_on_both(server: &Arc<TestServer>, standby: &TestServer, count: usize) -> Self {
+        Self::start_with(server, Some(standby), None, count).await
+    }
+
+    /// The same, with the sessions in this Redis.
+    pub async fn start_beside(redis: &TestRedis, count: usize) -> Self {
+        Self::start_between(&TestServer::shared(), Some(redis), count).await
+    }
+
+    /// The same, on these servers.
+    pub async fn start_between(server: &Arc<TestServer>, redis: Option<&TestRedis>, count: usize) -> Self {
+        Self::start_with(server, None, redis, count).await
+    }
+
+    async fn start_with(
+        server: &Arc<TestServer>,
+        standby: Option<&TestServer>,
+        redis: Option<&TestRedis>,
+        count: usize,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = TestDatabase::create_on(server);
         let node = |number: usize| {
@@ -80,7 +101,8 @@ impl Cluster {
                 }
                 _ => proxy.url().to_owned(),
             };
-            Node { folder: own, proxy, url, program: Mutex::default() }
+            let sessions = redis.map(|redis| Proxy::to(&redis.url(0)));
+            Node { folder: own, proxy, url, sessions, program: Mutex::default() }
         };
         let nodes: Vec<_> = (0..count).map(node).collect();
         // The first one makes the sealing key, which the others share.
@@ -111,6 +133,11 @@ impl Cluster {
             is_between
         })
         .await;
+    }
+
+    /// How many errands are to be run.
+    pub fn errands(&self) -> i64 {
+        self.database.count("SELECT count(*) FROM errand")
     }
 
     /// What a crash of the database leaves of the ledger.
@@ -163,6 +190,9 @@ impl Node {
             "--set=database.connections=4",
             &format!("--set=database.node_name={name}"),
         ]);
+        if let Some(sessions) = &self.sessions {
+            command.env("KERRIA_REDIS_URL", sessions.url());
+        }
         command
     }
 
@@ -211,6 +241,11 @@ impl Node {
     /// Breaks the cable to the database, or mends it.
     pub fn cable(&self, cable: Cable) {
         self.proxy.set(cable);
+    }
+
+    /// Breaks the cable to where the sessions are, or mends it.
+    pub fn cable_to_sessions(&self, cable: Cable) {
+        self.sessions.as_ref().unwrap_or(&self.proxy).set(cable);
     }
 
     pub fn client(&self) -> Client {
