@@ -102,10 +102,17 @@ async fn node(folder: &Path, number: usize) -> anyhow::Result<Server> {
     Server::kerria(On::AllCores, &folder.join(format!("node-{number}")), &settings).await
 }
 
-/// The passwords of this part are not what is measured.
+/// Neither passwords nor throttling are what is measured here.
+const SETTINGS: [&str; 5] = [
+    "sign_up.mode=open",
+    "password.memory_kib=8",
+    "password.iterations=1",
+    "throttle.network_free=1000000",
+    "throttle.network_closes_after=1000000",
+];
+
 fn settings(folder: &Path, shared: bool) -> Vec<String> {
-    let mut settings: Vec<String> =
-        ["sign_up.mode=open", "password.memory_kib=8", "password.iterations=1"].map(str::to_owned).into();
+    let mut settings: Vec<String> = SETTINGS.map(str::to_owned).into();
     if shared {
         settings.push(format!("database.url_file={}", url_file(folder).display()));
         settings.push(format!("tokens.sealing_key_file={}", folder.join("sealing.key").display()));

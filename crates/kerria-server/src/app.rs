@@ -21,15 +21,18 @@ use kerria_core::{
     entropy::random_bytes,
     store::{Follower, InstallationKeys, Invitation, SessionDetails},
 };
-use kerria_store::{ConnectError, Node, Observer, PostgresOptions, PostgresStore, SqliteStore};
+use kerria_store::{
+    ConnectError, Node, Observer, PostgresOptions, PostgresStore, RedisError, RedisOptions, SplitStore,
+    SqliteStore,
+};
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
-    config::{Config, DatabaseSettings},
+    config::{Config, DatabaseSettings, RedisSettings},
     keys::{Keyring, sealing::SealingFile},
     maintenance,
     metrics::Metrics,
@@ -120,17 +123,11 @@ impl App {
         })?;
         let metrics = Arc::new(Metrics::new());
         let observer = Arc::clone(&metrics) as Arc<dyn Observer>;
-        let Some(options) = postgres(&config.database)? else {
-            let path = database_path(&config.data_dir);
-            let store = match config.checkers_token {
-                Some(_) => SqliteStore::open_for_checkers(&path, node(&config, &edge), observer).await?,
-                None => SqliteStore::open_observed(&path, observer)?,
-            };
-            return Self::assemble(config, Arc::new(store), metrics, edge, None).await;
-        };
-        let folder = lock_folder(&config.data_dir)?;
-        let store = PostgresStore::connect(options, node(&config, &edge), observer).await?;
-        Self::assemble(config, Arc::new(store), metrics, edge, Some(folder)).await
+        let database = postgres(&config.database)?;
+        // A file has a lock of its own.
+        let folder = database.as_ref().map(|_| lock_folder(&config.data_dir)).transpose()?;
+        let store = open_store(&config, &edge, database, observer).await?;
+        Self::assemble(config, store, metrics, edge, folder).await
     }
 
     /// The application over a store that is open already.
@@ -325,6 +322,34 @@ impl Follower for KeyWatch {
     }
 }
 
+/// Opens what the settings say, and tells the operator what that is.
+async fn open_store(
+    config: &Config,
+    edge: &Edge,
+    database: Option<PostgresOptions>,
+    observer: Arc<dyn Observer>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let (node, path, now) = (node(config, edge), database_path(&config.data_dir), edge.clock.now());
+    Ok(match (database, redis(&config.redis)?) {
+        (None, None) if config.checkers_token.is_some() => {
+            Arc::new(SqliteStore::open_for_checkers(&path, node, observer).await?)
+        }
+        (None, None) => Arc::new(SqliteStore::open_observed(&path, observer)?),
+        (Some(database), None) => {
+            info!("everything is kept in PostgreSQL");
+            Arc::new(PostgresStore::connect(database, node, observer).await?)
+        }
+        (None, Some(redis)) => {
+            info!("accounts are kept in {}, and sessions in Redis at {}", path.display(), redis.place());
+            Arc::new(SplitStore::on_sqlite(&path, redis, node, observer, now).await?)
+        }
+        (Some(database), Some(redis)) => {
+            info!("accounts are kept in PostgreSQL, and sessions in Redis at {}", redis.place());
+            Arc::new(SplitStore::on_postgres(database, redis, node, observer, now).await?)
+        }
+    })
+}
+
 /// So that no two processes use one folder, and fight for its control socket.
 fn lock_folder(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("kerria.lock");
@@ -357,6 +382,19 @@ pub fn postgres(settings: &DatabaseSettings) -> Result<Option<PostgresOptions>, 
         options = options.authorities(authorities);
     }
     Ok(Some(options))
+}
+
+/// How Redis is reached, if it keeps the sessions.
+///
+/// # Errors
+/// If its URL is none.
+pub fn redis(settings: &RedisSettings) -> Result<Option<RedisOptions>, RedisError> {
+    let Some(url) = &settings.url else { return Ok(None) };
+    let options = RedisOptions::from_url(url.expose())?;
+    Ok(Some(match &settings.ca_file {
+        Some(authorities) => options.with_ca_file(authorities),
+        None => options,
+    }))
 }
 
 /// This process among all that share a database.

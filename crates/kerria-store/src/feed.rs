@@ -11,6 +11,7 @@ use kerria_core::{
     lease::{Renewal, Renewed, RollCall},
     store::{Follower, Leases, StoreError},
 };
+pub(crate) use kerria_feed::moment;
 use kerria_feed::{Acknowledged, Acknowledging, Following, Renews};
 
 use crate::observer::Observer;
@@ -70,7 +71,12 @@ impl Feed {
         self.following.lease()
     }
 
-    /// There may be new entries, says somebody who hears of news. Costs nothing if there are none.
+    /// There may be new entries. Costs nothing if there are none.
+    pub(crate) fn wake(&self) {
+        self.following.wake();
+    }
+
+    /// The same, for somebody who hears of news.
     pub(crate) fn waker(&self) -> impl Fn() + Send + use<> {
         self.following.waker()
     }

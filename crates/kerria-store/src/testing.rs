@@ -1,10 +1,11 @@
-//! A PostgreSQL server for tests, and databases in it.
+//! A PostgreSQL server for tests, and databases in it; and a Redis server, in `testing/redis.rs`.
 //!
 //! `POSTGRES_FOR_TESTS` names a running server, as the URL of one who may create databases. Without it, a server is
 //! started for the process and stopped at its end. One that cannot be started is a test that fails.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod proxy;
+mod redis;
 
 use std::{
     fs,
@@ -25,6 +26,7 @@ use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
 pub use proxy::{Cable, Proxy};
+pub use redis::{TestRedis, TestSessions};
 
 use crate::Node;
 
@@ -97,18 +99,24 @@ impl TestDatabase {
     /// If the server does not say so.
     #[must_use]
     pub fn transactions(&self) -> i64 {
-        let url = self.url();
+        self.count(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
+        )
+    }
+
+    /// The number that this question is answered with.
+    ///
+    /// # Panics
+    /// If it is not answered with one.
+    #[must_use]
+    pub fn count(&self, sql: &str) -> i64 {
+        let (url, sql) = (self.url(), sql.to_owned());
         let asking = thread::spawn(move || {
             runtime().block_on(async {
                 let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
                 let driving = tokio::spawn(connection);
-                let counted = client
-                    .query_one(
-                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                         AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
-                        &[],
-                    )
-                    .await?;
+                let counted = client.query_one(&sql, &[]).await?;
                 drop(client);
                 let _ = driving.await;
                 counted.try_get(0)
@@ -191,6 +199,33 @@ impl TestServer {
         Self::start_own(own)
     }
 
+    /// A standby of this server. From then on, every commit waits until the standby has it.
+    ///
+    /// # Panics
+    /// If it is not one of ours, or the standby does not start.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let own = self.own.as_ref().expect("only a server that was started here can have a standby");
+        let standby = Self::start_own(OwnServer::copy_of(own.port));
+        let wait_for_it = "ALTER SYSTEM SET synchronous_standby_names = '*'";
+        self.run("postgres", &[wait_for_it, "SELECT pg_reload_conf()"]).unwrap();
+        standby
+    }
+
+    /// Makes a standby the primary.
+    ///
+    /// # Panics
+    /// If it does not become that.
+    pub fn promote(&self) {
+        self.run("postgres", &["SELECT pg_promote()"]).unwrap();
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.base.rsplit_once('@').map_or("", |(_, address)| address)
+    }
+
     /// The certificate of the authority that has certified it.
     ///
     /// # Panics
@@ -268,24 +303,39 @@ struct OwnServer {
 }
 
 impl OwnServer {
-    fn create() -> Self {
+    /// One without data.
+    fn prepare() -> Self {
         let folder = TempDir::new().unwrap();
         let owner = owner();
         if let Some((user, group)) = owner {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server =
-            Self { folder, binaries: binaries(), port, owner, durable: false, process: Mutex::new(None) };
-        let created = server
-            .command("initdb")
-            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"])
-            .args(["--locale=C.UTF-8", "--pgdata"])
-            .arg(server.data())
-            .output()
-            .expect("initdb can be run");
-        assert!(created.status.success(), "initdb: {}", String::from_utf8_lossy(&created.stderr));
+        Self { folder, binaries: binaries(), port, owner, durable: false, process: Mutex::new(None) }
+    }
+
+    fn create() -> Self {
+        let server = Self::prepare();
+        server.make(
+            "initdb",
+            &["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"],
+        );
         server
+    }
+
+    /// A standby of the server at this port.
+    fn copy_of(port: u16) -> Self {
+        let server = Self::prepare();
+        let from = format!("--dbname=host=127.0.0.1 port={port} user=postgres");
+        server.make("pg_basebackup", &[&from, "--no-sync", "--checkpoint=fast", "--write-recovery-conf"]);
+        server
+    }
+
+    /// Makes its data.
+    fn make(&self, program: &str, arguments: &[&str]) {
+        let made = self.command(program).args(arguments).arg("--pgdata").arg(self.data()).output();
+        let made = made.unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+        assert!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
     }
 
     fn data(&self) -> PathBuf {
@@ -302,17 +352,7 @@ impl OwnServer {
 
     /// Gives it a certificate, and makes it use that.
     fn certify(&self) {
-        let run = |arguments: &str| {
-            let certified = self.program(Path::new("openssl")).args(arguments.split(' ')).output();
-            let certified = certified.expect("openssl can be run");
-            assert!(certified.status.success(), "openssl: {}", String::from_utf8_lossy(&certified.stderr));
-        };
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-        run(&format!("req -x509 {key} -subj /CN=authority -days 2 -keyout ca.key -out ca.pem"));
-        run(&format!("req {key} -subj /CN=localhost -keyout data/server.key -out server.csr"));
-        fs::write(self.folder.path().join("names"), "subjectAltName=DNS:localhost").unwrap();
-        run("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names \
-             -out data/server.crt");
+        certify(|| self.program(Path::new("openssl")), "data/server.key", "data/server.crt");
         let setting = fs::File::options().append(true).open(self.data().join("postgresql.auto.conf"));
         std::io::Write::write_all(&mut setting.unwrap(), b"ssl = on\n").unwrap();
     }
@@ -377,6 +417,23 @@ impl Drop for OwnServer {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Makes a key and a certificate for the name `localhost`, and of the authority that has certified it, `ca.pem`. `openssl` runs in the
+/// folder that the names are relative to.
+fn certify(openssl: impl Fn() -> Command, key: &str, certificate: &str) {
+    let run = |arguments: &str| {
+        let certified = openssl().args(arguments.split_whitespace()).output().expect("openssl can be run");
+        assert!(certified.status.success(), "openssl: {}", String::from_utf8_lossy(&certified.stderr));
+        openssl().get_current_dir().expect("it runs in a folder").to_owned()
+    };
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    run(&format!("req -x509 {new} -subj /CN=authority -days 2 -keyout ca.key -out ca.pem"));
+    let folder = run(&format!("req {new} -subj /CN=localhost -keyout {key} -out server.csr"));
+    fs::write(folder.join("names"), "subjectAltName=DNS:localhost").unwrap();
+    run(&format!(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out {certificate}"
+    ));
 }
 
 /// PostgreSQL refuses to run as root. As root, it runs as the user whom its package has created.

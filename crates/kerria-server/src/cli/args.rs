@@ -344,10 +344,29 @@ pub(super) enum DbCommand {
         /// The file to write. It must not exist.
         to: PathBuf,
     },
-    /// Bring the database to this version's schema. `kerria serve` does it too.
-    Migrate,
+    /// Bring the database to this version's schema, as `kerria serve` does too; or, with --from, move an installation from an
+    /// SQLite file to PostgreSQL, with all its sessions.
+    Migrate(MigrateArgs),
     /// Look for damage in the database. (PostgreSQL has a tool of its own: pg_amcheck.)
     Check,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MigrateArgs {
+    /// The file to move, as in sqlite:kerria-data/kerria.db. No server may be using it.
+    #[arg(long, value_name = "sqlite:FILE", value_parser = sqlite_file)]
+    pub(super) from: Option<PathBuf>,
+    /// The empty database to move it to, as in postgres://kerria@db.example.com/kerria; if it is not said, the one of the
+    /// configuration. A URL with a password belongs there.
+    #[arg(long, value_name = "URL", requires = "from")]
+    pub(super) to: Option<String>,
+}
+
+fn sqlite_file(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => Err("write sqlite: and the file, as in sqlite:kerria-data/kerria.db".to_owned()),
+    }
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

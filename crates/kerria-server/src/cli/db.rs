@@ -3,24 +3,33 @@
 use std::path::Path;
 
 use anyhow::{anyhow, bail};
-use kerria_store::{Migrated, PostgresOptions, PostgresStore};
+use kerria_store::{Migrated, Moved, PostgresOptions, PostgresStore};
 use serde_json::json;
+use tokio::sync::mpsc::unbounded_channel;
 
-use super::{answers::count, args::DbCommand, failure::Failure, out::Out};
+use super::{
+    answers::count,
+    args::{DbCommand, MigrateArgs},
+    failure::Failure,
+    out::Out,
+};
 use crate::{
     app::{database_path, postgres},
-    config::Config,
+    config::{Config, DatabaseSettings},
 };
 
 pub(super) async fn run(command: &DbCommand, config: &Config, out: &mut Out) -> Result<(), Failure> {
+    if let DbCommand::Migrate(MigrateArgs { from: Some(from), to }) = command {
+        return move_to_postgres(from, to.as_deref(), config, out).await;
+    }
     if let Some(options) = postgres(&config.database)? {
         return on_postgres(command, options, out).await;
     }
     let path = database_path(&config.data_dir);
     match command {
         DbCommand::Backup { to } => backup(&path, to, out),
-        DbCommand::Migrate => migrate(&path, out),
-        DbCommand::Check => check(&path, out),
+        DbCommand::Migrate(_) => migrate(&path, out),
+        DbCommand::Check => check(&path, config.redis.url.is_some(), out),
     }
 }
 
@@ -41,10 +50,60 @@ fn migrate(path: &Path, out: &mut Out) -> Result<(), Failure> {
     migrated(kerria_store::migrate(path)?, out)
 }
 
+async fn move_to_postgres(
+    from: &Path,
+    to: Option<&str>,
+    config: &Config,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    must_exist(from)?;
+    let options = target(to, &config.database)?;
+    let (tell, mut told) = unbounded_channel();
+    let moving = kerria_store::move_to_postgres(from, options, move |done, of| {
+        // Whoever does not look any more does not want to know.
+        let _ = tell.send((done, of));
+    });
+    let watching = async {
+        while let Some((done, of)) = told.recv().await {
+            out.progress("Moving", done, of);
+        }
+    };
+    let (moved, ()) = tokio::join!(moving, watching);
+    let Moved { users, sessions, rows, to } = moved?;
+    let sentence = format!(
+        "Moved {}, {} and everything else to {to}: {}. Next: set database.url_file in the configuration, keep the sealing key \
+         (kerria.key) where it is, and start the server. {} is only kept for you; no server uses it any more.",
+        count(users, "user"),
+        count(sessions, "session"),
+        count(rows, "row"),
+        from.display()
+    );
+    out.done(&sentence, &json!({ "users": users, "sessions": sessions, "rows": rows, "to": to }))
+}
+
+fn target(to: Option<&str>, configured: &DatabaseSettings) -> anyhow::Result<PostgresOptions> {
+    let Some(url) = to else {
+        return postgres(configured)?.ok_or_else(|| {
+            anyhow!("say where to move it: set database.url_file in the configuration, or give --to postgres://user@host/database")
+        });
+    };
+    let options = PostgresOptions::parse(url)?;
+    if options.has_password() {
+        bail!(
+            "other users of this machine can read a command line: write the URL with its password to a file, and name that in \
+               database.url_file"
+        );
+    }
+    Ok(match &configured.ca_file {
+        Some(authorities) => options.authorities(authorities),
+        None => options,
+    })
+}
+
 /// PostgreSQL has better tools than we could write.
 async fn on_postgres(command: &DbCommand, options: PostgresOptions, out: &mut Out) -> Result<(), Failure> {
     match command {
-        DbCommand::Migrate => migrated(PostgresStore::migrate(options).await?, out),
+        DbCommand::Migrate(_) => migrated(PostgresStore::migrate(options).await?, out),
         DbCommand::Backup { .. } => bail_out(
             "the database is PostgreSQL's: back it up with `pg_dump --no-unlogged-table-data`, or with `pg_basebackup`",
         ),
@@ -65,16 +124,18 @@ fn migrated(Migrated { from, to }: Migrated, out: &mut Out) -> Result<(), Failur
     out.done(&sentence, &json!({ "from": from, "to": to }))
 }
 
-fn check(path: &Path, out: &mut Out) -> Result<(), Failure> {
+fn check(path: &Path, sessions_in_redis: bool, out: &mut Out) -> Result<(), Failure> {
     must_exist(path)?;
     let kerria_store::Checked { problems, schema, users, sessions, .. } = kerria_store::check(path)?;
     let document = json!({ "ok": problems.is_empty(), "problems": problems, "schema": schema, "users": users, "sessions": sessions });
     if problems.is_empty() {
-        let sentence = format!(
-            "The database is sound: schema version {schema}, {}, {}.",
-            count(users, "user"),
+        let sessions = if sessions_in_redis {
+            "sessions in Redis, which are not looked at".to_owned()
+        } else {
             count(sessions, "session")
-        );
+        };
+        let sentence =
+            format!("The database is sound: schema version {schema}, {}, {sessions}.", count(users, "user"));
         return out.done(&sentence, &document);
     }
     if out.json {
@@ -113,7 +174,10 @@ mod tests {
         for (command, words) in [
             (DbCommand::Backup { to: "backup".into() }, "pg_dump"),
             (DbCommand::Check, "pg_amcheck"),
-            (DbCommand::Migrate, "kerria at 127.0.0.1:1 cannot be reached"),
+            (
+                DbCommand::Migrate(MigrateArgs { from: None, to: None }),
+                "kerria at 127.0.0.1:1 cannot be reached",
+            ),
         ] {
             let failure = run(&command, &config, &mut Paper::default().out(false)).await.unwrap_err();
             let told = failure.message().unwrap();

@@ -10,8 +10,8 @@ use kerria_core::{DataLimits, RotationRule, SessionPolicy, throttle::ThrottleRul
 use url::Url;
 
 use super::{
-    Config, DatabaseSettings, LogFormat, LogSettings, PasswordSettings, SessionSettings, SignUp,
-    ThrottleSettings, TokenSettings,
+    Config, DatabaseSettings, LogFormat, LogSettings, PasswordSettings, RedisSettings, SessionSettings,
+    SignUp, ThrottleSettings, TokenSettings,
 };
 
 const NO_RULE: ThrottleRule = ThrottleRule {
@@ -32,6 +32,7 @@ pub(super) fn config() -> Config {
         site_name: String::new(),
         sign_up: SignUp::Closed,
         database: DatabaseSettings { url: None, ca_file: None, connections: 0, node_name: None },
+        redis: RedisSettings { url: None, ca_file: None },
         return_to_origins: Vec::new(),
         clients_file: None,
         invitation_lifetime: Duration::ZERO,

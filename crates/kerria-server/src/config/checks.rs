@@ -65,6 +65,17 @@ pub(super) static RULES: &[Rule] = &[
             )
         },
     },
+    Rule {
+        keys: &["redis.url", "redis.url_file"],
+        is_broken: |s, _| s.is_set("redis.url") && s.is_set("redis.url_file"),
+        message: |s, _| {
+            format!(
+                "redis.url is set in {} and redis.url_file in {}: remove one of them",
+                s.place("redis.url"),
+                s.place("redis.url_file")
+            )
+        },
+    },
     at_most(&["session.idle_timeout", "session.absolute_timeout"], |_, c| {
         c.session.policy.ordinary.idle > c.session.policy.ordinary.absolute
     }),

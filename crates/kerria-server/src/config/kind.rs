@@ -48,6 +48,10 @@ pub(crate) enum Kind {
     Postgres(fn(&mut Config, Secret<String>)),
     /// The path of a file that holds such a URL and nothing else.
     PostgresFile(fn(&mut Config, Secret<String>)),
+    /// The URL of Redis, which may hold a password.
+    Redis(fn(&mut Config, Secret<String>)),
+    /// The path of a file that holds such a URL and nothing else.
+    RedisFile(fn(&mut Config, Secret<String>)),
     /// A secret.
     Secret(fn(&mut Config, Secret<String>)),
     /// The path of a file that holds a secret of so many characters at least, and nothing else.
@@ -95,6 +99,8 @@ impl Kind {
             Self::SecretFile { least, set } => set(config, in_file(text, |line| secret(line, *least))?),
             Self::Postgres(set) => set(config, postgres(text)?),
             Self::PostgresFile(set) => set(config, in_file(text, postgres)?),
+            Self::Redis(set) => set(config, redis(text)?),
+            Self::RedisFile(set) => set(config, in_file(text, redis)?),
         }
         Ok(())
     }
@@ -124,6 +130,8 @@ impl Kind {
             Self::Secret(_) => format!("a secret of at least {SECRET_CHARACTERS} characters"),
             Self::Postgres(_) => "a URL such as postgres://user@host/database".to_owned(),
             Self::PostgresFile(_) => "the path of a file with the URL of a database".to_owned(),
+            Self::Redis(_) => "a URL such as redis://host:6379".to_owned(),
+            Self::RedisFile(_) => "the path of a file with the URL of Redis".to_owned(),
             Self::SecretFile { least, .. } => {
                 format!("the path of a file with a secret of at least {least} characters")
             }
@@ -142,7 +150,7 @@ impl Kind {
 
     /// Whether the value must not be shown.
     pub(crate) const fn is_secret(&self) -> bool {
-        matches!(self, Self::Secret(_) | Self::Postgres(_))
+        matches!(self, Self::Secret(_) | Self::Postgres(_) | Self::Redis(_))
     }
 
     /// `text` as TOML writes it.
@@ -253,6 +261,13 @@ fn secret(text: &str, least: usize) -> Result<Secret<String>, String> {
 fn postgres(text: &str) -> Result<Secret<String>, String> {
     let url = not_empty(text)?;
     kerria_store::PostgresOptions::parse(url).map_err(|why| why.to_string())?;
+    Ok(Secret::from(url))
+}
+
+/// Never repeats the URL, which may hold a password.
+fn redis(text: &str) -> Result<Secret<String>, String> {
+    let url = not_empty(text)?;
+    kerria_store::RedisOptions::from_url(url).map_err(|why| why.to_string())?;
     Ok(Secret::from(url))
 }
 

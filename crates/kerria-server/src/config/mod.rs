@@ -60,6 +60,8 @@ pub struct Config {
     pub sign_up: SignUp,
     /// Where things are kept, if not in an SQLite file.
     pub database: DatabaseSettings,
+    /// Where sessions are kept, if not in the database.
+    pub redis: RedisSettings,
     /// Other origins that a sign-in may return to.
     pub return_to_origins: Vec<Url>,
     /// The file of clients, if there is one.
@@ -101,6 +103,15 @@ pub struct DatabaseSettings {
     pub connections: u32,
     /// What this process is called among all that share it.
     pub node_name: Option<String>,
+}
+
+/// What is set for sessions that are kept in Redis.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// Redis; without it, sessions are in the database.
+    pub url: Option<Secret<String>>,
+    /// The certificates that vouch for its own.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Who may create an account.

@@ -400,6 +400,31 @@ fn what_is_no_url_of_a_database_is_refused_without_repeating_it() {
 }
 
 #[test]
+fn the_url_of_redis_is_a_secret_that_is_set_in_one_place_and_is_one() {
+    let (url, password) = ("redis://kerria:correct-horse@redis.example.com:6379", "correct-horse");
+    let place = Place::empty();
+    let path = place.write("redis", &format!("{url}\n"));
+    assert_eq!(place.set("redis.url_file", &path).config().redis.url.unwrap().expose(), url);
+    let survey = Survey::of(&Place::empty().variable("KERRIA_REDIS_URL", url).sources);
+    let told = format!("{} {:?}", explain::explain(&survey, "redis").unwrap(), survey.draft());
+    assert!(!told.contains(password), "{told}");
+    let [refused] = &Place::empty().set("redis.url", url).problems()[..] else { panic!("one problem") };
+    assert!(refused.contains("KERRIA_REDIS_URL") && !refused.contains(password), "{refused}");
+    let both = Place::empty().file(&format!("[redis]\nurl = '{url}'"));
+    let path = both.write("redis", url);
+    assert_eq!(
+        both.set("redis.url_file", &path).problems(),
+        [
+            "kerria.toml:2: redis.url: redis.url is set in kerria.toml:2 and redis.url_file in --set redis.url_file: remove \
+          one of them"
+        ]
+    );
+    let none = "http://kerria:correct-horse@redis.example.com";
+    let [refused] = &Place::empty().variable("KERRIA_REDIS_URL", none).problems()[..] else { panic!("one") };
+    assert!(!refused.contains(password), "{refused}");
+}
+
+#[test]
 fn a_secret_that_is_none_is_refused_without_repeating_it() {
     for (secret, message) in [
         ("hunter2", "it has 7 characters, and needs at least 20: make one with `openssl rand -base64 32`"),

@@ -19,6 +19,7 @@ mod expiry;
 mod faults;
 mod headers;
 mod limits;
+mod moving;
 mod nodes;
 mod oauth;
 mod openapi;

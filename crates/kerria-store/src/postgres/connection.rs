@@ -39,7 +39,7 @@ const SETTINGS: &str = "SET statement_timeout = '4s'; SET lock_timeout = '4s'; \
      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// A connection that is used by one thread, which waits for every answer.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     runtime: Rc<Runtime>,
     client: Client,
     task: Driving,
@@ -89,7 +89,7 @@ impl Connection {
     }
 
     /// Runs statements without values.
-    pub(super) fn batch(&self, sql: &str) -> Result<()> {
+    pub(crate) fn batch(&self, sql: &str) -> Result<()> {
         self.wait(self.client.batch_execute(sql))
     }
 

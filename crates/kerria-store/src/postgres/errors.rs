@@ -52,6 +52,15 @@ pub enum ConnectError {
         /// The database.
         database: String,
     },
+    /// Something is being moved into it.
+    #[error(
+        "an installation is being moved into the database {database}: finish that with \
+         `kerria db migrate --from sqlite:…/kerria.db`, as it was begun"
+    )]
+    BeingMoved {
+        /// The database.
+        database: String,
+    },
     /// The server is older than what we need.
     #[error(
         "the database {database} is on PostgreSQL {found}, and needs 15 or newer: upgrade the server, or choose another one"
@@ -127,7 +136,7 @@ pub enum Refusal {
 
 impl ConnectError {
     /// What has come of talking to the server about `database`.
-    pub(super) fn server(database: &str, error: StoreError) -> Self {
+    pub(crate) fn server(database: &str, error: StoreError) -> Self {
         Self::Server { database: database.to_owned(), why: Refusal::of(&error), source: error.source }
     }
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Migrated,
-    sql::{Ask, Result as Asked, keys},
+    sql::{Ask, Result as Asked, errands, keys},
 };
 
 /// What was found at a server that can be used.
@@ -39,13 +39,34 @@ pub struct Examined {
 
 /// Brings the database up to date.
 pub(super) async fn migrate(options: &PostgresOptions) -> Result<Migrated, ConnectError> {
-    on_a_connection(options, migrations::run).await
+    on_a_connection(options, migrate_for_use).await
+}
+
+fn migrate_for_use(connection: &Connection, database: &str) -> Result<Migrated, ConnectError> {
+    migrations::refuse_what_is_being_moved(connection, database)?;
+    migrations::run(connection, database)
+}
+
+/// Brings the database up to date for what is to be moved into it.
+pub(crate) fn prepare_for_a_move(connection: &Connection, database: &str) -> Result<(), ConnectError> {
+    migrations::run(connection, database)?;
+    connection.be_patient().map_err(|source| ConnectError::server(database, source))
+}
+
+/// The same, for somebody who keeps the sessions there, too, whether that was so before or not.
+pub(super) async fn migrate_for_sessions(options: &PostgresOptions) -> Result<(), ConnectError> {
+    on_a_connection(options, |connection, database| {
+        migrate_for_use(connection, database)?;
+        errands::end_elsewhere(connection).map_err(|source| ConnectError::server(database, source))
+    })
+    .await
 }
 
 /// Looks at the server and the database, and changes nothing.
 pub(super) async fn examine(options: &PostgresOptions) -> Result<Examined, ConnectError> {
     on_a_connection(options, |connection, database| {
         migrations::check_server(connection, database)?;
+        migrations::refuse_what_is_being_moved(connection, database)?;
         let schema = migrations::version(connection, database)?;
         look(connection, schema).map_err(|source| ConnectError::server(database, source))
     })
@@ -73,10 +94,10 @@ fn look(asked: &dyn Ask, schema: u32) -> Asked<Examined> {
 }
 
 /// On a thread of its own, like everything that talks to the server.
-async fn on_a_connection<T: Send + 'static>(
+pub(crate) async fn on_a_connection<T: Send + 'static, E: From<ConnectError> + Send + 'static>(
     options: &PostgresOptions,
-    work: impl FnOnce(&Connection, &str) -> Result<T, ConnectError> + Send + 'static,
-) -> Result<T, ConnectError> {
+    work: impl FnOnce(&Connection, &str) -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     let servers: Arc<[Server]> = options.servers()?.into();
     let database = options.place();
     let (reply, answer) = oneshot::channel();
@@ -84,7 +105,7 @@ async fn on_a_connection<T: Send + 'static>(
     thread::Builder::new()
         .name("kerria-postgres-schema".to_owned())
         .spawn(move || {
-            let outcome = connect(&servers, &working).and_then(|connection| {
+            let outcome = connect(&servers, &working).map_err(E::from).and_then(|connection| {
                 let outcome = work(&connection, &working);
                 connection.close();
                 outcome
@@ -94,7 +115,7 @@ async fn on_a_connection<T: Send + 'static>(
         })
         .map_err(ConnectError::Thread)?;
     answer.await.unwrap_or_else(|stopped| {
-        Err(ConnectError::server(&database, StoreError::new(Trouble::Failed, stopped)))
+        Err(ConnectError::server(&database, StoreError::new(Trouble::Failed, stopped)).into())
     })
 }
 

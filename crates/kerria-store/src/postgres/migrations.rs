@@ -16,8 +16,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 1] =
-    [Migration { name: "0001_initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { name: "0001_initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") },
+    Migration { name: "0002_errands", sql: include_str!("../../migrations/postgres/0002_errands.sql") },
+];
 
 /// The oldest server that will do, as `server_version_num` writes it. Before it, there are no unlogged sequences.
 const OLDEST: u32 = 150_000;
@@ -43,6 +45,29 @@ pub(super) fn run(connection: &Connection, database: &str) -> Result<Migrated, C
         info!(migration = migration.name, "migrated the database {database} to {}", migration.name);
     }
     Ok(Migrated { from, to: known() })
+}
+
+/// Begins a move into the database. The table says how much of each table is there; as long as it exists, nobody may use the
+/// database.
+pub(crate) const BEGIN_TO_MOVE: &str = "CREATE TABLE IF NOT EXISTS moving (name TEXT NOT NULL PRIMARY KEY, copied BIGINT NOT NULL); \
+     TRUNCATE moving";
+
+/// Whether a move into the database was begun, and is not finished.
+pub(crate) fn is_being_moved_into(asked: &Connection) -> Result<bool> {
+    let asked: &dyn Ask = asked;
+    asked.the("SELECT to_regclass('moving') IS NOT NULL", (), |row| row.get(0))
+}
+
+/// A half of an installation is none.
+pub(super) fn refuse_what_is_being_moved(
+    connection: &Connection,
+    database: &str,
+) -> Result<(), ConnectError> {
+    match is_being_moved_into(connection) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(ConnectError::BeingMoved { database: database.to_owned() }),
+        Err(source) => Err(ConnectError::server(database, source)),
+    }
 }
 
 /// Looks whether the server and the database can do what is asked of them.

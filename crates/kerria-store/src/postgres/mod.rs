@@ -23,16 +23,19 @@ use async_trait::async_trait;
 use kerria_core::{
     Lease, LeaseTerms, LogNumber,
     lease::RollCall,
-    store::{Follower, Leases, StoreError},
+    store::{Follower, Leases, StoreError, Trouble},
 };
 
+pub(crate) use connection::Connection as PostgresConnection;
 pub use errors::{ConnectError, Refusal};
 pub use maintenance::Examined;
+pub(crate) use maintenance::{on_a_connection, prepare_for_a_move};
+pub(crate) use migrations::{BEGIN_TO_MOVE, is_being_moved_into};
 pub use options::PostgresOptions;
 
 use crate::{
     Migrated,
-    feed::{Feed, Node},
+    feed::{Feed, Node, moment},
     observer::Observer,
     queue::{Job, Query},
     sql::{Driver, Reach, SqlStore},
@@ -48,6 +51,12 @@ pub type PostgresStore = SqlStore<Postgres>;
 /// A PostgreSQL database.
 pub struct Postgres {
     workers: Workers,
+    /// `None` if sessions, their log and the ledger are kept elsewhere.
+    following: Option<Following>,
+}
+
+/// What keeps the followers of this process up to date.
+struct Following {
     feed: Feed,
     _listener: Listener,
 }
@@ -62,14 +71,28 @@ impl PostgresStore {
         node: Node,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, ConnectError> {
-        maintenance::migrate(&options).await?;
+        maintenance::migrate_for_sessions(&options).await?;
         let servers: Arc<[Server]> = options.servers()?.into();
         let workers = Workers::start("kerria-postgres", options.most_connections(), &servers)
             .map_err(ConnectError::Thread)?;
         let ledger = Arc::new(PostgresLedger::start(&servers).map_err(ConnectError::Thread)?);
         let feed = Feed::start(ledger, node, LeaseTerms::default(), Arc::clone(&observer));
         let listener = Listener::start(servers, feed.waker()).map_err(ConnectError::Thread)?;
-        Ok(Self::new(Postgres { workers, feed, _listener: listener }, observer))
+        let following = Some(Following { feed, _listener: listener });
+        Ok(Self::new(Postgres { workers, following }, observer))
+    }
+
+    /// Connects to the database for somebody who keeps the sessions elsewhere: without a lease, and with followers that hear
+    /// nothing.
+    pub(crate) async fn connect_directory(
+        options: PostgresOptions,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, ConnectError> {
+        maintenance::migrate(&options).await?;
+        let servers: Arc<[Server]> = options.servers()?.into();
+        let workers = Workers::start("kerria-postgres", options.most_connections(), &servers)
+            .map_err(ConnectError::Thread)?;
+        Ok(Self::new(Postgres { workers, following: None }, observer))
     }
 
     /// Brings the database up to date, and does nothing else. Other processes may be using it.
@@ -89,6 +112,13 @@ impl PostgresStore {
     }
 }
 
+impl Postgres {
+    fn feed(&self) -> Result<&Feed, StoreError> {
+        let nowhere = || StoreError::new(Trouble::Failed, "the revocation log is kept elsewhere");
+        self.following.as_ref().map(|following| &following.feed).ok_or_else(nowhere)
+    }
+}
+
 #[async_trait]
 impl Driver for Postgres {
     const NAME: &'static str = "PostgresStore";
@@ -102,30 +132,36 @@ impl Driver for Postgres {
     }
 
     async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError> {
-        self.feed.follow(follower).await
+        self.feed()?.follow(follower).await
     }
 
     async fn acknowledged(&self, number: LogNumber) {
-        self.feed.acknowledged(number).await;
+        if let Ok(feed) = self.feed() {
+            feed.acknowledged(number).await;
+        }
     }
 
+    /// Whoever keeps sessions elsewhere has the lease there; this one never holds.
     fn lease(&self) -> Lease {
-        self.feed.lease()
+        self.feed().map_or_else(|_| Lease::limited(moment).0, Feed::lease)
     }
 
     async fn catch_up(&self) -> Result<(), StoreError> {
-        self.feed.catch_up().await
+        self.feed()?.catch_up().await
     }
 
     async fn roll_call(&self) -> Result<Option<RollCall>, StoreError> {
-        self.feed.roll_call().await.map(Some)
+        self.feed()?.roll_call().await.map(Some)
     }
 
     async fn leave(&self) -> Result<(), StoreError> {
-        self.feed.leave().await
+        match self.feed() {
+            Ok(feed) => feed.leave().await,
+            Err(_) => Ok(()),
+        }
     }
 
     fn ledger(&self) -> Option<Arc<dyn Leases>> {
-        Some(self.feed.ledger())
+        self.feed().ok().map(Feed::ledger)
     }
 }

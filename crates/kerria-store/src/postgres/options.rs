@@ -4,20 +4,14 @@ use std::{
     net::{IpAddr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use tokio_postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tracing::warn;
 
 use super::errors::ConnectError;
+use crate::tls::{self, TlsError};
 
 /// How long one server may take to let us in.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
@@ -55,6 +49,12 @@ impl PostgresOptions {
             return Err(ConnectError::Incomplete("database"));
         }
         Ok(Self { config, authorities: None, connections: CONNECTIONS })
+    }
+
+    /// Whether the URL holds a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.config.get_password().is_some()
     }
 
     /// Verifies servers against the certificates in this PEM file instead of the system's.
@@ -159,37 +159,12 @@ impl PostgresOptions {
     }
 
     fn tls(&self) -> Result<MakeRustlsConnect, ConnectError> {
-        let mut roots = RootCertStore::empty();
-        match &self.authorities {
-            Some(path) => {
-                let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| {
-                    ConnectError::Certificates { path: path.clone(), source }
-                };
-                let certificates =
-                    CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.into()))?;
-                for certificate in certificates {
-                    let certificate = certificate.map_err(|error| unreadable(error.into()))?;
-                    roots.add(certificate).map_err(|error| unreadable(error.into()))?;
-                }
-                if roots.is_empty() {
-                    return Err(unreadable("there is none".into()));
-                }
+        tls::client_config(self.authorities.as_deref()).map(MakeRustlsConnect::new).map_err(|error| {
+            match error {
+                TlsError::Certificates { path, source } => ConnectError::Certificates { path, source },
+                TlsError::Tls(error) => ConnectError::Tls(error),
             }
-            None => {
-                let (used, _) =
-                    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                if used == 0 {
-                    warn!("the system has no certificates to verify a database against");
-                }
-            }
-        }
-        // Named, because rustls panics where another crate of the program has brought a second provider.
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(ConnectError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(MakeRustlsConnect::new(config))
+        })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use kerria_core::{
-    Cause, CredentialVersion, EmailAddress, LogEvent, LoginName, PasswordHash, Selector, SessionId, Status,
-    StoreError, Timestamp, TokenHash, User, UserId, UserName,
+    Cause, CredentialVersion, EmailAddress, LoginName, PasswordHash, Selector, SessionId, Status, StoreError,
+    Timestamp, TokenHash, User, UserId, UserName,
     audit::{AuditEntry, AuditEvent},
     store::{
         Accounts, Credentials, Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal,
@@ -11,7 +11,8 @@ use kerria_core::{
     },
 };
 
-use super::{Ask, Driver, Result, Root, SqlStore, Step, audit, ending, rows, sessions};
+use super::{Ask, Driver, Result, Root, SqlStore, Step, audit, rows, sessions};
+use crate::errand::Order;
 
 /// The version of an account's first credentials.
 const FIRST: CredentialVersion = CredentialVersion(1);
@@ -279,11 +280,13 @@ fn taken(
     }
 }
 
-fn change_password(step: &mut Step<'_>, change: &PasswordChange) -> Result<PasswordChanged> {
+/// Whether the session that is to be kept is there is for others to say if it is kept elsewhere, and how it is afterwards.
+pub(crate) fn change_password(step: &mut Step<'_>, change: &PasswordChange) -> Result<PasswordChanged> {
     let PasswordChange { user, now, .. } = *change;
     step.hold(Root::User(user))?;
     step.hold(Root::SessionsOf(user, None))?;
     if let Some((kept, _)) = change.keep
+        && !step.is_without_sessions()
         && !is_session_of(step, kept, user)?
     {
         return Ok(PasswordChanged::Stale);
@@ -297,23 +300,18 @@ fn change_password(step: &mut Step<'_>, change: &PasswordChange) -> Result<Passw
     }
     // Whoever knew the old password may have made a device known.
     step.change("DELETE FROM known_device WHERE user_id = ?1", [user.as_bytes()])?;
-    let others = match change.keep {
+    let selector = match change.keep {
         Some((except, _)) => Selector::UserExcept { user, except },
         None => Selector::User { user },
     };
-    let ended = ending::end(step, others, Cause::PasswordChanged, now)?;
-    if let Some((kept, token)) = &change.keep {
-        sessions::give_new_token(step, *kept, token, now)?;
-    }
-    let detail = format!("{} ended", audit::sessions(ended));
-    audit::record(
-        step,
-        &AuditEntry {
-            session: change.keep.map(|(kept, _)| kept),
-            ..audit::about_user(AuditEvent::PasswordChanged, user, change.device.as_ref(), detail, now)
-        },
-    )?;
-    let kept = change.keep.map(|(kept, _)| sessions::found(step, kept)).transpose()?;
+    let line = AuditEntry {
+        session: change.keep.map(|(kept, _)| kept),
+        ..audit::about_user(AuditEvent::PasswordChanged, user, change.device.as_ref(), so_many_ended(), now)
+    };
+    let order = Order::End { selector, cause: Cause::PasswordChanged, keep: change.keep };
+    let ended = step.order(order, &line, now)?;
+    let kept = change.keep.filter(|_| !step.is_without_sessions());
+    let kept = kept.map(|(kept, _)| sessions::found(step, kept)).transpose()?;
     Ok(PasswordChanged::Changed { ended, kept })
 }
 
@@ -334,7 +332,7 @@ fn still_asks(step: &Step<'_>, user: UserId, by: Option<TokenHash>) -> Result<bo
     }
 }
 
-fn rename(
+pub(crate) fn rename(
     step: &mut Step<'_>,
     user: UserId,
     name: Option<&UserName>,
@@ -359,12 +357,17 @@ fn rename(
             email.map(EmailAddress::key),
         ),
     )?;
-    audit::record(step, &audit::about_user(AuditEvent::UserRenamed, user, None, String::new(), now))?;
-    step.write_log(Selector::User { user }, LogEvent::Changed, now)?;
+    let line = audit::about_user(AuditEvent::UserRenamed, user, None, String::new(), now);
+    step.order(Order::Changed { user }, &line, now)?;
     Ok(Renaming::Renamed)
 }
 
-fn set_status(step: &mut Step<'_>, user: UserId, status: Status, now: Timestamp) -> Result<Option<u64>> {
+pub(crate) fn set_status(
+    step: &mut Step<'_>,
+    user: UserId,
+    status: Status,
+    now: Timestamp,
+) -> Result<Option<u64>> {
     let Some(held) = account(step, user)? else { return Ok(None) };
     if held.status == status {
         step.rest_on_log()?;
@@ -379,25 +382,33 @@ fn set_status(step: &mut Step<'_>, user: UserId, status: Status, now: Timestamp)
         "UPDATE account SET status = ?2, version = version + ?3 WHERE id = ?1",
         (user.as_bytes(), status.as_str(), versions),
     )?;
-    let (ended, detail) = match status {
-        Status::Active => (0, String::new()),
-        Status::Disabled => {
-            let ended = ending::end(step, Selector::User { user }, Cause::UserDisabled, now)?;
-            (ended, format!("{} ended", audit::sessions(ended)))
+    match status {
+        Status::Active => {
+            audit::record(step, &audit::about_user(event, user, None, String::new(), now))?;
+            Ok(Some(0))
         }
-    };
-    audit::record(step, &audit::about_user(event, user, None, detail, now))?;
-    Ok(Some(ended))
+        Status::Disabled => {
+            let line = audit::about_user(event, user, None, so_many_ended(), now);
+            step.order(all_of(user, Cause::UserDisabled), &line, now).map(Some)
+        }
+    }
 }
 
-fn delete(step: &mut Step<'_>, user: UserId, now: Timestamp) -> Result<Removal> {
+fn all_of(user: UserId, cause: Cause) -> Order {
+    Order::End { selector: Selector::User { user }, cause, keep: None }
+}
+
+fn so_many_ended() -> String {
+    format!("{} ended", audit::COUNT)
+}
+
+pub(crate) fn delete(step: &mut Step<'_>, user: UserId, now: Timestamp) -> Result<Removal> {
     step.change("DELETE FROM known_device WHERE user_id = ?1", [user.as_bytes()])?;
     if step.change("DELETE FROM account WHERE id = ?1", [user.as_bytes()])? == 0 {
         return Ok(Removal::Unknown);
     }
-    let ended = ending::end(step, Selector::User { user }, Cause::UserDeleted, now)?;
-    let detail = format!("{} ended", audit::sessions(ended));
-    audit::record(step, &audit::about_user(AuditEvent::UserDeleted, user, None, detail, now))?;
+    let line = audit::about_user(AuditEvent::UserDeleted, user, None, so_many_ended(), now);
+    let ended = step.order(all_of(user, Cause::UserDeleted), &line, now)?;
     Ok(Removal::Removed { ended })
 }
 

@@ -63,6 +63,14 @@ pub(super) fn about_user(
     }
 }
 
+/// Stands for a number of sessions that is not known yet.
+pub(super) const COUNT: &str = "{}";
+
+/// A line with the number of sessions that ended.
+pub(super) fn counted(line: &AuditEntry, ended: u64) -> AuditEntry {
+    AuditEntry { detail: line.detail.replace(COUNT, &sessions(ended)), ..line.clone() }
+}
+
 /// "1 session", "2 sessions".
 pub(super) fn sessions(count: u64) -> String {
     if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }

@@ -6,7 +6,8 @@ use kerria_core::{
     store::{Clients, StoreError},
 };
 
-use super::{Ask, Driver, Result, Row, SqlStore, Step, rows, sessions};
+use super::{Ask, Driver, Result, Row, SqlStore, Step, ending, rows};
+use crate::errand::Order;
 
 const REFERENCE: &str = "reference";
 
@@ -71,15 +72,17 @@ impl<D: Driver> Clients for SqlStore<D> {
     }
 
     async fn remove_client(&self, id: ClientId, now: Timestamp) -> Result<bool, StoreError> {
-        self.write(move |step| {
-            let removed = step.change("DELETE FROM client WHERE id = ?1", [id.as_str()])?;
-            if removed == 1 {
-                sessions::revoke(step, Selector::Client { client: id }, Cause::Operator, None, now)?;
-            }
-            Ok(removed == 1)
-        })
-        .await
+        self.write(move |step| remove(step, id, now)).await
     }
+}
+
+pub(crate) fn remove(step: &mut Step<'_>, client: ClientId, now: Timestamp) -> Result<bool> {
+    let removed = step.change("DELETE FROM client WHERE id = ?1", [client.as_str()])?;
+    if removed == 1 {
+        let order = Order::End { selector: Selector::Client { client }, cause: Cause::Operator, keep: None };
+        step.order(order, &ending::line_about(Cause::Operator, now), now)?;
+    }
+    Ok(removed == 1)
 }
 
 fn put(step: &Step<'_>, client: &Client, sql: &str) -> Result<bool> {
@@ -145,7 +148,7 @@ fn authentication(row: &dyn Row) -> Result<ClientAuthentication> {
 
 /// Whether something may be issued to this client: it has not been removed. This installation itself needs no
 /// registration.
-pub(super) fn may_be_issued_to(asked: &dyn Ask, client: ClientId) -> Result<bool> {
+pub(crate) fn may_be_issued_to(asked: &dyn Ask, client: ClientId) -> Result<bool> {
     let registered = "SELECT EXISTS (SELECT 1 FROM client WHERE id = ?1)";
     Ok(client == ClientId::OWN || asked.the(registered, [client.as_str()], |row| row.get(0))?)
 }

@@ -1,18 +1,52 @@
 //! Ending sessions: their rows and their data go, and the log says so.
 
-use kerria_core::{Cause, ClientId, LogEvent, LogNumber, Selector, SessionId, Timestamp};
+use kerria_core::{
+    Cause, ClientId, LogEvent, LogNumber, Selector, SessionId, Timestamp,
+    audit::{AuditEntry, AuditEvent},
+};
 
-use super::{Result, Step, Value, ask::Values, tokens};
+use super::{Result, Step, Value, ask::Values, audit, sessions, tokens};
+use crate::errand::Order;
 
-/// Ends what `selector` selects, and says how many sessions that were.
-pub(super) fn end(step: &mut Step<'_>, selector: Selector, cause: Cause, now: Timestamp) -> Result<u64> {
-    let removed = remove(step, selector)?;
-    if removed.is_to_be_logged() {
-        removed.log(step, cause, now)?;
-    } else {
-        step.rest_on_log()?;
+/// Does what was decided about sessions, here, and says how many ended. `line` goes into the audit log, with that number.
+pub(super) fn carry_out(
+    step: &mut Step<'_>,
+    order: &Order,
+    line: &AuditEntry,
+    now: Timestamp,
+) -> Result<u64> {
+    match *order {
+        Order::End { selector, cause, keep } => {
+            let removed = remove(step, selector)?;
+            audit::record(step, &audit::counted(line, removed.sessions))?;
+            if removed.is_to_be_logged() {
+                removed.log(step, cause, now)?;
+            } else {
+                step.rest_on_log()?;
+            }
+            if let Some((kept, token)) = &keep {
+                sessions::give_new_token(step, *kept, token, now)?;
+            }
+            Ok(removed.sessions)
+        }
+        Order::Changed { user } => {
+            audit::record(step, line)?;
+            step.write_log(Selector::User { user }, LogEvent::Changed, now)?;
+            Ok(0)
+        }
     }
-    Ok(removed.sessions)
+}
+
+/// The line about an end that is about no user.
+pub(super) fn line_about(cause: Cause, at: Timestamp) -> AuditEntry {
+    AuditEntry {
+        at,
+        event: AuditEvent::SessionsEnded,
+        user: None,
+        session: None,
+        address: None,
+        detail: format!("{}, {}", cause.as_str(), audit::COUNT),
+    }
 }
 
 /// What was removed, and is not in the log yet.

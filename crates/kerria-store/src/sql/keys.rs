@@ -6,7 +6,8 @@ use kerria_core::{
     store::{SigningKeys, StoreError},
 };
 
-use super::{Ask, Driver, Result, Row, SqlStore, Step, rows, sessions};
+use super::{Ask, Driver, Result, Row, SqlStore, Step, ending, rows};
+use crate::errand::Order;
 
 #[async_trait]
 impl<D: Driver> SigningKeys for SqlStore<D> {
@@ -55,12 +56,7 @@ impl<D: Driver> SigningKeys for SqlStore<D> {
     }
 
     async fn reset_keyrings(&self, keys: Vec<SigningKey>, now: Timestamp) -> Result<(), StoreError> {
-        self.write(move |step| {
-            step.change("DELETE FROM signing_key", ())?;
-            keys.iter().try_for_each(|key| insert(step, key))?;
-            sessions::revoke(step, Selector::Everyone, Cause::Operator, None, now).map(drop)
-        })
-        .await
+        self.write(move |step| reset(step, &keys, now)).await
     }
 
     async fn drop_retired_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -82,6 +78,13 @@ pub(crate) fn all(asked: &dyn Ask) -> Result<Vec<SigningKey>> {
         (),
         key,
     )
+}
+
+pub(crate) fn reset(step: &mut Step<'_>, keys: &[SigningKey], now: Timestamp) -> Result<()> {
+    step.change("DELETE FROM signing_key", ())?;
+    keys.iter().try_for_each(|key| insert(step, key))?;
+    let order = Order::End { selector: Selector::Everyone, cause: Cause::Operator, keep: None };
+    step.order(order, &ending::line_about(Cause::Operator, now), now).map(drop)
 }
 
 fn insert(step: &Step<'_>, key: &SigningKey) -> Result<()> {

@@ -4,19 +4,20 @@
 //! its own way is behind two small traits: [`Ask`] for what a step needs of a connection, and [`Driver`] for how steps
 //! come to run, are committed and announced.
 
-mod accounts;
+pub(crate) mod accounts;
 mod ask;
 mod audit;
-mod clients;
+pub(crate) mod clients;
 mod doors;
 mod ending;
+pub(crate) mod errands;
 mod hold;
 pub(crate) mod keys;
 pub(crate) mod log;
 mod rotation;
 mod rows;
 mod session_data;
-mod sessions;
+pub(crate) mod sessions;
 mod tokens;
 
 use std::{
@@ -39,6 +40,7 @@ pub(crate) use ask::{Ask, Held, Read, Row, Value};
 pub(crate) use hold::{Reach, Root};
 
 use crate::{
+    errand::{Errand, Order},
     observer::{Access, Began, Observer},
     queue::{Answer, Asked, Job, Query},
 };
@@ -139,6 +141,21 @@ impl<D: Driver> SqlStore<D> {
             self.driver.acknowledged(number).await;
         }
         Ok(outcome)
+    }
+
+    /// Runs a step of a directory whose sessions are kept elsewhere: what it orders about them is left as errands, which are
+    /// answered with its outcome, and are to be run.
+    pub(crate) async fn write_with_errands<T: Send + 'static>(
+        &self,
+        reach: Reach,
+        step: impl Fn(&mut Step<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<(T, Vec<Errand>)> {
+        self.write_within(reach, move |open| {
+            open.errands = Some(Vec::new());
+            let outcome = step(open)?;
+            Ok((outcome, open.errands.take().unwrap_or_default()))
+        })
+        .await
     }
 
     /// Asks one question. A query of several statements would see several states; use one.
@@ -243,11 +260,13 @@ pub struct Step<'a> {
     asked: &'a dyn Ask,
     entries: &'a mut Vec<LogEntry>,
     rests_on: Option<LogNumber>,
+    /// What it has left to do where the sessions are; `None` if that is here.
+    errands: Option<Vec<Errand>>,
 }
 
 impl<'a> Step<'a> {
     pub(crate) fn new(asked: &'a dyn Ask, entries: &'a mut Vec<LogEntry>) -> Self {
-        Self { asked, entries, rests_on: None }
+        Self { asked, entries, rests_on: None, errands: None }
     }
 
     /// Writes an entry to the revocation log, with the next number. Comes last in a step: where there are several
@@ -261,6 +280,23 @@ impl<'a> Step<'a> {
         let entry = log::append(self.asked, selector, event, at)?;
         self.entries.push(entry);
         Ok(entry.number)
+    }
+
+    /// Does what was decided about sessions, and adds `line` to the audit log, with the number of sessions that ended where
+    /// it has `{}`. Returns that number. If the sessions are kept elsewhere, all this is left to an errand, and the number is 0.
+    /// Comes last in a step, as [`write_log`](Self::write_log) does.
+    pub(crate) fn order(&mut self, order: Order, line: &AuditEntry, at: Timestamp) -> Result<u64> {
+        if self.errands.is_none() {
+            return ending::carry_out(self, &order, line, at);
+        }
+        let errand = errands::leave(self, order, Some(line), at)?;
+        self.errands.get_or_insert_default().push(errand);
+        Ok(0)
+    }
+
+    /// Whether sessions are kept elsewhere: nothing can be asked of them in this step.
+    pub(crate) fn is_without_sessions(&self) -> bool {
+        self.errands.is_some()
     }
 
     /// What it was to end had ended before. It is answered when that is true everywhere: the step that ended it may be waiting

@@ -1,11 +1,11 @@
 //! Sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use kerria_core::{
-    Cause, Device, Grant, LogEvent, LogNumber, Selector, Session, SessionId, SessionPolicy, Standing, Status,
-    StoreError, Timestamp, TokenHash, UserId,
+    Cause, ClientId, Device, Grant, LogEvent, LogNumber, Selector, Session, SessionId, SessionPolicy,
+    Standing, Status, StoreError, Timestamp, TokenHash, UserId,
     audit::{AuditEntry, AuditEvent},
     session::Method,
     store::{
@@ -15,7 +15,9 @@ use kerria_core::{
 };
 
 use super::{
-    Ask, Driver, Reach, Result, Root, SqlStore, Step, audit, clients, ending, log, rotation,
+    Ask, Driver, Reach, Result, Root, SqlStore, Step, Value,
+    ask::Values,
+    audit, clients, ending, log, rotation,
     rows::{self, select_sessions},
 };
 
@@ -102,6 +104,57 @@ impl<D: Driver> Sessions for SqlStore<D> {
     }
 }
 
+/// What a directory knows of sessions that are kept elsewhere.
+impl<D: Driver> SqlStore<D> {
+    /// Whether what was verified is still true.
+    pub(crate) async fn may_sign_in(&self, sign_in: &SignIn) -> Result<bool> {
+        let sign_in = sign_in.clone();
+        self.read(move |asked| may_sign_in(asked, &sign_in)).await
+    }
+
+    /// Notes a sign-in, and writes `lines` about what ended with it, if what was verified is still true. Says whether it is.
+    pub(crate) async fn note_sign_in(&self, sign_in: SignIn, lines: Vec<AuditEntry>) -> Result<bool> {
+        self.write_part(move |step| {
+            step.hold(Root::User(sign_in.user))?;
+            if !may_sign_in(step, &sign_in)? {
+                return Ok(false);
+            }
+            note(step, &sign_in)?;
+            lines.iter().try_for_each(|line| audit::record(step, line))?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// What to call these users.
+    pub(crate) async fn names_of(&self, users: Vec<UserId>) -> Result<HashMap<UserId, Box<str>>> {
+        self.read(move |asked| {
+            let mut names = HashMap::new();
+            for some in users.chunks(TOGETHER) {
+                let mut values: Vec<Value<'_>> = some.iter().map(|user| user.as_bytes().into()).collect();
+                // Nobody is called nothing.
+                values.resize(TOGETHER, Value::Null);
+                names.extend(asked.all(NAMES_OF_THESE, Values(values), |row| {
+                    Ok((UserId::from_bytes(row.get(0)?), row.get(1)?))
+                })?);
+            }
+            Ok(names)
+        })
+        .await
+    }
+
+    /// Whether something may be issued to this client: it has not been removed.
+    pub(crate) async fn may_be_issued_to(&self, client: ClientId) -> Result<bool> {
+        self.read(move |asked| clients::may_be_issued_to(asked, client)).await
+    }
+}
+
+/// Users who are looked for by one statement.
+const TOGETHER: usize = 16;
+
+const NAMES_OF_THESE: &str = "SELECT id, coalesce(name, email) FROM account WHERE id IN ( \
+     ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+
 /// One statement for all of them, of each session its latest time.
 fn touch(step: &Step<'_>, seen: &[(SessionId, Timestamp)]) -> Result<()> {
     let mut latest = BTreeMap::new();
@@ -140,11 +193,7 @@ fn open(step: &mut Step<'_>, sign_in: &SignIn) -> Result<Opened> {
     }
     let Some(over_limit) = make_room(step, sign_in)? else { return Ok(Opened::LimitReached) };
     insert(step, session, Some((*user, sign_in.method)), sign_in.grant.as_ref())?;
-    step.change(
-        "UPDATE account SET last_sign_in_at = ?2 WHERE id = ?1",
-        (user.as_bytes(), session.now.as_millis()),
-    )?;
-    audit::record(step, &signed_in(sign_in))?;
+    note(step, sign_in)?;
     if let Some(replaced) = sign_in.replaces {
         carry_over(step, replaced, sign_in)?;
         let selector = Selector::Session { session: replaced };
@@ -157,14 +206,23 @@ fn open(step: &mut Step<'_>, sign_in: &SignIn) -> Result<Opened> {
     found(step, session.id).map(Opened::Opened)
 }
 
+/// Notes a sign-in with the user and in the audit log.
+fn note(step: &Step<'_>, sign_in: &SignIn) -> Result<()> {
+    step.change(
+        "UPDATE account SET last_sign_in_at = ?2 WHERE id = ?1",
+        (sign_in.user.as_bytes(), sign_in.session.now.as_millis()),
+    )?;
+    audit::record(step, &signed_in(sign_in))
+}
+
 /// Whether what was verified is still true.
-fn may_sign_in(step: &Step<'_>, sign_in: &SignIn) -> Result<bool> {
+fn may_sign_in(asked: &dyn Ask, sign_in: &SignIn) -> Result<bool> {
     if let Some(grant) = &sign_in.grant
-        && !clients::may_be_issued_to(step, grant.client)?
+        && !clients::may_be_issued_to(asked, grant.client)?
     {
         return Ok(false);
     }
-    step.the(
+    asked.the(
         "SELECT EXISTS (SELECT 1 FROM account WHERE id = ?1 AND version = ?2 AND status = ?3)",
         (sign_in.user.as_bytes(), sign_in.version.0, Status::Active.as_str()),
         |row| row.get(0),
@@ -263,31 +321,55 @@ pub(super) fn revoke(
     device: Option<&Device>,
     now: Timestamp,
 ) -> Result<Revoked> {
-    let (user, session) = match selector {
-        Selector::Session { session } => (user_of(step, session)?, Some(session)),
-        Selector::User { user } | Selector::UserExcept { user, .. } => (Some(user), None),
-        Selector::Token { .. } | Selector::Client { .. } | Selector::Everyone => (None, None),
+    let user = match selector {
+        Selector::Session { session } => user_of(step, session)?,
+        _ => None,
     };
     let removed = ending::remove(step, selector)?;
     if !removed.is_to_be_logged() {
         return Ok(Revoked { ended: 0, number: step.rest_on_log()? });
     }
-    // Anybody can open and end a session with nobody signed in; that is not worth a line each.
-    let is_visitors = matches!(selector, Selector::Session { .. }) && user.is_none();
-    if !is_visitors {
-        audit::record(
-            step,
-            &AuditEntry {
-                at: now,
-                event: AuditEvent::SessionsEnded,
-                user,
-                session,
-                address: device.map(|device| device.address),
-                detail: format!("{}, {}", cause.as_str(), audit::sessions(removed.sessions)),
-            },
-        )?;
+    if let Some(line) = line_about_end(selector, user, removed.sessions, cause, device, now) {
+        audit::record(step, &line)?;
     }
     Ok(Revoked { ended: removed.sessions, number: removed.log(step, cause, now)? })
+}
+
+/// The line of the audit log about an end of so many sessions. `user` is whose session it was, if it is about one.
+pub(crate) fn line_about_end(
+    selector: Selector,
+    user: Option<UserId>,
+    ended: u64,
+    cause: Cause,
+    device: Option<&Device>,
+    at: Timestamp,
+) -> Option<AuditEntry> {
+    let (user, session) = match selector {
+        // Anybody can open and end a session with nobody signed in; that is not worth a line each.
+        Selector::Session { session } => (Some(user?), Some(session)),
+        Selector::User { user } | Selector::UserExcept { user, .. } => (Some(user), None),
+        Selector::Token { .. } | Selector::Client { .. } | Selector::Everyone => (None, None),
+    };
+    Some(AuditEntry {
+        at,
+        event: AuditEvent::SessionsEnded,
+        user,
+        session,
+        address: device.map(|device| device.address),
+        detail: format!("{}, {}", cause.as_str(), audit::sessions(ended)),
+    })
+}
+
+/// The line about a user who has proved again who they are.
+pub(crate) fn line_about_step_up(found: &Found, at: Timestamp) -> AuditEntry {
+    AuditEntry {
+        at,
+        event: AuditEvent::SteppedUp,
+        user: found.session.user,
+        session: Some(found.session.id),
+        address: None,
+        detail: String::new(),
+    }
 }
 
 fn user_of(step: &Step<'_>, session: SessionId) -> Result<Option<UserId>> {
@@ -302,17 +384,7 @@ fn renew(step: &mut Step<'_>, old: &TokenHash, new: &TokenHash, now: Timestamp) 
     let Some(session) = carried_by(step, old)? else { return Ok(Renewal::Gone) };
     give_new_token(step, session, new, now)?;
     let found = found(step, session)?;
-    audit::record(
-        step,
-        &AuditEntry {
-            at: now,
-            event: AuditEvent::SteppedUp,
-            user: found.session.user,
-            session: Some(session),
-            address: None,
-            detail: String::new(),
-        },
-    )?;
+    audit::record(step, &line_about_step_up(&found, now))?;
     Ok(Renewal::Renewed(found))
 }
 

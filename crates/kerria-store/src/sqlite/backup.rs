@@ -104,8 +104,17 @@ fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(u64, u64)) -> r
 /// What was ended or used up after the backup must not come back with it. Accounts are kept; everybody signs in again.
 /// What was spent stays spent.
 fn forget_what_may_end(copy: &Connection) -> rusqlite::Result<()> {
-    let tables =
-        ["session", "session_data", "reference_token", "signing_key", "invitation", "known_device", "log"];
+    let tables = [
+        "session",
+        "session_data",
+        "reference_token",
+        "signing_key",
+        "invitation",
+        "known_device",
+        "log",
+        // Whoever keeps sessions elsewhere ends all of them when the copy is first used.
+        "sessions_elsewhere",
+    ];
     for table in tables {
         // A file that waits for a migration does not have them all.
         if copy.table_exists(None, table)? {

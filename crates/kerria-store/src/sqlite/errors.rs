@@ -40,6 +40,16 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// It was moved to a PostgreSQL database.
+    #[error(
+        "{} was moved to a PostgreSQL database: say in the configuration where that is (database.url_file), and keep this file \
+         until you are sure that you do not need it",
+        path.display()
+    )]
+    Moved {
+        /// The file.
+        path: PathBuf,
+    },
     /// A setting without which nothing would be safe has no effect here.
     #[error(
         "{} cannot be used safely: SQLite's {setting} is {found} here, and has to be {needed} (is it on a network \

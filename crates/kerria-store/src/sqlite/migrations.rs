@@ -18,13 +18,22 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { name: "0001_initial", sql: include_str!("../../migrations/sqlite/0001_initial.sql") },
     Migration { name: "0002_tokens", sql: include_str!("../../migrations/sqlite/0002_tokens.sql") },
+    Migration { name: "0003_errands", sql: include_str!("../../migrations/sqlite/0003_errands.sql") },
 ];
 
-/// "KERR", as the first migration sets it.
-const APPLICATION: u32 = 0x4b45_5252;
+/// Whose file it is, and what has become of it: the file's `application_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// It is an installation of ours. "KERR", as the first migration sets it.
+    InUse = 0x4b45_5252,
+    /// The same, and it is being moved to another store, and was not used since. "KERM".
+    BeingMoved = 0x4b45_524d,
+    /// It was moved. "KERX".
+    Moved = 0x4b45_5258,
+}
 
 /// What a migration did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,19 +87,45 @@ fn apply(connection: &Connection, number: u32, migration: &Migration) -> rusqlit
 /// The schema version of the file; 0 if it is empty.
 pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32, OpenError> {
     let sqlite = |source| OpenError::sqlite(path, source);
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0)).map_err(sqlite);
     let empty = connection
         .query_row("SELECT NOT EXISTS (SELECT * FROM sqlite_schema)", (), |row| row.get(0))
         .map_err(sqlite)?;
     if empty {
         return Ok(0);
     }
-    if number("application_id")? != APPLICATION {
-        return Err(OpenError::NotOurs { path: path.to_owned() });
-    }
-    match number("user_version")? {
+    mark_of(connection, path)?;
+    match number(connection, "user_version").map_err(sqlite)? {
         found if found > known() => Err(OpenError::Newer { path: path.to_owned(), found, known: known() }),
         found => Ok(found),
+    }
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, pragma, |row| row.get(0))
+}
+
+/// What has become of the file.
+pub(crate) fn mark_of(connection: &Connection, path: &Path) -> Result<Mark, OpenError> {
+    let found = number(connection, "application_id").map_err(|source| OpenError::sqlite(path, source))?;
+    [Mark::InUse, Mark::BeingMoved, Mark::Moved]
+        .into_iter()
+        .find(|mark| *mark as u32 == found)
+        .ok_or_else(|| OpenError::NotOurs { path: path.to_owned() })
+}
+
+/// Marks the file. It is on the disk when this returns.
+pub(crate) fn mark(connection: &Connection, path: &Path, mark: Mark) -> Result<(), OpenError> {
+    connection
+        .pragma_update(None, "application_id", mark as u32)
+        .map_err(|source| OpenError::sqlite(path, source))
+}
+
+/// What was moved is not used any more, and what is used is not being moved.
+pub(super) fn mark_as_used(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    match mark_of(connection, path)? {
+        Mark::InUse => Ok(()),
+        Mark::BeingMoved => mark(connection, path, Mark::InUse),
+        Mark::Moved => Err(OpenError::Moved { path: path.to_owned() }),
     }
 }
 
@@ -122,10 +157,10 @@ mod tests {
     async fn a_file_from_before_there_were_tokens_loses_no_session_and_no_log_entry() {
         let folder = TempDir::new().unwrap();
         let path = of_version_1(&folder);
-        assert_eq!(pending_migrations(&path).unwrap(), ["0002_tokens"]);
-        assert_eq!(migrate(&path).unwrap(), Migrated { from: 1, to: 2 });
+        assert_eq!(pending_migrations(&path).unwrap(), ["0002_tokens", "0003_errands"]);
+        assert_eq!(migrate(&path).unwrap(), Migrated { from: 1, to: 3 });
         let expected =
-            Checked { problems: Vec::new(), schema: 2, users: 1, sessions: 3, last_number: LogNumber(5) };
+            Checked { problems: Vec::new(), schema: 3, users: 1, sessions: 3, last_number: LogNumber(5) };
         assert_eq!(check(&path).unwrap(), expected);
         let store = SqliteStore::open(&path).unwrap();
         let alice = UserId::from_bytes([10; 16]);
@@ -172,7 +207,7 @@ mod tests {
         assert_eq!((checked.problems.as_slice(), checked.schema, checked.sessions), (&[][..], 1, 3));
         backup(&path, &copy, |_, _| ()).unwrap();
         assert_eq!(check(&copy).unwrap().problems, [""; 0]);
-        assert_eq!(migrate(&copy).unwrap(), Migrated { from: 1, to: 2 });
+        assert_eq!(migrate(&copy).unwrap(), Migrated { from: 1, to: 3 });
         let restored = check(&copy).unwrap();
         assert_eq!((restored.problems.as_slice(), restored.users, restored.sessions), (&[][..], 1, 0));
     }

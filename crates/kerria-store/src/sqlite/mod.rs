@@ -26,6 +26,7 @@ use kerria_core::{
     lease::RollCall,
     store::{Follower, Leases, StoreError, Trouble},
 };
+use rusqlite::Connection;
 
 pub use backup::{BackupError, backup};
 pub use errors::OpenError;
@@ -33,13 +34,15 @@ pub use maintenance::{Checked, check};
 pub use migrations::{Migrated, migrate, pending_migrations};
 
 use crate::{
-    feed::Node,
+    feed::{Node, moment},
     observer::{Nobody, Observer},
     queue::{Asked, Job, Query, Waiting},
     sql::{Driver, Reach, SqlStore, Step, in_time},
 };
+pub(crate) use migrations::{Mark, mark, mark_of};
+pub(crate) use opening::WholeFile;
+
 use checkers::{Checkers, MemoryLedger};
-use kerria_feed::moment;
 use opening::Lock;
 use readers::Readers;
 use writer::Writer;
@@ -71,10 +74,27 @@ impl SqliteStore {
     /// # Errors
     /// What is in the way, in words for the operator.
     pub fn open_observed(path: &Path, observer: Arc<dyn Observer>) -> Result<Self, OpenError> {
+        Self::open_with(path, observer, |connection| {
+            connection.execute_batch("DELETE FROM sessions_elsewhere")
+        })
+    }
+
+    /// The same, for somebody who keeps the sessions elsewhere.
+    pub(crate) fn open_directory(path: &Path, observer: Arc<dyn Observer>) -> Result<Self, OpenError> {
+        Self::open_with(path, observer, |_| Ok(()))
+    }
+
+    fn open_with(
+        path: &Path,
+        observer: Arc<dyn Observer>,
+        prepare: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<Self, OpenError> {
         let path = opening::create(path)?;
         let lock = Lock::take(&path)?;
         let connection = opening::connect_for_writing(&path)?;
         migrations::run(&connection, &path)?;
+        migrations::mark_as_used(&connection, &path)?;
+        prepare(&connection).map_err(|source| OpenError::sqlite(&path, source))?;
         let writer = Writer::start(connection, Arc::clone(&observer))
             .map_err(|source| OpenError::io(&path, source))?;
         let readers = Readers::start(&path)?;

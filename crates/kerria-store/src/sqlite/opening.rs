@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::errors::OpenError;
+use super::{errors::OpenError, migrations};
 
 /// How long a connection waits for another one. Shorter than the deadline of a caller.
 const BUSY: Duration = Duration::from_secs(3);
@@ -55,6 +55,24 @@ impl Lock {
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(OpenError::io(&lock, source)),
         }
+    }
+}
+
+/// A file that nobody else uses, brought up to date.
+pub(crate) struct WholeFile {
+    pub(crate) connection: Connection,
+    pub(crate) path: PathBuf,
+    _lock: Lock,
+}
+
+impl WholeFile {
+    /// Takes a file that is there.
+    pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
+        let path = path.canonicalize().map_err(|source| OpenError::io(path, source))?;
+        let lock = Lock::take(&path)?;
+        let connection = connect_for_writing(&path)?;
+        migrations::run(&connection, &path)?;
+        Ok(Self { connection, path, _lock: lock })
     }
 }
 

@@ -312,11 +312,11 @@ fn an_empty_file_is_migrated_once() {
     let folder = Folder::new();
     let path = folder.database();
     fs::write(&path, "").unwrap();
-    assert_eq!(pending_migrations(&path).unwrap(), ["0001_initial", "0002_tokens"]);
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 2 });
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 2, to: 2 });
+    assert_eq!(pending_migrations(&path).unwrap(), ["0001_initial", "0002_tokens", "0003_errands"]);
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 3 });
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 3, to: 3 });
     assert_eq!(pending_migrations(&path).unwrap(), [""; 0]);
-    assert_eq!(check(&path).unwrap().schema, 2);
+    assert_eq!(check(&path).unwrap().schema, 3);
 }
 
 #[test]
@@ -328,8 +328,8 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let before = fs::read(&path).unwrap();
     let error = SqliteStore::open(&path).unwrap_err();
     let sentence = error.to_string();
-    assert!(sentence.contains("schema version 7, and this program knows versions up to 2"), "{sentence}");
-    assert!(matches!(check(&path), Err(OpenError::Newer { found: 7, known: 2, .. })));
+    assert!(sentence.contains("schema version 7, and this program knows versions up to 3"), "{sentence}");
+    assert!(matches!(check(&path), Err(OpenError::Newer { found: 7, known: 3, .. })));
     assert!(matches!(pending_migrations(&path), Err(OpenError::Newer { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
 }

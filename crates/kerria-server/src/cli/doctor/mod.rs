@@ -4,6 +4,7 @@ mod clock;
 mod database;
 mod folder;
 mod postgres;
+mod redis;
 mod sealing;
 mod serving;
 mod settings;
@@ -107,6 +108,11 @@ async fn look(survey: &Survey) -> Vec<Finding> {
         }
         Err(why) => findings.extend(postgres::judge(&Err(why))),
     }
+    match app::redis(&config.redis) {
+        Ok(None) => {}
+        Ok(Some(options)) => findings.extend(redis::judge(&kerria_store::examine_sessions(options).await)),
+        Err(why) => findings.extend(redis::judge(&Err(why))),
+    }
     findings.push(clock::look(&database, now()));
     findings.push(serving::server(running).await);
     findings.push(serving::listen(config.listen, is_running));
@@ -115,6 +121,17 @@ async fn look(survey: &Survey) -> Vec<Finding> {
     findings.push(settings::passwords(&config.password));
     findings.push(settings::operator_token(config));
     findings
+}
+
+/// With all that is behind it. No part of it holds a password.
+fn in_full(why: &dyn std::error::Error) -> String {
+    let mut text = why.to_string();
+    let mut cause = why.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
 }
 
 fn print(findings: &[Finding], out: &mut Out) -> Result<(), Failure> {

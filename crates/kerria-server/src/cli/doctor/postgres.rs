@@ -10,7 +10,7 @@ const SUBJECT: &str = "database";
 pub(super) fn judge(examined: &Result<Examined, ConnectError>) -> Vec<Finding> {
     match examined {
         Ok(found) => std::iter::once(schema(found)).chain(durability(found)).collect(),
-        Err(why) => vec![Finding::fail(SUBJECT, in_full(why), advice(why))],
+        Err(why) => vec![Finding::fail(SUBJECT, super::in_full(why), advice(why))],
     }
 }
 
@@ -39,17 +39,6 @@ fn durability(found: &Examined) -> Vec<Finding> {
         Finding::warn("durability", format!("{setting} is off at the server"), advice)
     };
     found.unsafe_settings.iter().map(finding).collect()
-}
-
-/// With all that is behind it. No part of it holds the password.
-fn in_full(why: &ConnectError) -> String {
-    let mut text = why.to_string();
-    let mut cause = std::error::Error::source(why);
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 fn advice(why: &ConnectError) -> &'static str {

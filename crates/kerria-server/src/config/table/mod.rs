@@ -4,6 +4,7 @@ mod checkers;
 mod database;
 mod door;
 mod password;
+mod redis;
 mod server;
 mod session;
 mod tokens;
@@ -38,6 +39,7 @@ pub(crate) struct Section {
 pub(crate) static SECTIONS: &[Section] = &[
     Section { name: "", title: "Where Kerria is", settings: server::TOP },
     Section { name: "database", title: "The database", settings: database::DATABASE },
+    Section { name: "redis", title: "Sessions in Redis", settings: redis::REDIS },
     Section { name: "sign_up", title: "Signing up", settings: server::SIGN_UP },
     Section { name: "session", title: "Sessions", settings: session::SESSION },
     Section { name: "tokens", title: "Access tokens and refresh tokens", settings: tokens::TOKENS },

@@ -16,7 +16,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 use hyper::StatusCode;
 use kerria::Stopwatch;
-use kerria_store::testing::{Cable, TestServer};
+use kerria_store::testing::{Cable, TestRedis, TestServer};
 use serde_json::{Value, json};
 use tokio::{
     task::{JoinSet, spawn_blocking},
@@ -41,11 +41,39 @@ const LONGEST_MS: u64 = 2000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_of_random_work_and_faults_holds() {
+    let server = Arc::new(spawn_blocking(TestServer::start).await.unwrap());
+    let cluster = Cluster::start_on(&server, NODES).await;
+    holds(cluster, move || {
+        server.stop();
+        server.start_again();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_of_random_work_and_faults_beside_redis_holds() {
+    let server = Arc::new(spawn_blocking(TestServer::start).await.unwrap());
+    // What it has answered is on its disk.
+    let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+    let redis = Arc::new(spawn_blocking(move || TestRedis::start_with(&durable)).await.unwrap());
+    let cluster = Cluster::start_between(&server, Some(&redis), NODES).await;
+    let restarting = Arc::clone(&redis);
+    holds(cluster, move || {
+        restarting.stop();
+        restarting.start_again();
+        server.stop();
+        server.start_again();
+    })
+    .await;
+}
+
+/// Plays on these nodes, and restarts in the middle what they stand on.
+#[expect(clippy::print_stdout, reason = "what was found can be played again")]
+async fn holds(cluster: Cluster, restart: impl FnOnce() + Send + 'static) {
     let (length, seed) = settings();
     println!("KERRIA_HISTORY_SEED={seed} KERRIA_HISTORY_SECONDS={}", length.as_secs());
     let mut random = Rng::with_seed(seed);
-    let server = Arc::new(spawn_blocking(TestServer::start).await.unwrap());
-    let cluster = Arc::new(Cluster::start_on(&server, NODES).await);
+    let cluster = Arc::new(cluster);
     cluster.users(USERS).await;
     let play = Arc::new(Play::new(cluster));
     let mut work = JoinSet::new();
@@ -55,13 +83,7 @@ async fn a_history_of_random_work_and_faults_holds() {
     work.spawn(Arc::clone(&play).stop_and_kill(random.fork()));
     work.spawn(Arc::clone(&play).cut(random.fork()));
     sleep(length / 2).await;
-    let restarting = Arc::clone(&server);
-    spawn_blocking(move || {
-        restarting.stop();
-        restarting.start_again();
-    })
-    .await
-    .unwrap();
+    spawn_blocking(restart).await.unwrap();
     play.faults.fetch_add(1, SeqCst);
     sleep(length / 2).await;
     // Where the faults happen to hit hard, or others need the machine, it takes longer until something was tried.
@@ -408,14 +430,20 @@ impl Play {
         }
     }
 
-    /// Breaks the cables to the database, one at a time.
+    /// Breaks the cables to the database, and to where the sessions are, one at a time.
     async fn cut(self: Arc<Self>, mut random: Rng) {
         while !self.is_over() {
             let node = &self.cluster.nodes[random.usize(0..NODES)];
             self.faults.fetch_add(1, SeqCst);
-            node.cable(*random.choice(&[Cable::Cut, Cable::BlackHole]).unwrap());
+            let broken = *random.choice(&[Cable::Cut, Cable::BlackHole]).unwrap();
+            if random.bool() {
+                node.cable(broken);
+            } else {
+                node.cable_to_sessions(broken);
+            }
             sleep(Duration::from_millis(random.u64(0..=LONGEST_MS))).await;
             node.cable(Cable::Whole);
+            node.cable_to_sessions(Cable::Whole);
             sleep(Duration::from_millis(random.u64(300..1500))).await;
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use hyper::StatusCode;
 use kerria::Stopwatch;
-use kerria_store::testing::{Cable, Proxy, TestDatabase, TestServer};
+use kerria_store::testing::{Cable, Proxy, TestDatabase, TestRedis, TestServer};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -49,6 +49,10 @@ pub struct Node {
     folder: PathBuf,
     /// Between the node and the database.
     proxy: Proxy,
+    /// What the node calls the database.
+    url: String,
+    /// Between the node and Redis, if that keeps the sessions.
+    sessions: Option<Proxy>,
     /// `None` while it does not run.
     program: Mutex<Option<Arc<Program>>>,
 }
@@ -61,12 +65,44 @@ impl Cluster {
 
     /// The same, on this server.
     pub async fn start_on(server: &Arc<TestServer>, count: usize) -> Self {
+        Self::start_with(server, None, None, count).await
+    }
+
+    /// The same, on this server and its standby.
+    pub async fn start_on_both(server: &Arc<TestServer>, standby: &TestServer, count: usize) -> Self {
+        Self::start_with(server, Some(standby), None, count).await
+    }
+
+    /// The same, with the sessions in this Redis.
+    pub async fn start_beside(redis: &TestRedis, count: usize) -> Self {
+        Self::start_between(&TestServer::shared(), Some(redis), count).await
+    }
+
+    /// The same, on these servers.
+    pub async fn start_between(server: &Arc<TestServer>, redis: Option<&TestRedis>, count: usize) -> Self {
+        Self::start_with(server, None, redis, count).await
+    }
+
+    async fn start_with(
+        server: &Arc<TestServer>,
+        standby: Option<&TestServer>,
+        redis: Option<&TestRedis>,
+        count: usize,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = TestDatabase::create_on(server);
         let node = |number: usize| {
             let own = folder.path().join(format!("node{number}"));
             std::fs::create_dir(&own).unwrap();
-            Node { folder: own, proxy: Proxy::to(&database.url()), program: Mutex::default() }
+            let proxy = Proxy::to(&database.url());
+            let url = match (standby, proxy.url().rsplit_once('/')) {
+                (Some(standby), Some((server, database))) => {
+                    format!("{server},{}/{database}", standby.address())
+                }
+                _ => proxy.url().to_owned(),
+            };
+            let sessions = redis.map(|redis| Proxy::to(&redis.url(0)));
+            Node { folder: own, proxy, url, sessions, program: Mutex::default() }
         };
         let nodes: Vec<_> = (0..count).map(node).collect();
         // The first one makes the sealing key, which the others share.
@@ -97,6 +133,11 @@ impl Cluster {
             is_between
         })
         .await;
+    }
+
+    /// How many errands are to be run.
+    pub fn errands(&self) -> i64 {
+        self.database.count("SELECT count(*) FROM errand")
     }
 
     /// What a crash of the database leaves of the ledger.
@@ -142,16 +183,16 @@ impl Node {
     fn command(&self) -> Command {
         let mut command = command(&self.folder);
         let name = self.folder.file_name().unwrap().to_str().unwrap();
-        command
-            .env("KERRIA_DATABASE_URL", self.proxy.url())
-            .env("KERRIA_CHECKERS_TOKEN", CHECKERS_TOKEN)
-            .args([
-                // Of all of them, so that tokens name one issuer.
-                "--set=public_url=http://localhost:8080",
-                "--set=tokens.sealing_key_file=../kerria.key",
-                "--set=database.connections=4",
-                &format!("--set=database.node_name={name}"),
-            ]);
+        command.env("KERRIA_DATABASE_URL", &self.url).env("KERRIA_CHECKERS_TOKEN", CHECKERS_TOKEN).args([
+            // Of all of them, so that tokens name one issuer.
+            "--set=public_url=http://localhost:8080",
+            "--set=tokens.sealing_key_file=../kerria.key",
+            "--set=database.connections=4",
+            &format!("--set=database.node_name={name}"),
+        ]);
+        if let Some(sessions) = &self.sessions {
+            command.env("KERRIA_REDIS_URL", sessions.url());
+        }
         command
     }
 
@@ -200,6 +241,11 @@ impl Node {
     /// Breaks the cable to the database, or mends it.
     pub fn cable(&self, cable: Cable) {
         self.proxy.set(cable);
+    }
+
+    /// Breaks the cable to where the sessions are, or mends it.
+    pub fn cable_to_sessions(&self, cable: Cable) {
+        self.sessions.as_ref().unwrap_or(&self.proxy).set(cable);
     }
 
     pub fn client(&self) -> Client {

@@ -1,0 +1,155 @@
+//! The same with sessions in Redis, beside accounts in PostgreSQL, and what can happen to Redis alone.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use kerria_store::testing::{Cable, TestRedis};
+use serde_json::json;
+use tokio::task::spawn_blocking;
+
+use super::{
+    a_sign_out_is_true_everywhere, every_other_end_is_as_true,
+    installation::{Cluster, Node, SESSION, until},
+    old_memory_does_not_answer, refuses_behind,
+};
+use crate::cast::{OTHER_PASSWORD, PASSWORD};
+
+async fn redis() -> Arc<TestRedis> {
+    Arc::new(spawn_blocking(TestRedis::start).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_redis_a_sign_out_at_one_node_is_refused_by_all_once_it_is_answered() {
+    let redis = redis().await;
+    a_sign_out_is_true_everywhere(&Cluster::start_beside(&redis, 3).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_redis_every_other_way_to_end_a_session_is_as_true() {
+    let redis = redis().await;
+    every_other_end_is_as_true(&Cluster::start_beside(&redis, 3).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_redis_a_node_that_stood_still_does_not_answer_from_old_memory() {
+    let redis = redis().await;
+    old_memory_does_not_answer(&Cluster::start_beside(&redis, 2).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_cut_off_from_redis_refuses_instead_of_guessing() {
+    let redis = redis().await;
+    refuses_behind(&Cluster::start_beside(&redis, 2).await, Cable::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_redis_keeps_silent_refuses_instead_of_guessing() {
+    let redis = redis().await;
+    refuses_behind(&Cluster::start_beside(&redis, 2).await, Cable::BlackHole).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_comes_back_empty_signs_everybody_out_and_nobody_in() {
+    let redis = redis().await;
+    forgets(&redis, |redis| {
+        redis.stop();
+        redis.start_again();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_somebody_empties_signs_everybody_out_and_nobody_in() {
+    let redis = redis().await;
+    forgets(&redis, |redis| redis.ask::<()>(0, &["FLUSHALL"])).await;
+}
+
+/// It loses everything, and the nodes go on without a restart.
+async fn forgets(redis: &Arc<TestRedis>, forget: fn(&TestRedis)) {
+    let cluster = Cluster::start_beside(redis, 3).await;
+    cluster.users(1).await;
+    for _ in 0..3 {
+        let (live, ended) = (cluster.nodes[0].sign_in(0).await, cluster.nodes[1].sign_in(0).await);
+        for session in [&live, &ended] {
+            cluster.is_good_everywhere(session).await;
+        }
+        cluster.nodes[2].sign_out(&ended).await;
+        let forgetting = Arc::clone(redis);
+        spawn_blocking(move || forget(&forgetting)).await.unwrap();
+        for node in &cluster.nodes {
+            until("it knows that nothing is left", async || {
+                assert_ne!(node.check(&ended).await, StatusCode::OK, "it was ended");
+                node.check(&live).await == StatusCode::UNAUTHORIZED
+            })
+            .await;
+        }
+        until("everything goes on", async || {
+            let Some(session) = cluster.nodes[0].client().login_if_it_can(0).await else { return false };
+            cluster.is_good_everywhere(&session).await;
+            cluster.nodes[1].sign_out(&session).await;
+            cluster.is_refused_everywhere(&session).await;
+            true
+        })
+        .await;
+        for session in [&live, &ended] {
+            cluster.is_refused_everywhere(session).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_is_changed_while_redis_is_away_ends_the_sessions_when_it_is_back() {
+    let redis = redis().await;
+    let cluster = Cluster::start_beside(&redis, 2).await;
+    cluster.users(1).await;
+    let [here, there] = &cluster.nodes[..] else { unreachable!() };
+    let session = there.sign_in(0).await;
+    cluster.is_good_everywhere(&session).await;
+
+    // One node is cut off; the operator asks it, and learns that nobody knows.
+    here.cable_to_sessions(Cable::Cut);
+    let changed = set_password(here, OTHER_PASSWORD).await;
+    assert_eq!(changed, StatusCode::SERVICE_UNAVAILABLE);
+    // The other one does what it has left.
+    until("the session has ended", async || there.check(&session).await == StatusCode::UNAUTHORIZED).await;
+    assert_eq!(login(there, PASSWORD).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(login(there, OTHER_PASSWORD).await, StatusCode::OK);
+
+    here.cable_to_sessions(Cable::Whole);
+    until("it goes on", async || here.client().status("/health/ready").await == StatusCode::OK).await;
+    // The one that decides dies before it is done, and is the only one.
+    there.stop().await;
+    let session = token(here, OTHER_PASSWORD).await;
+    here.cable_to_sessions(Cable::BlackHole);
+    let changing = {
+        let client = here.operator();
+        let new = json!({ "password": PASSWORD });
+        tokio::spawn(async move { client.send("PUT", "/api/v1/operator/users/user0/password", &new).await })
+    };
+    until("the password is changed", async || cluster.errands() > 0).await;
+    here.kill().await;
+    drop(changing.await);
+    here.cable_to_sessions(Cable::Whole);
+    here.start().await;
+    assert_eq!(here.client().with(&session).status(SESSION).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(cluster.errands(), 0);
+    assert_eq!(login(here, PASSWORD).await, StatusCode::OK);
+}
+
+async fn set_password(node: &Node, password: &str) -> StatusCode {
+    let new = json!({ "password": password });
+    let changed = node.operator().send("PUT", "/api/v1/operator/users/user0/password", &new).await;
+    changed.expect("the node answers").0
+}
+
+async fn login(node: &Node, password: &str) -> StatusCode {
+    let login = json!({ "login": "user0", "password": password, "transport": "bearer" });
+    node.client().send("POST", "/api/v1/login", &login).await.expect("the node answers").0
+}
+
+async fn token(node: &Node, password: &str) -> String {
+    let login = json!({ "login": "user0", "password": password, "transport": "bearer" });
+    let (status, body) = node.client().send("POST", "/api/v1/login", &login).await.unwrap();
+    assert_eq!(status, StatusCode::OK, "{body}");
+    body["token"].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,16 @@
+-- Sessions may be kept elsewhere, beside a directory that stays here. What the directory decides about them is written down in
+-- the transaction that decides it, run afterwards, and removed when it was. An identifier is never given again.
+CREATE TABLE errand (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      INTEGER NOT NULL,
+    -- What is to be done, as JSON.
+    what    TEXT NOT NULL,
+    -- The line of the audit log that is written when it was done, if there is to be one, as JSON.
+    line    TEXT
+) STRICT;
+
+-- One row while sessions are kept elsewhere.
+CREATE TABLE sessions_elsewhere (
+    one     INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    since   INTEGER NOT NULL
+) STRICT;

@@ -1,0 +1,56 @@
+-- What all scripts share. A session is kept in six places, under '{kerria}:<generation>:':
+--   s:<session>              its record (see record.rs)
+--   d:<session>              its data, and under the empty key a stamp that each write of data changes
+--   t:<token>                the session that this token carries
+--   all                      every session, by handle
+--   seen:<r>, opened:<r>     by when it was last seen, and opened; r is 1 if it is remembered
+--   u:<user>, c:<client>     by handle
+-- The generation changes when everyone's sessions are ended, so that this takes no longer than ending one.
+local STATE, LOG, CHECKERS = '{kerria}:state', '{kerria}:log', '{kerria}:checkers'
+
+local function state(field)
+    return redis.call('HGET', STATE, field) or '0'
+end
+
+-- A whole number in digits. By itself, Lua writes large ones as 1.8e+15.
+local function digits(number)
+    return string.format('%.0f', number)
+end
+
+-- The process that executes this, and its history: others after a restart, and on a replica that was promoted.
+local function here()
+    local process = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+    local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+    return process .. history
+end
+
+-- Begins another life of the log and the ledger, if this server is not the one that has begun the last one, or has forgotten
+-- it. Numbers of the log go on beyond every number that was given in a life before, though it may have been lost: nobody
+-- writes as many entries as there are microseconds.
+local function begin()
+    local server = here()
+    if redis.call('HGET', STATE, 'server') == server then
+        return
+    end
+    local time = redis.call('TIME')
+    local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+    local head = digits(math.max(tonumber(state('head')) + 1, now))
+    redis.call('DEL', LOG, CHECKERS)
+    redis.call('HSET', STATE, 'server', server, 'settled', '0', 'head', head, 'removed', head,
+        'life', string.sub(redis.sha1hex(server .. head), 1, 13))
+end
+
+-- Of no entries, Redis makes nothing at all instead of an empty list.
+local function entries(from, limit)
+    return redis.call('XRANGE', LOG, from, '+', 'COUNT', limit) or {}
+end
+
+-- The head of the log, the last entry that was removed from it, and up to `limit` entries after `number`.
+local function entries_after(number, limit)
+    local page = { state('head'), state('removed') }
+    for _, entry in ipairs(entries('(' .. number .. '-0', limit)) do
+        page[#page + 1] = string.sub(entry[1], 1, -3)
+        page[#page + 1] = entry[2][4]
+    end
+    return page
+end

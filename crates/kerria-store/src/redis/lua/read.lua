@@ -1,0 +1,54 @@
+-- Reads what it is asked for, all of one instant. Asked with triples of a kind and two arguments; answers the generation, the
+-- last number of the log, and a list for each triple.
+
+-- A server that was made a replica keeps its connections, and answers with what it had.
+if not string.find(redis.call('INFO', 'replication'), 'role:master', 1, true) then
+    return redis.error_reply('READONLY this server is a replica')
+end
+
+local generation = state('generation')
+local prefix = '{kerria}:' .. generation .. ':'
+
+local function sessions(handles)
+    local read = {}
+    for _, session in ipairs(handles) do
+        local record = redis.call('GET', prefix .. 's:' .. session)
+        if record then
+            local seen = redis.call('ZSCORE', prefix .. 'seen:' .. string.sub(record, 2, 2), session)
+            read[#read + 1] = { session, record, seen }
+        end
+    end
+    return read
+end
+
+local kinds = {
+    session = function(session)
+        return sessions({ session })
+    end,
+    token = function(token)
+        return sessions({ redis.call('GET', prefix .. 't:' .. token) or nil })
+    end,
+    user = function(user)
+        return sessions(redis.call('ZRANGE', prefix .. 'u:' .. user, 0, -1))
+    end,
+    page = function(after, limit)
+        local from = after == '' and '-' or '(' .. after
+        return sessions(redis.call('ZRANGE', prefix .. 'all', from, '+', 'BYLEX', 'LIMIT', 0, limit))
+    end,
+    data = function(session)
+        return redis.call('HGETALL', prefix .. 'd:' .. session)
+    end,
+    reference = function(token)
+        return { redis.call('GET', prefix .. 'r:' .. token) or nil }
+    end,
+    key = function(key)
+        return { redis.call('GET', key) or nil }
+    end,
+    log = entries_after,
+}
+
+local answer = { generation, state('head') }
+for at = 1, #ARGV, 3 do
+    answer[#answer + 1] = kinds[ARGV[at]](ARGV[at + 1], ARGV[at + 2])
+end
+return answer
