@@ -28,6 +28,7 @@ use crate::{
     display_name::DisplayName,
     jwt,
     moves::{Move, Moves},
+    reading::{Outcome, Readings, Turn},
 };
 
 /// Entries of the revocation log that are held in memory at most. Beyond that, sessions that were not checked since
@@ -78,6 +79,8 @@ pub struct Checker {
     /// When sessions were last used, as far as the store could not be told yet.
     untold: Mutex<HashMap<SessionId, Timestamp>>,
     flushing: tokio::sync::Mutex<()>,
+    /// What is being read from the store.
+    readings: Readings,
     /// What was over at this instant may be gone from the store.
     swept_until: AtomicI64,
     counters: CheckCounters,
@@ -221,6 +224,7 @@ impl Checker {
             moves: Moves::default(),
             untold: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
+            readings: Readings::default(),
             swept_until: AtomicI64::new(i64::MIN),
             counters: CheckCounters::default(),
         });
@@ -263,7 +267,10 @@ impl Checker {
         };
         let from = device.map(|device| Box::new((device.place(), device)));
         let subject = Subject::Token(transport);
-        self.recall_what(Question { hash: token.hash(), subject, from, asked_from: None, now }, consistency)
+        self.recall_what(
+            Question { hash: token.hash(), subject, from, asked_from: None, now, alone: false },
+            consistency,
+        )
     }
 
     /// The same of a session that an access token names, for a token that is good by itself: whether its session, and
@@ -288,7 +295,7 @@ impl Checker {
         let from = device.map(|device| Box::new((device.place(), device)));
         let subject = Subject::AccessToken(session, *bearing, as_of);
         let hash = TokenHash::of_handle(session);
-        let asked = Question { hash, subject, from, asked_from: None, now };
+        let asked = Question { hash, subject, from, asked_from: None, now, alone: false };
         self.recall_what(asked, consistency)
     }
 
@@ -392,7 +399,7 @@ impl Checker {
     fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Box<Question>> {
         self.start_over_if_time_went_back(asked.now);
         if consistency == Consistency::Strict {
-            return Err(Box::new(asked));
+            return Err(Box::new(Question { alone: true, ..asked }));
         }
         let Some(check) = self.look_up(&asked, Reading::Remembered) else { return Err(Box::new(asked)) };
         if !self.lease.holds() {
@@ -406,7 +413,34 @@ impl Checker {
     /// The answer from the store.
     pub(crate) async fn read(&self, asked: &Question) -> Result<Check, StoreError> {
         self.counters.misses.fetch_add(1, Relaxed);
-        self.ask_store(asked).await.map(|check| self.count(check))
+        let answer = match asked.subject {
+            Subject::Token(_) if !asked.alone => self.read_once(asked).await,
+            // What is true of one access token of a session need not be of another.
+            Subject::Token(_) | Subject::AccessToken(..) => self.ask_store(asked).await,
+        };
+        answer.map(|check| self.count(check))
+    }
+
+    /// The answer from the store, of which many who want to know the same ask once.
+    async fn read_once(&self, asked: &Question) -> Result<Check, StoreError> {
+        match self.readings.turn(asked.hash).await {
+            Turn::Mine(reading) => {
+                let answer = self.ask_store(asked).await;
+                reading.ends(match &answer {
+                    Ok(Check::Refused(Refusal::Unknown)) => Outcome::Unknown,
+                    Ok(_) => Outcome::Read,
+                    Err(error) => Outcome::Failed(error.trouble),
+                });
+                answer
+            }
+            Turn::Read(Outcome::Unknown) => Ok(Check::Refused(Refusal::Unknown)),
+            Turn::Read(Outcome::Failed(trouble)) => Err(trouble.into()),
+            // What is in memory counts under the lease alone, and says more to one than to another.
+            Turn::Read(Outcome::Read) => match self.look_up(asked, Reading::Remembered) {
+                Some(check) if self.lease.holds() => Ok(check),
+                _ => self.ask_store(asked).await,
+            },
+        }
     }
 
     fn count(&self, check: Check) -> Check {
@@ -856,6 +890,8 @@ pub(crate) struct Question {
     /// From where, for the audit log.
     asked_from: Option<Device>,
     pub(crate) now: Timestamp,
+    /// Whether what somebody else has read does not count, however recently.
+    alone: bool,
 }
 
 impl Question {

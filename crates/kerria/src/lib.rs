@@ -22,6 +22,7 @@ pub mod jwt;
 pub mod layer;
 pub mod moves;
 pub mod protocol;
+mod reading;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod system;

@@ -3,17 +3,31 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+    pin::Pin,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
+use async_trait::async_trait;
+
 use kerria::{Binding, Check, Checked, Checker, CheckerSettings, SystemEntropy};
 use kerria_core::{
-    Cause, CredentialVersion, Device, Method, PasswordHash, RotationRule, Selector, SessionId, SessionPolicy,
-    Store, Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
-    store::{NewSession, NewUser, Opened, SignIn},
+    Cause, CredentialVersion, Device, Grant, Lease, LogNumber, Method, Moment, PasswordHash, RotationRule,
+    Selector, SessionId, SessionPolicy, Store, StoreError, Timestamp, Token, TokenHash, TokenKey, TokenKind,
+    Transport, UserId, UserName,
+    store::{
+        Follower, Found, LogPage, NewSession, NewUser, Opened, SessionRotation, SignIn, Source, TokenUse,
+        Trouble,
+    },
 };
 use kerria_store::SqliteStore;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -27,12 +41,17 @@ struct Play {
 
 impl Play {
     async fn new(cache_entries: u32) -> Self {
+        Self::behind(cache_entries, |store| Arc::new(store)).await
+    }
+
+    /// The same; the checker learns of the store by what `source` makes of it.
+    async fn behind(cache_entries: u32, source: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Source>) -> Self {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
         let policy = SessionPolicy::default();
         let rotation = RotationRule::default();
         let settings = CheckerSettings { policy, binding: Binding::Off, cache_entries, rotation };
         let key = TokenKey::from_bytes([7; 16]);
-        let checker = Checker::start(Arc::clone(&store), key, settings).await.unwrap();
+        let checker = Checker::over(source(Arc::clone(&store)), key, settings).await.unwrap();
         let user = UserId::new(START, &SystemEntropy);
         let alice = NewUser {
             id: user,
@@ -168,4 +187,154 @@ async fn garbage_never_reaches_the_store() {
         assert!(matches!(check, Check::Refused(kerria::Refusal::NoToken)));
     }
     assert_eq!(play.checker.counters().misses.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+/// A store that answers when it is allowed to, and counts how often it is asked for a session.
+struct Gate {
+    store: Arc<dyn Store>,
+    open: Semaphore,
+    asked: watch::Sender<u32>,
+    fails: AtomicBool,
+    lease: Lease,
+}
+
+impl Gate {
+    /// Waits until it was asked so often.
+    async fn is_asked(&self, times: u32) {
+        self.asked.subscribe().wait_for(|asked| *asked >= times).await.unwrap();
+    }
+
+    fn asked(&self) -> u32 {
+        *self.asked.borrow()
+    }
+}
+
+#[async_trait]
+impl Source for Gate {
+    async fn find(&self, token: &TokenHash) -> Result<Option<Found>, StoreError> {
+        let found = self.store.find(token).await;
+        self.asked.send_modify(|asked| *asked += 1);
+        self.open.acquire().await.unwrap().forget();
+        if self.fails.load(SeqCst) { Err(Trouble::Unavailable.into()) } else { found }
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
+        self.store.session(session).await
+    }
+
+    async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {
+        self.store.touch(seen).await
+    }
+
+    async fn rotate(&self, token: TokenUse) -> Result<SessionRotation, StoreError> {
+        self.store.rotate(token).await
+    }
+
+    async fn log_after(&self, number: LogNumber, limit: u32) -> Result<LogPage, StoreError> {
+        self.store.log_after(number, limit).await
+    }
+
+    async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber, StoreError> {
+        self.store.follow(follower).await
+    }
+
+    fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        self.store.catch_up().await
+    }
+}
+
+const MANY: usize = 50;
+
+/// Many requests with a token that is in no memory. The store has been asked by the first one, and has not answered.
+async fn a_crowd(
+    lease: Lease,
+    token: impl FnOnce(&Play) -> Pin<Box<dyn Future<Output = Token> + '_>>,
+) -> (Arc<Play>, Arc<Gate>, Token, JoinSet<Result<bool, StoreError>>) {
+    let mut gate = None;
+    let play = Play::behind(10_000, |store| {
+        let (open, asked) = (Semaphore::new(0), watch::Sender::new(0));
+        Arc::clone(gate.insert(Arc::new(Gate { store, open, asked, fails: AtomicBool::new(false), lease })))
+            as _
+    });
+    let play = Arc::new(play.await);
+    let (gate, token) = (gate.unwrap(), token(&play).await);
+    let mut crowd = JoinSet::new();
+    for number in 0..MANY {
+        let (checker, text) = (Arc::clone(&play.checker), token.write(play.checker.key()).expose().clone());
+        crowd.spawn(async move {
+            let check = checker.check(text.as_bytes(), Transport::Bearer, None, START).await;
+            check.map(|check| matches!(check, Check::Good(_)))
+        });
+        if number == 0 {
+            gate.is_asked(1).await;
+        }
+    }
+    // On one thread, each goes as far as it can.
+    tokio::task::yield_now().await;
+    (play, gate, token, crowd)
+}
+
+fn of_somebody(play: &Play) -> Pin<Box<dyn Future<Output = Token> + '_>> {
+    Box::pin(async { play.sign_in().await.0 })
+}
+
+fn of_nobody(_: &Play) -> Pin<Box<dyn Future<Output = Token> + '_>> {
+    Box::pin(async { Token::random(TokenKind::Session, &SystemEntropy) })
+}
+
+#[tokio::test]
+async fn of_many_who_ask_for_one_session_at_once_one_reads_it() {
+    let (_play, gate, _, crowd) = a_crowd(Lease::unlimited(), of_somebody).await;
+    gate.open.add_permits(MANY);
+    assert!(crowd.join_all().await.into_iter().all(Result::unwrap));
+    assert_eq!(gate.asked(), 1);
+}
+
+#[tokio::test]
+async fn without_a_lease_nobody_takes_what_another_one_has_read() {
+    let (lease, _keeper) = Lease::limited(|| Moment(0));
+    let (_play, gate, _, crowd) = a_crowd(lease, of_somebody).await;
+    gate.open.add_permits(MANY);
+    assert!(crowd.join_all().await.into_iter().all(Result::unwrap));
+    assert_eq!(gate.asked() as usize, MANY);
+}
+
+#[tokio::test]
+async fn of_many_who_ask_for_no_session_one_asks() {
+    let (_play, gate, _, crowd) = a_crowd(Lease::unlimited(), of_nobody).await;
+    gate.open.add_permits(MANY);
+    assert!(!crowd.join_all().await.into_iter().any(Result::unwrap));
+    assert_eq!(gate.asked(), 1);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_reading_that_fails_is_told_so_and_waits_no_longer() {
+    let (_play, gate, _, crowd) = a_crowd(Lease::unlimited(), of_somebody).await;
+    gate.fails.store(true, SeqCst);
+    gate.open.add_permits(1);
+    assert!(crowd.join_all().await.into_iter().all(|answer| answer.is_err()));
+    assert_eq!(gate.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_reading_whose_reader_has_gone_is_taken_over() {
+    let (play, gate, token, crowd) = a_crowd(Lease::unlimited(), of_somebody).await;
+    let waiting = tokio::spawn(async move { play.check(&token, START).await.is_some() });
+    tokio::task::yield_now().await;
+    drop(crowd);
+    gate.is_asked(2).await;
+    gate.open.add_permits(1);
+    assert!(waiting.await.unwrap());
+}
+
+#[tokio::test]
+async fn an_end_while_many_wait_for_a_reading_is_an_end_for_all_of_them() {
+    let (play, gate, _, crowd) = a_crowd(Lease::unlimited(), of_somebody).await;
+    play.end(Selector::User { user: play.user }).await;
+    gate.open.add_permits(2 * MANY);
+    assert!(!crowd.join_all().await.into_iter().any(Result::unwrap));
 }
