@@ -494,7 +494,10 @@ fn shows_an_example(line: &str) -> bool {
 #[test]
 fn every_example_is_good_in_the_file_and_in_a_variable() {
     let needs_no_file = |setting: &&Setting| {
-        !matches!(setting.kind, Kind::Secret(_) | Kind::SecretFile { .. } | Kind::PostgresFile(_))
+        !matches!(
+            setting.kind,
+            Kind::Secret(_) | Kind::SecretFile { .. } | Kind::PostgresFile(_) | Kind::RedisFile(_)
+        )
     };
     for setting in settings().filter(needs_no_file) {
         let mut config = blank::config();

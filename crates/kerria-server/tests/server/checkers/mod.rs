@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use kerria::{Refusal, RemoteError, Stopwatch, remote::AskError};
-use kerria_store::testing::Cable;
+use kerria_store::testing::{Cable, TestRedis};
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
     cast::CHECKERS_TOKEN,
@@ -213,6 +213,24 @@ async fn an_application_turns_to_another_node_when_its_own_is_gone() {
     cluster.nodes[1].sign_out(&session).await;
     assert_eq!(shop.says(&session).await, REVOKED);
     assert_eq!(cluster.nodes[1].late().await, late, "nobody is waited for");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_follows_nodes_whose_sessions_are_in_redis() {
+    let redis = spawn_blocking(TestRedis::start).await.unwrap();
+    let cluster = Cluster::start_beside(&redis, 2).await;
+    cluster.users(1).await;
+    let origins: Vec<_> =
+        cluster.nodes.iter().map(|node| format!("http://{}", node.program().address)).collect();
+    let shop = Application::follows(&[&origins[0], &origins[1]]).await;
+    for round in 0..ROUNDS / 2 {
+        let session = cluster.nodes[round % 2].sign_in(0).await;
+        assert_eq!(shop.says(&session).await, Said::Good);
+        let asked = shop.asked();
+        assert_eq!((shop.says(&session).await, shop.asked()), (Said::Good, asked), "from memory");
+        cluster.nodes[(round / 2) % 2].sign_out(&session).await;
+        assert_eq!(shop.says(&session).await, REVOKED);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
