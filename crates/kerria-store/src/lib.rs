@@ -29,5 +29,6 @@ pub use redis::{ExaminedSessions, RedisError, RedisOptions};
 pub use split::{SplitError, SplitStore, examine_sessions};
 pub use sql::SqlStore;
 pub use sqlite::{
-    BackupError, Checked, Migrated, OpenError, SqliteStore, backup, check, migrate, pending_migrations,
+    BackupError, Checked, Migrated, OpenError, SqliteStore, backup, check, keep_sessions_here, migrate,
+    pending_migrations,
 };

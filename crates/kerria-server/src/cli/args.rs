@@ -349,6 +349,8 @@ pub(super) enum DbCommand {
     Migrate(MigrateArgs),
     /// Look for damage in the database. (PostgreSQL has a tool of its own: pg_amcheck.)
     Check,
+    /// Keep the sessions in the database from now on, where they were in Redis. Everybody is signed out.
+    WithoutRedis,
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,11 @@ pub(super) async fn run(command: &DbCommand, config: &Config, out: &mut Out) -> 
         DbCommand::Backup { to } => backup(&path, to, out),
         DbCommand::Migrate(_) => migrate(&path, out),
         DbCommand::Check => check(&path, config.redis.url.is_some(), out),
+        DbCommand::WithoutRedis => {
+            must_exist(&path)?;
+            kerria_store::keep_sessions_here(&path)?;
+            without_redis(out)
+        }
     }
 }
 
@@ -107,6 +112,10 @@ async fn on_postgres(command: &DbCommand, options: PostgresOptions, out: &mut Ou
         DbCommand::Backup { .. } => bail_out(
             "the database is PostgreSQL's: back it up with `pg_dump --no-unlogged-table-data`, or with `pg_basebackup`",
         ),
+        DbCommand::WithoutRedis => {
+            PostgresStore::keep_sessions_here(options).await?;
+            without_redis(out)
+        }
         DbCommand::Check => bail_out("the database is PostgreSQL's: look for damage with `pg_amcheck`"),
     }
 }
@@ -122,6 +131,12 @@ fn migrated(Migrated { from, to }: Migrated, out: &mut Out) -> Result<(), Failur
         format!("Migrated the database from schema version {from} to {to}.")
     };
     out.done(&sentence, &json!({ "from": from, "to": to }))
+}
+
+fn without_redis(out: &mut Out) -> Result<(), Failure> {
+    let sentence =
+        "The sessions are kept in the database from now on. Remove redis.url from the configuration.";
+    out.done(sentence, &json!({ "sessions": "database" }))
 }
 
 fn check(path: &Path, sessions_in_redis: bool, out: &mut Out) -> Result<(), Failure> {

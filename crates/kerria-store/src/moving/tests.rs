@@ -51,7 +51,12 @@ impl Scene {
         let scene = Self { folder: TempDir::new().unwrap(), database: TestDatabase::create() };
         let store = SqliteStore::open(&scene.file()).unwrap();
         live_in(&store).await;
-        drop(store);
+        scene
+    }
+
+    /// The same, of an installation that has kept its sessions in Redis.
+    async fn set_elsewhere() -> Self {
+        let scene = Self::set().await;
         let file = rusqlite::Connection::open(scene.file()).unwrap();
         file.execute_batch(ELSEWHERE).unwrap();
         scene
@@ -259,13 +264,14 @@ async fn live_in(store: &SqliteStore) {
 
 #[tokio::test]
 async fn every_row_of_every_table_is_moved_and_the_file_is_not_used_any_more() {
-    let scene = Scene::set().await;
+    let scene = Scene::set_elsewhere().await;
     let before = scene.rows_in_file();
     let moved = scene.move_it().await.unwrap();
     assert_eq!((moved.users, moved.sessions), (1, SESSIONS + 1), "{moved:?}");
     assert_eq!(moved.rows, before.len() as u64);
     assert!(scene.rows_in_database().await == before);
 
+    scene.database.run("DELETE FROM sessions_elsewhere");
     let store = scene.store().await.unwrap();
     let found = store.find(&token(700)).await.unwrap().unwrap();
     assert_eq!((found.session.user, found.as_of), (Some(ALICE), LogNumber(2)));
@@ -284,7 +290,7 @@ async fn every_row_of_every_table_is_moved_and_the_file_is_not_used_any_more() {
 
 #[tokio::test]
 async fn there_is_something_in_every_table_that_is_moved() {
-    let scene = Scene::set().await;
+    let scene = Scene::set_elsewhere().await;
     let file = rusqlite::Connection::open(scene.file()).unwrap();
     let mut tables = TABLES.map(str::to_owned);
     tables.sort();

@@ -46,6 +46,15 @@ pub enum ConnectError {
         /// The latest version that this program knows.
         known: u32,
     },
+    /// Its sessions are kept elsewhere, and somebody would keep them there.
+    #[error(
+        "the sessions of the database {database} are kept in Redis: set redis.url, or run `kerria db without-redis` to keep them \
+         in the database from now on, which signs everybody out"
+    )]
+    Elsewhere {
+        /// The database.
+        database: String,
+    },
     /// There are tables of another program in it.
     #[error("the database {database} belongs to another program: choose another one")]
     NotOurs {

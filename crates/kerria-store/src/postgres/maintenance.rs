@@ -53,8 +53,21 @@ pub(crate) fn prepare_for_a_move(connection: &Connection, database: &str) -> Res
     connection.be_patient().map_err(|source| ConnectError::server(database, source))
 }
 
-/// The same, for somebody who keeps the sessions there, too, whether that was so before or not.
+/// The same, for somebody who keeps the sessions there, too.
 pub(super) async fn migrate_for_sessions(options: &PostgresOptions) -> Result<(), ConnectError> {
+    on_a_connection(options, |connection, database| {
+        migrate_for_use(connection, database)?;
+        let server = |source| ConnectError::server(database, source);
+        if errands::is_elsewhere(connection).map_err(server)? {
+            return Err(ConnectError::Elsewhere { database: database.to_owned() });
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Forgets that the sessions are kept elsewhere.
+pub(super) async fn keep_sessions_here(options: &PostgresOptions) -> Result<(), ConnectError> {
     on_a_connection(options, |connection, database| {
         migrate_for_use(connection, database)?;
         errands::end_elsewhere(connection).map_err(|source| ConnectError::server(database, source))

@@ -103,6 +103,15 @@ impl PostgresStore {
         maintenance::migrate(&options).await
     }
 
+    /// Forgets that the sessions are kept elsewhere: from now on they are kept in the database, and nobody is signed in. No other
+    /// process may be using it.
+    ///
+    /// # Errors
+    /// What is in the way, in words for the operator.
+    pub async fn keep_sessions_here(options: PostgresOptions) -> Result<(), ConnectError> {
+        maintenance::keep_sessions_here(&options).await
+    }
+
     /// Looks at the server and the database, and changes nothing. Other processes may be using it.
     ///
     /// # Errors

@@ -18,8 +18,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{Mutex, mpsc},
-    task::JoinHandle,
-    time::timeout,
+    task::{JoinHandle, JoinSet},
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 use tracing::{debug, info, warn};
@@ -37,6 +37,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(super) const ANSWER: Duration = Duration::from_secs(2);
 /// How long nobody tries again after a connection has failed.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How much earlier each host is tried than the one named after it. One that is silent must not cost the lease.
+const HEAD_START: Duration = Duration::from_millis(200);
 
 /// Where news of the log are told.
 pub(super) const CHANNEL: &str = "{kerria}:log";
@@ -54,8 +56,16 @@ pub(super) struct Link {
 #[derive(Default)]
 struct State {
     line: Option<Arc<Line>>,
-    /// When the last attempt failed, with what.
-    failed: Option<(Moment, Trouble, String)>,
+    failed: Option<Failed>,
+}
+
+/// The last attempt, if it failed.
+struct Failed {
+    at: Moment,
+    trouble: Trouble,
+    said: String,
+    /// Whether there was no connection at all, and the operator was told.
+    was_told: bool,
 }
 
 impl Link {
@@ -91,14 +101,22 @@ impl Link {
         }
     }
 
+    /// The second time. If that fails as well, nobody tries again at once.
     async fn run_on(&self, line: &Line, script: Script, arguments: &[&[u8]]) -> Result<Value> {
-        let answer = line.run(script, arguments).await;
-        if let Err(error) = &answer
-            && Fault::of(error) != Fault::Command
-        {
-            self.put_away(line, error).await;
+        let error = match line.run(script, arguments).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let fault = Fault::of(&error);
+        if fault != Fault::Command {
+            self.put_away(line, &error).await;
         }
-        answer.map_err(store_error)
+        let (said, error) = (error.to_string(), store_error(error));
+        if fault == Fault::Refused {
+            let failed = Failed { at: moment(), trouble: error.trouble, said, was_told: false };
+            self.state.lock().await.failed.get_or_insert(failed);
+        }
+        Err(error)
     }
 
     /// Does again what may have been lost.
@@ -117,14 +135,14 @@ impl Link {
             return Ok(Arc::clone(line));
         }
         state.line = None;
-        if let Some((at, trouble, said)) = &state.failed
-            && moment() < *at + PAUSE
+        if let Some(failed) = &state.failed
+            && moment() < failed.at + PAUSE
         {
-            return Err(StoreError::new(*trouble, said.clone()));
+            return Err(StoreError::new(failed.trouble, failed.said.clone()));
         }
         match self.open().await {
             Ok(line) => {
-                if state.failed.take().is_some() {
+                if state.failed.take().is_some_and(|failed| failed.was_told) {
                     info!("the session store answers again");
                 }
                 let line = Arc::new(line);
@@ -133,10 +151,10 @@ impl Link {
             }
             Err(error) => {
                 let said = error.source.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
-                if state.failed.is_none() {
+                if !state.failed.as_ref().is_some_and(|failed| failed.was_told) {
                     warn!("the session store cannot be reached: {said}");
                 }
-                state.failed = Some((moment(), error.trouble, said));
+                state.failed = Some(Failed { at: moment(), trouble: error.trouble, said, was_told: true });
                 Err(error)
             }
         }
@@ -222,26 +240,41 @@ impl Servers {
     }
 
     /// Connects to the server that takes writes. `news` is told what is published there, of the channels that are listened to.
-    pub(super) async fn open(&self, news: Option<mpsc::UnboundedSender<PushInfo>>) -> Result<Line> {
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        news: Option<mpsc::UnboundedSender<PushInfo>>,
+    ) -> Result<Line> {
+        let mut trying = JoinSet::new();
+        for (place, host) in self.options.hosts.iter().cloned().enumerate() {
+            let (servers, news) = (Arc::clone(self), news.clone());
+            trying.spawn(async move {
+                sleep(HEAD_START * u32::try_from(place).unwrap_or(u32::MAX)).await;
+                servers.open_by(host, news).await
+            });
+        }
         let mut last = None;
-        for (host, port) in &self.options.hosts {
-            let opened = match &self.options.setting {
-                Setting::Servers => self.open_primary(host, *port, news.clone()).await,
-                Setting::Sentinels { primary } => match self.ask_sentinel(host, *port, primary).await {
-                    Ok((host, port)) => self.open_primary(&host, port, news.clone()).await,
-                    Err(error) => Err(error),
-                },
-                Setting::Cluster => match self.ask_cluster(host, *port).await {
-                    Ok((host, port)) => self.open_primary(&host, port, news.clone()).await,
-                    Err(error) => Err(error),
-                },
-            };
-            match opened {
-                Ok(line) => return Ok(line),
-                Err(error) => last = Some(error),
+        while let Some(tried) = trying.join_next().await {
+            match tried {
+                Ok(Ok(line)) => return Ok(line),
+                Ok(Err(error)) => last = Some(error),
+                Err(stopped) => last = Some(StoreError::new(Trouble::Unavailable, stopped)),
             }
         }
         Err(last.unwrap_or_else(|| Trouble::Unavailable.into()))
+    }
+
+    /// The same, by asking one of the hosts.
+    async fn open_by(
+        &self,
+        (host, port): (String, u16),
+        news: Option<mpsc::UnboundedSender<PushInfo>>,
+    ) -> Result<Line> {
+        let (host, port) = match &self.options.setting {
+            Setting::Servers => (host, port),
+            Setting::Sentinels { primary } => self.ask_sentinel(&host, port, primary).await?,
+            Setting::Cluster => self.ask_cluster(&host, port).await?,
+        };
+        self.open_primary(&host, port, news).await
     }
 
     async fn open_primary(

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::sql::Result;
 
+/// Sessions of a client that are ended in one step.
+const AT_ONCE: u64 = 1_000;
+
 /// Orders what ends the sessions that `selector` selects, of those that were opened until `before`, if that is given. If there was
 /// nothing, nothing is written to the log, unless there may be tokens that nobody keeps.
 pub(super) fn order(
@@ -41,7 +44,7 @@ pub(super) fn order(
         Selector::Client { client } => {
             let of_one = log::entry_of_any_session(ended, now)?;
             let client = client.as_str().as_bytes();
-            commit.order(&[b"end_client", client, &before, &digits(now), &of_one]);
+            commit.order(&[b"end_client", client, &before, &digits(now), &of_one, b""]);
             commit.log(selector, ended, now)
         }
         Selector::Everyone => {
@@ -54,6 +57,7 @@ pub(super) fn order(
 impl RedisSessions {
     /// Ends what `selector` selects. Answers when that is committed, and acknowledged.
     pub(crate) async fn end(&self, selector: Selector, cause: Cause, now: Timestamp) -> Result<Ended> {
+        let most = self.end_most_of_client(selector, cause, now).await?;
         let mut commit = Commit::default();
         order(&mut commit, selector, cause, now, None)?;
         let committed = self.step(&[], || self.commit(&commit)).await?;
@@ -64,11 +68,34 @@ impl RedisSessions {
         self.feed.acknowledged(committed.head).await;
         let is_one = matches!(selector, Selector::Session { .. });
         Ok(Ended {
-            sessions: committed.removed,
+            sessions: most + committed.removed,
             number: committed.head,
             user: committed.user.filter(|_| is_one),
             logged: committed.logged,
         })
+    }
+
+    /// Ends the sessions of a client but for the last ones, some at a time: there may be very many, and the server does nothing else
+    /// during a step. Each has an entry of its own anyway.
+    pub(super) async fn end_most_of_client(
+        &self,
+        selector: Selector,
+        cause: Cause,
+        now: Timestamp,
+    ) -> Result<u64> {
+        let Selector::Client { client } = selector else { return Ok(0) };
+        let of_one = log::entry_of_any_session(LogEvent::Ended { cause }, now)?;
+        let (client, limit) = (client.as_str().as_bytes(), AT_ONCE.to_string());
+        let mut commit = Commit::default();
+        commit.order(&[b"end_client", client, b"", &digits(now), &of_one, limit.as_bytes()]);
+        let mut ended = 0;
+        loop {
+            let removed = self.commit_always(&commit).await?.removed;
+            ended += removed;
+            if removed < AT_ONCE {
+                return Ok(ended);
+            }
+        }
     }
 
     /// Ends one session within a step, which has read it.

@@ -19,7 +19,12 @@ const NOTED: &[u8] = b"86400";
 impl RedisSessions {
     /// Does what an errand asks for, unless that was done before. Answers when it is acknowledged.
     pub(crate) async fn run(&self, errand: &Errand) -> Result<Done> {
-        let (done, committed) = self.step(&[], || self.try_to_run(errand)).await?;
+        let most = match errand.what {
+            Order::End { selector, cause, .. } => self.end_most_of_client(selector, cause, errand.at).await?,
+            Order::Changed { .. } => 0,
+        };
+        let (mut done, committed) = self.step(&[], || self.try_to_run(errand)).await?;
+        done.ended += most;
         match committed {
             Some(committed) => {
                 self.acknowledge(&committed).await;

@@ -75,13 +75,16 @@ impl RedisError {
 }
 
 fn in_words(error: &StoreError) -> &'static str {
-    let said = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+    let source = error.source.as_ref();
+    let code =
+        source.and_then(|source| source.downcast_ref::<redis::RedisError>()?.code()).unwrap_or_default();
+    let said = format!("{code} {}", source.map(ToString::to_string).unwrap_or_default());
     let tells = |word: &str| said.contains(word);
     match () {
         () if tells("NOAUTH") || tells("WRONGPASS") || tells("uthentication") => {
             "does not let us in (check the user and the password in its URL)"
         }
-        () if tells("NOPERM") => {
+        () if tells("NOPERM") || tells("The user executing the script") => {
             "lets us in, but does not allow what is needed (give the user all commands on all keys and channels that begin with {kerria}:)"
         }
         () if tells("LOADING") => "is still reading its data from the disk (try again in a moment)",
@@ -122,10 +125,9 @@ impl Fault {
     pub(super) fn of(error: &redis::RedisError) -> Self {
         match error.code() {
             Some("NOSCRIPT") => Self::NoScript,
-            Some(
-                "READONLY" | "LOADING" | "MASTERDOWN" | "MOVED" | "ASK" | "CLUSTERDOWN" | "TRYAGAIN"
-                | "NOREPLICAS",
-            ) => Self::Refused,
+            Some("READONLY" | "LOADING" | "MASTERDOWN" | "MOVED" | "ASK" | "CLUSTERDOWN" | "TRYAGAIN") => {
+                Self::Refused
+            }
             Some(_) => Self::Command,
             None => Self::Connection,
         }
@@ -138,7 +140,7 @@ pub(super) fn store_error(error: redis::RedisError) -> StoreError {
         Some("OOM" | "MISCONF") => Trouble::Full,
         Some("NOPERM") => Trouble::ReadOnly,
         Some(_) if Fault::of(&error) == Fault::Refused => Trouble::Unavailable,
-        Some("NOAUTH" | "WRONGPASS" | "BUSY") => Trouble::Unavailable,
+        Some("NOAUTH" | "WRONGPASS" | "BUSY" | "NOREPLICAS") => Trouble::Unavailable,
         Some(_) => Trouble::Failed,
     };
     StoreError::new(trouble, error)

@@ -51,7 +51,7 @@ pub(super) fn start(servers: Arc<Servers>, wake: impl Fn() + Send + Sync + 'stat
     })
 }
 
-async fn listen(servers: &Servers) -> Result<(Line, mpsc::UnboundedReceiver<PushInfo>)> {
+async fn listen(servers: &Arc<Servers>) -> Result<(Line, mpsc::UnboundedReceiver<PushInfo>)> {
     let (told, news) = mpsc::unbounded_channel();
     let line = servers.open(Some(told)).await?;
     line.subscribe(CHANNEL).await.map_err(store_error)?;

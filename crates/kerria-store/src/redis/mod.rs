@@ -141,10 +141,12 @@ impl RedisSessions {
         }
         let memory = Arc::new(Memory::default());
         let link = Arc::new(Link::new(Arc::clone(&servers), Some(Arc::clone(&memory)), ANSWER));
+        let refused = |error| RedisError::server(&examined.place, error);
+        link.see_to_it().await.map_err(refused)?;
         let ledger = Arc::new(RedisLedger::new(&servers));
         let feed = Feed::start(ledger, node, LeaseTerms::default(), Arc::clone(&observer));
         let follower: Weak<dyn Follower> = Arc::downgrade(&memory) as _;
-        feed.follow(follower).await.map_err(|error| RedisError::server(&examined.place, error))?;
+        feed.follow(follower).await.map_err(refused)?;
         let leftovers = Arc::new(Notify::new());
         let tasks = [
             listener::start(servers, feed.waker()),

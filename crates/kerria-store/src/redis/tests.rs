@@ -7,7 +7,7 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, DataKey, DataLimits, Device, LogEntry, LogEvent, LogNumber, Method, Selector, SessionId,
+    Cause, DataKey, DataLimits, Device, Grant, LogEntry, LogEvent, LogNumber, Method, Selector, SessionId,
     SessionPolicy, Timestamp, TokenHash, Transport, UserId,
     store::{
         AtLimit, DataOwner, DataWrite, Doors, Follower, Found, LogPage, NewSession, SessionData,
@@ -168,6 +168,30 @@ async fn what_is_left_of_everyones_sessions_is_removed_afterwards() {
 }
 
 #[tokio::test]
+async fn the_many_sessions_of_a_client_end_some_at_a_time_and_before_the_client() {
+    let database = TestSessions::create();
+    let sessions = sessions_in(&database.url()).await;
+    let client = "app".parse().unwrap();
+    let grant =
+        Grant { client, scope: "a".parse().unwrap(), audience: "https://example.com".parse().unwrap() };
+    let mut before = LogNumber(0);
+    for number in 0..2_050 {
+        let mut sign_in = sign_in(ALICE, number);
+        (sign_in.session.transport, sign_in.grant) = (Transport::Tokens, Some(grant.clone()));
+        let Entered::Entered { found, .. } = sessions.open(&sign_in).await.unwrap() else { panic!() };
+        before = found.as_of;
+    }
+    let ended = sessions.end(Selector::Client { client }, Cause::Operator, NOW).await.unwrap();
+    assert_eq!(ended.sessions, 2_050);
+    let LogPage::Entries(entries) = sessions.log_after(before, 5_000).await.unwrap() else { panic!() };
+    let (last, of_sessions) = entries.split_last().unwrap();
+    assert_eq!((last.selector, last.number), (Selector::Client { client }, ended.number));
+    let in_order = (0..2_050).map(|number| Selector::Session { session: new_session(number).id });
+    assert!(of_sessions.iter().map(|entry| entry.selector).eq(in_order));
+    assert_eq!(database.ask::<Vec<String>>(&["KEYS", "{kerria}:0:*"]), [""; 0]);
+}
+
+#[tokio::test]
 async fn scripts_that_the_server_has_forgotten_are_sent_again() {
     let database = TestSessions::create();
     let sessions = sessions_in(&database.url()).await;
@@ -271,6 +295,50 @@ async fn ends_that_a_replica_has_missed_are_done_again_before_it_is_asked_for_an
     assert_eq!(standing, [true, false, true]);
     assert!(open(&sessions, ALICE, 5).await.as_of > before, "numbers go on");
     assert!(is_found(&sessions, 5).await, "what was opened afterwards stands");
+}
+
+#[tokio::test]
+async fn one_of_several_servers_that_is_silent_does_not_cost_the_lease() {
+    let (silent, server) = (TestRedis::start(), TestRedis::start());
+    let proxy = Proxy::to(&silent.url(0));
+    proxy.set(Cable::BlackHole);
+    let proxied = proxy.url().strip_prefix("redis://").unwrap().strip_suffix("/0").unwrap();
+    let sessions = sessions_in(&format!("redis://{proxied},127.0.0.1:{}/0", server.port())).await;
+    let heard = Heard::of(&sessions).await;
+    server.stop();
+    server.start_again();
+    heard.has_started_over().await;
+    sessions.catch_up().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_primary_whose_replicas_are_gone_takes_nothing_and_says_so() {
+    let server = TestRedis::start();
+    let sessions = sessions_in(&server.url(0)).await;
+    open(&sessions, ALICE, 1).await;
+    server.ask::<()>(0, &["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let refused = sessions.end(Selector::User { user: ALICE }, Cause::SignedOut, NOW).await;
+    assert_eq!(refused.unwrap_err().trouble, Trouble::Unavailable);
+    assert!(is_found(&sessions, 1).await, "nothing was changed, and it is still read");
+    server.ask::<()>(0, &["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    end(&sessions, Selector::User { user: ALICE }).await;
+    assert!(!is_found(&sessions, 1).await);
+}
+
+#[tokio::test]
+async fn a_server_whose_memory_is_full_says_so_and_ends_sessions_still() {
+    let server = TestRedis::start();
+    let sessions = sessions_in(&server.url(0)).await;
+    open(&sessions, ALICE, 1).await;
+    server.ask::<()>(0, &["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = sessions.open(&sign_in(ALICE, 2)).await.unwrap_err();
+    assert_eq!(refused.trouble, Trouble::Full);
+    assert!(is_found(&sessions, 1).await);
+    end(&sessions, Selector::User { user: ALICE }).await;
+    assert!(!is_found(&sessions, 1).await);
+    end(&sessions, Selector::Everyone).await;
+    server.ask::<()>(0, &["CONFIG", "SET", "maxmemory", "0"]);
+    open(&sessions, ALICE, 2).await;
 }
 
 #[tokio::test]
@@ -513,6 +581,17 @@ async fn why_a_server_cannot_be_used_is_said_in_words() {
     assert!(none.contains("does not let us in"), "{none}");
     let right = format!("redis://:right@127.0.0.1:{}/0", server.port());
     sessions_in(&right).await.check_health().await.unwrap();
+
+    let server = TestRedis::start();
+    let rights = ["ACL", "SETUSER", "kerria", "on", ">right", "&{kerria}:*", "+@all", "-@admin"];
+    server.ask::<()>(0, &rights);
+    let limited = format!("redis://kerria:right@127.0.0.1:{}/0", server.port());
+    let none = said(&limited).await;
+    assert!(none.contains("does not allow what is needed"), "{none}");
+    server.ask::<()>(0, &["ACL", "SETUSER", "kerria", "~{kerria}:*"]);
+    let sessions = sessions_in(&limited).await;
+    open(&sessions, ALICE, 1).await;
+    end(&sessions, Selector::User { user: ALICE }).await;
 
     let (primary, replica) = (TestRedis::start(), TestRedis::start());
     replica.ask::<()>(0, &["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);

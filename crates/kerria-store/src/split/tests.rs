@@ -1,6 +1,10 @@
 //! What the rules of the contract do not say: what happens between the directory and Redis.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use kerria_core::{
     Cause, CredentialVersion, Device, LoginName, Method, PasswordHash, Selector, SessionId, SessionPolicy,
@@ -12,13 +16,16 @@ use kerria_core::{
     },
 };
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use super::*;
 use crate::{
     errand::Errand,
     observer::Nobody,
-    sql::{Reach, accounts},
+    sql::{Reach, Step, accounts},
     testing::{Cable, Proxy, TestDatabase, TestSessions, node},
 };
 
@@ -218,19 +225,35 @@ async fn what_is_opened_after_a_change_is_spared_by_its_errand() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_in_that_a_change_overtakes_is_undone() {
     let place = Place::new();
-    let store = place.open().await;
+    let store = Arc::new(place.open().await);
     store.take_outbox().unwrap().abort();
-    with_alice(&store).await;
-    // It has looked, has opened its session, and looks again after the change, whose errand was run before that.
-    assert!(store.directory().may_sign_in(&sign_in(2, 1)).await.unwrap());
-    let errands = decide(&store, change(1, None)).await;
-    store.shared.run(errands).await.unwrap();
-    let entered = store.sessions().open(&sign_in(2, 1)).await.unwrap();
-    assert!(matches!(entered, crate::redis::Entered::Entered { .. }));
-    assert!(!store.directory().note_sign_in(sign_in(2, 1), Vec::new()).await.unwrap());
+    with_alice(&*store).await;
+    // A change has begun, and waits until the sign-in has looked and has opened its session.
+    let (has_begun, begins) = mpsc::channel();
+    let (may_go, goes) = mpsc::channel();
+    let changing = {
+        let (store, goes) = (Arc::clone(&store), Mutex::new(goes));
+        tokio::spawn(async move {
+            let step = move |step: &mut Step<'_>| {
+                has_begun.send(()).unwrap();
+                goes.lock().unwrap().recv().unwrap();
+                accounts::change_password(step, &change(1, None))
+            };
+            store.directory().write_with_errands(Reach::Part, step).await.unwrap()
+        })
+    };
+    spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
+    let signing_in = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.open(sign_in(2, 1)).await.unwrap() })
+    };
+    until("its session is opened", async || store.sessions().find(&token(2)).await.unwrap().is_some()).await;
+    may_go.send(()).unwrap();
+    changing.await.unwrap();
+    assert_eq!(signing_in.await.unwrap(), Opened::CredentialsChanged);
+    assert!(!is_there(&*store, 2).await, "nobody has its token");
     let lines = store.audit(Some(ALICE), 10).await.unwrap();
     assert!(lines.iter().all(|line| line.event != AuditEvent::SignedIn));
-    assert_eq!(store.open(sign_in(3, 1)).await.unwrap(), Opened::CredentialsChanged);
     store.leave().await.unwrap();
 }
 
@@ -268,6 +291,21 @@ async fn disabling_somebody_who_is_disabled_waits_for_what_the_first_one_has_lef
     assert_eq!(store.set_status(ALICE, Status::Disabled, NOW).await.unwrap(), Some(0));
     assert!(!is_there(&store, 2).await, "its end was answered");
     store.leave().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_does_not_know_where_the_sessions_of_a_database_are_is_refused() {
+    let (database, redis) = (TestDatabase::create(), TestSessions::create());
+    let options = PostgresOptions::parse(&database.url()).unwrap().connections(NonZeroUsize::MIN);
+    let sessions = RedisOptions::from_url(&redis.url()).unwrap();
+    let store =
+        SplitStore::on_postgres(options.clone(), sessions, node(), Arc::new(Nobody), NOW).await.unwrap();
+    store.leave().await.unwrap();
+    drop(store);
+    let refused = PostgresStore::connect(options.clone(), node(), Arc::new(Nobody)).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Elsewhere { .. }), "{refused}");
+    PostgresStore::keep_sessions_here(options.clone()).await.unwrap();
+    PostgresStore::connect(options, node(), Arc::new(Nobody)).await.unwrap().leave().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

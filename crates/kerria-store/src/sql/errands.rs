@@ -36,12 +36,9 @@ impl<D: Driver> SqlStore<D> {
     }
 }
 
-/// Forgets that sessions were elsewhere, for somebody who keeps them here.
+/// Forgets that sessions were elsewhere, for somebody who will keep them here.
 pub(crate) fn end_elsewhere(asked: &dyn Ask) -> Result<()> {
-    if is_elsewhere(asked)? {
-        asked.change("DELETE FROM sessions_elsewhere", ())?;
-    }
-    Ok(())
+    asked.change("DELETE FROM sessions_elsewhere", ()).map(drop)
 }
 
 /// Leaves an errand, with a line for the audit log.
@@ -76,7 +73,8 @@ fn finish(step: &Step<'_>, id: i64, at: Timestamp, ended: u64) -> Result<()> {
     line.flatten().map_or(Ok(()), |line| audit::record(step, &audit::counted(&line, ended)))
 }
 
-fn is_elsewhere(asked: &dyn Ask) -> Result<bool> {
+/// Whether sessions are kept elsewhere.
+pub(crate) fn is_elsewhere(asked: &dyn Ask) -> Result<bool> {
     asked.the("SELECT EXISTS (SELECT 1 FROM sessions_elsewhere)", (), |row| row.get(0))
 }
 
@@ -182,7 +180,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        SqliteStore,
+        OpenError, SqliteStore, keep_sessions_here,
         observer::Nobody,
         sql::{Reach, accounts},
     };
@@ -302,6 +300,9 @@ mod tests {
         drop(store);
         assert!(directory().begin_elsewhere(NOW).await.unwrap(), "over a restart, too");
 
+        let refused = SqliteStore::open(&path).unwrap_err();
+        assert!(matches!(refused, OpenError::Elsewhere { .. }), "{refused}");
+        keep_sessions_here(&path).unwrap();
         drop(SqliteStore::open(&path).unwrap());
         let store = directory();
         assert!(!store.begin_elsewhere(NOW).await.unwrap());

@@ -34,6 +34,16 @@ pub enum OpenError {
         /// The latest version that this program knows.
         known: u32,
     },
+    /// Its sessions are kept elsewhere, and somebody would keep them there.
+    #[error(
+        "the sessions of {} are kept in Redis: set redis.url, or run `kerria db without-redis` to keep them in the file from \
+         now on, which signs everybody out",
+        path.display()
+    )]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is an SQLite file, but not one of ours.
     #[error("{} belongs to another program: choose another file", path.display())]
     NotOurs {

@@ -59,6 +59,21 @@ pub fn migrate(path: &Path) -> Result<Migrated, OpenError> {
     run(&opening::connect_for_writing(&path)?, &path)
 }
 
+/// Forgets that the sessions of this file are kept elsewhere: from now on they are kept in it, and nobody is signed in. No other
+/// process may be using it.
+///
+/// # Errors
+/// What is in the way, in words for the operator.
+pub fn keep_sessions_here(path: &Path) -> Result<(), OpenError> {
+    let path = opening::create(path)?;
+    let _lock = Lock::take(&path)?;
+    let connection = opening::connect_for_writing(&path)?;
+    run(&connection, &path)?;
+    connection
+        .execute_batch("DELETE FROM sessions_elsewhere")
+        .map_err(|source| OpenError::sqlite(&path, source))
+}
+
 /// The names of the migrations that opening the file would run, in their order. The file may be in use.
 ///
 /// # Errors

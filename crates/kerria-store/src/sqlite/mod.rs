@@ -31,7 +31,7 @@ use rusqlite::Connection;
 pub use backup::{BackupError, backup};
 pub use errors::OpenError;
 pub use maintenance::{Checked, check};
-pub use migrations::{Migrated, migrate, pending_migrations};
+pub use migrations::{Migrated, keep_sessions_here, migrate, pending_migrations};
 
 use crate::{
     feed::{Node, moment},
@@ -74,27 +74,32 @@ impl SqliteStore {
     /// # Errors
     /// What is in the way, in words for the operator.
     pub fn open_observed(path: &Path, observer: Arc<dyn Observer>) -> Result<Self, OpenError> {
-        Self::open_with(path, observer, |connection| {
-            connection.execute_batch("DELETE FROM sessions_elsewhere")
+        Self::open_with(path, observer, |connection, path| {
+            let elsewhere = "SELECT EXISTS (SELECT 1 FROM sessions_elsewhere)";
+            match connection.query_row(elsewhere, (), |row| row.get(0)) {
+                Ok(false) => Ok(()),
+                Ok(true) => Err(OpenError::Elsewhere { path: path.to_owned() }),
+                Err(source) => Err(OpenError::sqlite(path, source)),
+            }
         })
     }
 
     /// The same, for somebody who keeps the sessions elsewhere.
     pub(crate) fn open_directory(path: &Path, observer: Arc<dyn Observer>) -> Result<Self, OpenError> {
-        Self::open_with(path, observer, |_| Ok(()))
+        Self::open_with(path, observer, |_, _| Ok(()))
     }
 
     fn open_with(
         path: &Path,
         observer: Arc<dyn Observer>,
-        prepare: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+        judge: impl FnOnce(&Connection, &Path) -> Result<(), OpenError>,
     ) -> Result<Self, OpenError> {
         let path = opening::create(path)?;
         let lock = Lock::take(&path)?;
         let connection = opening::connect_for_writing(&path)?;
         migrations::run(&connection, &path)?;
         migrations::mark_as_used(&connection, &path)?;
-        prepare(&connection).map_err(|source| OpenError::sqlite(&path, source))?;
+        judge(&connection, &path)?;
         let writer = Writer::start(connection, Arc::clone(&observer))
             .map_err(|source| OpenError::io(&path, source))?;
         let readers = Readers::start(&path)?;

@@ -9,10 +9,13 @@ use tokio::task::spawn_blocking;
 
 use super::{
     a_sign_out_is_true_everywhere, every_other_end_is_as_true,
-    installation::{Cluster, Node, SESSION, until},
+    installation::{Cluster, Node, SESSION, SOON, until},
     old_memory_does_not_answer, refuses_behind,
 };
-use crate::cast::{OTHER_PASSWORD, PASSWORD};
+use crate::{
+    cast::{OTHER_PASSWORD, PASSWORD},
+    program::{Program, command, kerria},
+};
 
 async fn redis() -> Arc<TestRedis> {
     Arc::new(spawn_blocking(TestRedis::start).await.unwrap())
@@ -134,6 +137,70 @@ async fn a_password_that_is_changed_while_redis_is_away_ends_the_sessions_when_i
     assert_eq!(here.client().with(&session).status(SESSION).await, StatusCode::UNAUTHORIZED);
     assert_eq!(cluster.errands(), 0);
     assert_eq!(login(here, PASSWORD).await, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_cut_off_from_the_accounts_still_checks_and_signs_out() {
+    let redis = redis().await;
+    let cluster = Cluster::start_beside(&redis, 2).await;
+    cluster.users(1).await;
+    let [cut, there] = &cluster.nodes[..] else { unreachable!() };
+    for cable in [Cable::Cut, Cable::BlackHole] {
+        let (stays, ends) = (there.sign_in(0).await, there.sign_in(0).await);
+        for session in [&stays, &ends] {
+            cluster.is_good_everywhere(session).await;
+        }
+        cluster.is_quiet().await;
+        cut.cable(cable);
+        let took = cut.sign_out(&ends).await;
+        assert!(took < SOON, "{took:?}");
+        cluster.is_refused_everywhere(&ends).await;
+        cluster.is_good_everywhere(&stays).await;
+        there.sign_out(&stays).await;
+        cluster.is_refused_everywhere(&stays).await;
+        assert_eq!(login(cut, PASSWORD).await, StatusCode::SERVICE_UNAVAILABLE);
+        cut.cable(Cable::Whole);
+        until("it signs in again", async || login(cut, PASSWORD).await == StatusCode::OK).await;
+    }
+    until("the audit log has heard of all four", async || {
+        let audit = there.run("audit list").await.to_string();
+        audit.matches("signed_out, 1 session").count() == 4
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_redis_a_server_is_refused_until_an_operator_takes_the_sessions_back() {
+    let (redis, folder) = (redis().await, tempfile::tempdir().unwrap());
+    let with_redis = || {
+        let mut command = command(folder.path());
+        command.env("KERRIA_REDIS_URL", redis.url(0));
+        command
+    };
+    let server = Program::spawn(with_redis()).await;
+    let user = json!({ "name": "user0", "password": PASSWORD });
+    let created = server.operator().send("POST", "/api/v1/operator/users", &user).await.unwrap().0;
+    assert_eq!(created, StatusCode::CREATED);
+    let first = server.client().login(0).await.unwrap();
+    server.stop().await;
+    let Err(told) = Program::try_spawn(command(folder.path())).await else { panic!("it starts") };
+    assert!(told.contains("set redis.url") && told.contains("kerria db without-redis"), "{told}");
+
+    let server = Program::spawn(with_redis()).await;
+    assert_eq!(server.client().with(&first).status(SESSION).await, StatusCode::OK, "nothing has happened");
+    server.stop().await;
+    let mut taking_back = kerria(folder.path());
+    taking_back.args(["db", "without-redis", "--data-dir=data"]).env("KERRIA_REDIS_URL", redis.url(0));
+    assert!(taking_back.status().await.unwrap().success());
+    let server = Program::start(folder.path()).await;
+    assert_eq!(server.client().with(&first).status(SESSION).await, StatusCode::UNAUTHORIZED);
+    let second = server.client().login(0).await.unwrap();
+    server.stop().await;
+    let server = Program::spawn(with_redis()).await;
+    for session in [first, second] {
+        assert_eq!(server.client().with(&session).status(SESSION).await, StatusCode::UNAUTHORIZED);
+    }
+    server.stop().await;
 }
 
 async fn set_password(node: &Node, password: &str) -> StatusCode {

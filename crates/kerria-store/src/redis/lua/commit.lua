@@ -149,6 +149,11 @@ local function over(key, bound, limit)
     return redis.call('ZRANGE', key, '-inf', bound, 'BYSCORE', 'LIMIT', 0, limit)
 end
 
+-- What ends something is done though the memory is full: Redis lets a script go on that has begun to write.
+local function insist()
+    redis.call('DEL', '{kerria}:nothing')
+end
+
 local orders = {
     end_session = function(session)
         drop(current, { session })
@@ -163,15 +168,20 @@ local orders = {
         end
         drop(current, ended)
     end,
-    -- Each of its sessions has an entry of its own, in which '@' stands for the handle.
-    end_client = function(client, before, when, entry)
-        local sessions = redis.call('ZRANGE', current .. 'c:' .. client, 0, -1)
+    -- Each of its sessions has an entry of its own, in which '@' stands for the handle. With a limit, so many of them and nothing else.
+    end_client = function(client, before, when, entry, limit)
+        insist()
+        local last = limit == '' and -1 or limit - 1
+        local sessions = redis.call('ZRANGE', current .. 'c:' .. client, 0, last)
         for _, session in ipairs(drop(current, opened_until(sessions, before))) do
             log(when, (string.gsub(entry, '@', written(session))))
         end
-        drop_references(current, redis.call('SMEMBERS', current .. 'rc:' .. client))
+        if limit == '' then
+            drop_references(current, redis.call('SMEMBERS', current .. 'rc:' .. client))
+        end
     end,
     end_token = function(token)
+        insist()
         local kept = redis.call('GET', current .. 'ri:' .. token)
         if kept then
             drop_references(current, { kept })
@@ -179,6 +189,7 @@ local orders = {
     end,
     -- Only of what was there until then, if that is given, unless it is too much to be removed at once.
     end_everyone = function(before)
+        insist()
         if before ~= '' then
             local there, tokens = {}, {}
             for _, list in ipairs({ 'opened:0', 'opened:1' }) do
