@@ -272,7 +272,8 @@ async fn a_step_that_stands_in_the_way_of_another_one_runs_again() {
     };
     let (one, other) = tokio::join!(step(1, 2), step(2, 1));
     assert_eq!((one.unwrap(), other.unwrap()), (1, 1));
-    assert_eq!(runs.load(Ordering::SeqCst), 3, "one of them ran twice");
+    // Or more often: whoever was undone may take a row before the other one has woken up, and they meet again.
+    assert!(runs.load(Ordering::SeqCst) >= 3, "one of them ran again");
     for number in [1, 2] {
         let held = store.data(visitor(number).id, &DataKey::parse("cart").unwrap()).await.unwrap();
         assert_eq!(held.as_deref(), Some("11"), "what was undone counts once");
