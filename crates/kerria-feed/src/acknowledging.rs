@@ -72,8 +72,8 @@ impl Acknowledging {
         Self { shared, task }
     }
 
-    /// Waits until nobody accepts any more what the entry with this number has ended. Never longer than a lease. To be called
-    /// when the entry is known to be committed.
+    /// Waits until nobody accepts any more what the entry with this number has ended: a lease at most; or twice that, should the
+    /// ledger not answer. To be called when the entry is known to be committed.
     pub async fn acknowledged(&self, number: LogNumber) -> Acknowledged {
         let committed = moment();
         let (reply, acknowledged) = oneshot::channel();

@@ -134,8 +134,11 @@ impl Following {
     /// Lets the followers apply all that was committed before.
     ///
     /// # Errors
-    /// If nobody answers in time.
+    /// If nobody answers in time, or the lease was given up for good.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
+        if lock(&self.shared.followed).left {
+            return Err(Trouble::Unavailable.into());
+        }
         let now = moment();
         self.wake();
         self.extended_beyond(now + self.shared.terms.length).await

@@ -91,8 +91,7 @@ impl Feed {
         self.following.catch_up().await
     }
 
-    /// Waits until nobody accepts any more what the entry with this number has ended. Never longer than a lease. To be called
-    /// when the entry is known to be committed.
+    /// What [`Acknowledging::acknowledged`] says.
     pub(crate) async fn acknowledged(&self, number: LogNumber) -> Acknowledged {
         self.following.wake();
         let acknowledged = self.acknowledging.acknowledged(number).await;

@@ -2,8 +2,8 @@
 //!
 //! Until the last row is copied, the file is the installation: a server can go on with it, and the next attempt begins
 //! anew. An attempt that was interrupted, and whose file nobody has used since, goes on where it was. At the end the file
-//! is marked as moved, and only then may a server use the database. So there is always one of them that is the
-//! installation, and never two.
+//! is marked as moved, and only then may a server use the database. So there are never two installations. Should it be interrupted
+//! between the last two steps, no server starts on either, and another attempt does what is left.
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +41,9 @@ const TABLES: [&str; 16] = [
     "sessions_elsewhere",
     "errand",
 ];
+
+/// Under which name the database knows which attempt has left what is there.
+const ATTEMPT: &str = "attempt";
 
 /// Those whose rows the database numbers.
 const NUMBERED: [&str; 2] = ["audit", "errand"];
@@ -149,20 +152,14 @@ enum Beginning {
     Anew,
     /// Where the last one was interrupted.
     Again,
-    /// With the end: the last one was interrupted when everything had been copied.
-    AtTheEnd,
 }
 
 impl<P: FnMut(u64, u64)> Move<'_, P> {
     fn run(mut self) -> Result<Moved, MoveError> {
-        match self.beginning()? {
-            Beginning::Anew => {
-                self.begin()?;
-                self.copy_all()?;
-            }
-            Beginning::Again => self.copy_all()?,
-            Beginning::AtTheEnd => {}
+        if matches!(self.beginning()?, Beginning::Anew) {
+            self.begin()?;
         }
+        self.copy_all()?;
         let moved = self.count()?;
         NUMBERED.iter().try_for_each(|table| self.go_on_counting(table))?;
         sqlite::mark(self.file, self.path, Mark::Moved)?;
@@ -173,12 +170,11 @@ impl<P: FnMut(u64, u64)> Move<'_, P> {
     /// Looks what there is on both sides.
     fn beginning(&self) -> Result<Beginning, MoveError> {
         let mark = sqlite::mark_of(self.file, self.path)?;
+        let moved_before =
+            || MoveError::MovedBefore { path: self.path.to_owned(), database: self.place.to_owned() };
         if !self.on_database(postgres::is_being_moved_into)? {
             if mark == Mark::Moved {
-                return Err(MoveError::MovedBefore {
-                    path: self.path.to_owned(),
-                    database: self.place.to_owned(),
-                });
+                return Err(moved_before());
             }
             for table in TABLES {
                 // The counter of the log is there from the first.
@@ -195,23 +191,31 @@ impl<P: FnMut(u64, u64)> Move<'_, P> {
         if there.is_some() && here != there {
             return Err(MoveError::AnotherFile { database: self.place.to_owned() });
         }
-        Ok(match mark {
-            Mark::InUse => Beginning::Anew,
-            Mark::BeingMoved => Beginning::Again,
-            Mark::Moved => Beginning::AtTheEnd,
-        })
+        let attempt = self.on_database(|database| {
+            let database: &dyn Ask = database;
+            database.one("SELECT copied FROM moving WHERE name = ?1", [ATTEMPT], |row| row.get::<i64>(0))
+        })?;
+        let same = attempt.is_some() && attempt == sqlite::attempt_in(self.file, self.path)?;
+        match (mark, same) {
+            (Mark::BeingMoved | Mark::Moved, true) => Ok(Beginning::Again),
+            (Mark::Moved, false) => Err(moved_before()),
+            (Mark::InUse, _) | (Mark::BeingMoved, false) => Ok(Beginning::Anew),
+        }
     }
 
-    /// Empties the database of what an earlier attempt has left. From then on the attempt can be taken up again, until a
-    /// server uses the file.
+    /// Empties the database of what an earlier attempt has left. From then on this one can be taken up again, until a server
+    /// uses the file, or another attempt is made.
     fn begin(&self) -> Result<(), MoveError> {
+        let attempt: i64 = self.in_file(|file| file.the("SELECT random()", (), |row| row.get(0)))?;
         self.on_database(|database| {
             database.batch("BEGIN")?;
             database.batch(&format!("TRUNCATE {}", TABLES.join(", ")))?;
             database.batch(postgres::BEGIN_TO_MOVE)?;
+            let asked: &dyn Ask = database;
+            asked.change("INSERT INTO moving (name, copied) VALUES (?1, ?2)", (ATTEMPT, attempt))?;
             database.batch("COMMIT")
         })?;
-        Ok(sqlite::mark(self.file, self.path, Mark::BeingMoved)?)
+        Ok(sqlite::mark_as_being_moved(self.file, self.path, attempt)?)
     }
 
     fn copy_all(&mut self) -> Result<(), MoveError> {

@@ -144,7 +144,8 @@ fn all_rows(file: &dyn Ask, held: &dyn Ask) -> Vec<String> {
 
 fn tables_of(file: &dyn Ask) -> Vec<String> {
     file.all(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'moving' \
+         ORDER BY name",
         (),
         |row| row.get(0),
     )
@@ -334,14 +335,42 @@ async fn a_server_can_go_on_with_the_file_after_an_interrupted_move_and_nothing_
 #[tokio::test]
 async fn a_move_that_was_interrupted_at_its_very_end_is_finished() {
     let scene = Scene::set().await;
-    scene.move_until(900).await;
-    scene.move_on().await;
-    // As if the last statement had not been reached.
-    scene.database.run(postgres::BEGIN_TO_MOVE);
-    assert!(scene.store().await.is_err());
+    scene.move_until(scene.rows_in_file().len() as u64).await;
+    let file = rusqlite::Connection::open(scene.file()).unwrap();
+    file.pragma_update(None, "application_id", Mark::Moved as u32).unwrap();
+    drop(file);
+    assert!(scene.store().await.is_err() && SqliteStore::open(&scene.file()).is_err(), "neither is used");
     let moved = scene.move_it().await.unwrap();
     assert_eq!(moved.sessions, SESSIONS + 1);
     scene.store().await.unwrap();
+}
+
+/// What an attempt has left in a database, when another one has moved the file to another database.
+#[tokio::test]
+async fn what_another_attempt_has_left_is_never_finished() {
+    let (scene, other) = (Scene::set().await, TestDatabase::create());
+    scene.move_until(scene.rows_in_file().len() as u64).await;
+    let elsewhere = PostgresOptions::parse(&other.url()).unwrap();
+    move_to_postgres(&scene.file(), elsewhere, |_, _| ()).await.unwrap();
+    let refused = scene.move_it().await.unwrap_err();
+    assert!(matches!(refused, MoveError::MovedBefore { .. }), "{refused}");
+    assert!(scene.store().await.is_err(), "there is one installation");
+}
+
+/// Another attempt, at another database, began after a server had used the file.
+#[tokio::test]
+async fn what_an_earlier_attempt_has_left_is_not_taken_up_by_a_later_one() {
+    let (scene, other) = (Scene::set().await, TestDatabase::create());
+    scene.move_until(900).await;
+    {
+        let store = SqliteStore::open(&scene.file()).unwrap();
+        store.set_status(ALICE, kerria_core::Status::Disabled, NOW).await.unwrap();
+    }
+    let elsewhere = PostgresOptions::parse(&other.url()).unwrap();
+    let dying = |done, _| assert!(done < 900, "it dies here");
+    move_to_postgres(&scene.file(), elsewhere, dying).await.unwrap_err();
+    scene.move_it().await.unwrap();
+    assert!(scene.rows_in_database().await == scene.rows_in_file());
 }
 
 #[tokio::test]

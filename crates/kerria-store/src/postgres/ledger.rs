@@ -22,6 +22,9 @@ use crate::{
 
 /// One that renews, and one that reads what others have renewed.
 const CONNECTIONS: usize = 2;
+/// How many numbers of the log a new life leaves out: more than a server can have given and lost. Few enough that a number
+/// always fits into 53 bits of JSON.
+const NUMBERS_LEFT_OUT: u64 = 1 << 32;
 /// Entries of the log in one answer.
 const PAGE: u32 = 500;
 
@@ -86,6 +89,7 @@ fn renew(asked: &dyn Ask, renewal: Renewal, name: &str) -> Result<Renewed> {
         (checker.as_bytes(), applied_number),
     )?;
     if known == 0 {
+        begin_life(asked)?;
         asked.change(
             "INSERT INTO checker (id, name, applied, renewal) \
              SELECT ?1, ?3, coalesce(least(?2::bigint, number), number), nextval('checker_renewal') FROM log_counter \
@@ -105,11 +109,23 @@ fn read(asked: &dyn Ask) -> Result<LedgerReading> {
     if let Some(reading) = read_if_there(asked)? {
         return Ok(reading);
     }
-    asked.change(
-        "INSERT INTO ledger (one, life, settled) VALUES (1, floor(random() * 9e15)::bigint, FALSE) ON CONFLICT DO NOTHING",
-        (),
-    )?;
+    begin_life(asked)?;
     read_if_there(asked)?.ok_or_else(|| Trouble::Failed.into())
+}
+
+/// Begins a life of the ledger, if it has none. A server that has lost the ledger may have lost the end of the log, too, and would
+/// give its numbers again: to who has applied the old ones, the new ones would be nothing new. So the log goes on far behind them, and
+/// everybody starts over.
+fn begin_life(asked: &dyn Ask) -> Result<()> {
+    asked
+        .change(
+            "WITH begun AS ( \
+                 INSERT INTO ledger (one, life, settled) VALUES (1, floor(random() * 9e15)::bigint, FALSE) \
+                 ON CONFLICT DO NOTHING RETURNING one) \
+             UPDATE log_counter SET number = number + ?1, removed = number + ?1 WHERE EXISTS (SELECT 1 FROM begun)",
+            [NUMBERS_LEFT_OUT],
+        )
+        .map(drop)
 }
 
 /// In one statement, so that it is of one instant.

@@ -47,8 +47,8 @@ pub(super) fn run(connection: &Connection, database: &str) -> Result<Migrated, C
     Ok(Migrated { from, to: known() })
 }
 
-/// Begins a move into the database. The table says how much of each table is there; as long as it exists, nobody may use the
-/// database.
+/// Begins a move into the database. The table says how much of each table is there, and under `attempt`, which move it is. As long
+/// as it exists, nobody may use the database.
 pub(crate) const BEGIN_TO_MOVE: &str = "CREATE TABLE IF NOT EXISTS moving (name TEXT NOT NULL PRIMARY KEY, copied BIGINT NOT NULL); \
      TRUNCATE moving";
 

@@ -15,6 +15,7 @@ use kerria_core::{
     store::{Follower, Leases, LogPage, StoreError},
 };
 use kerria_feed::Acknowledging;
+use tokio::time::sleep;
 
 use crate::{feed::Node, observer::Observer};
 
@@ -72,6 +73,13 @@ impl Checkers {
         self.observer.acknowledged(acknowledged.took, acknowledged.late.len());
     }
 
+    /// Waits until no checker can hold a lease any more. Whoever uses the file next may not know of them.
+    pub(super) async fn until_leases_are_over(&self) {
+        if self.ledger.may_know_of_leases() {
+            sleep(LeaseTerms::default().over_after()).await;
+        }
+    }
+
     pub(super) async fn roll_call(&self) -> Result<RollCall, StoreError> {
         self.acknowledging.roll_call(self.ledger.node.id).await
     }
@@ -86,6 +94,12 @@ impl MemoryLedger {
 
     pub(super) fn follower(self: &Arc<Self>) -> Weak<dyn Follower> {
         Arc::downgrade(self) as _
+    }
+
+    /// Whether some checker may hold a lease.
+    fn may_know_of_leases(&self) -> bool {
+        let reading = self.lock().ledger.read();
+        !reading.settled || !reading.checkers.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -172,8 +186,10 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use kerria_core::{Cause, LogEvent, Selector, Timestamp};
+    use tokio::time::timeout;
 
     use super::*;
+    use crate::observer::Nobody;
 
     fn entries(numbers: std::ops::RangeInclusive<u64>) -> Vec<LogEntry> {
         let entry = |number| LogEntry {
@@ -203,6 +219,21 @@ mod tests {
         log.add(&entries(46..=last));
         assert_eq!(log.after(LogNumber(44), 9), LogPage::StartOver { head: LogNumber(last) });
         assert_eq!(numbers(&log.after(LogNumber(45), 2)), [46, 47]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_leaves_the_file_waits_for_leases_that_the_next_one_does_not_know_of() {
+        let node = Node { id: CheckerId::from_bytes([1; 16]), name: "kerria".to_owned() };
+        let ledger = MemoryLedger::new(node);
+        let checkers = Checkers::start(Arc::clone(&ledger), Arc::new(Nobody));
+        let waits =
+            async || timeout(LeaseTerms::default().length, checkers.until_leases_are_over()).await.is_err();
+        assert!(waits().await, "leases from before may run");
+        ledger.settle(Life(1)).await.unwrap();
+        assert!(!waits().await, "nobody follows");
+        let shop = CheckerId::from_bytes([2; 16]);
+        ledger.renew_lease(Renewal { checker: shop, applied: None }, "a shop").await.unwrap();
+        assert!(waits().await);
     }
 
     #[tokio::test]

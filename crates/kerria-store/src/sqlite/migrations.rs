@@ -69,6 +69,7 @@ pub fn keep_sessions_here(path: &Path) -> Result<(), OpenError> {
     let _lock = Lock::take(&path)?;
     let connection = opening::connect_for_writing(&path)?;
     run(&connection, &path)?;
+    mark_as_used(&connection, &path)?;
     connection
         .execute_batch("DELETE FROM sessions_elsewhere")
         .map_err(|source| OpenError::sqlite(&path, source))
@@ -133,6 +134,35 @@ pub(crate) fn mark(connection: &Connection, path: &Path, mark: Mark) -> Result<(
     connection
         .pragma_update(None, "application_id", mark as u32)
         .map_err(|source| OpenError::sqlite(path, source))
+}
+
+/// Marks the file as being moved, by this attempt.
+pub(crate) fn mark_as_being_moved(
+    connection: &Connection,
+    path: &Path,
+    attempt: i64,
+) -> Result<(), OpenError> {
+    let begin = || {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        transaction.execute_batch(
+            "CREATE TABLE IF NOT EXISTS moving (attempt INTEGER NOT NULL) STRICT; DELETE FROM moving",
+        )?;
+        transaction.execute("INSERT INTO moving (attempt) VALUES (?1)", [attempt])?;
+        transaction.pragma_update(None, "application_id", Mark::BeingMoved as u32)?;
+        transaction.commit()
+    };
+    begin().map_err(|source| OpenError::sqlite(path, source))
+}
+
+/// The attempt that has marked the file, the last time that one has.
+pub(crate) fn attempt_in(connection: &Connection, path: &Path) -> Result<Option<i64>, OpenError> {
+    let attempt = || {
+        if !connection.table_exists(None, "moving")? {
+            return Ok(None);
+        }
+        connection.query_row("SELECT attempt FROM moving", (), |row| row.get(0)).map(Some)
+    };
+    attempt().map_err(|source| OpenError::sqlite(path, source))
 }
 
 /// What was moved is not used any more, and what is used is not being moved.

@@ -39,7 +39,7 @@ use crate::{
     queue::{Asked, Job, Query, Waiting},
     sql::{Driver, Reach, SqlStore, Step, in_time},
 };
-pub(crate) use migrations::{Mark, mark, mark_of};
+pub(crate) use migrations::{Mark, attempt_in, mark, mark_as_being_moved, mark_of};
 pub(crate) use opening::WholeFile;
 
 use checkers::{Checkers, MemoryLedger};
@@ -190,6 +190,9 @@ impl Driver for Sqlite {
     }
 
     async fn leave(&self) -> Result<(), StoreError> {
+        if let Some(checkers) = &self.checkers {
+            checkers.until_leases_are_over().await;
+        }
         Ok(())
     }
 

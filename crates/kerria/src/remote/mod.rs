@@ -214,7 +214,7 @@ impl RemoteChecker {
     }
 
     /// Tells what is still to be told, and goes away, so that nobody has to wait for this process any more. From then on it asks
-    /// for every session.
+    /// for every session, and knows nothing of access tokens.
     ///
     /// # Errors
     /// If the server could not be told. Then it waits for a lease, once.
