@@ -8,6 +8,7 @@ how the parts go together, for sessions in bearer tokens; one that is meant for 
 
 import base64
 import hashlib
+import http.client
 import json
 import sys
 import threading
@@ -64,18 +65,21 @@ class Node:
 
     def __init__(self, token, origins):
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self.origins = list(origins)
+        self.origins, self.asked = list(origins), 0
 
     def ask(self, what, question=None, timeout=2):
         body = None if question is None else json.dumps(question).encode()
+        last = None
         for _ in self.origins:
-            request = urllib.request.Request(f"{self.origins[0]}/api/v1/checker/{what}", body, self.headers)
+            # Threads may ask at once. Which node they ask is not worth a lock.
+            asked = self.asked
+            origin = self.origins[asked % len(self.origins)]
+            request = urllib.request.Request(f"{origin}/api/v1/checker/{what}", body, self.headers)
             try:
                 with urllib.request.urlopen(request, timeout=timeout) as answer:
                     return json.loads(answer.read() or b"null")
-            except (OSError, ValueError) as error:
-                last = error
-                self.origins.append(self.origins.pop(0))
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                last, self.asked = error, asked + 1
         raise Unknown(str(last))
 
 
@@ -86,7 +90,7 @@ class Checker:
         self.key = unbase64(self.settings["token_key"])
         self.lease = self.settings["lease"] / 1000
         self.lock = threading.Lock()
-        self.applied, self.until = None, 0
+        self.applied, self.lives = None, 0
         self.start_over(0)
         self.holds_lease = threading.Event()
         self.leaving = False
@@ -108,9 +112,9 @@ class Checker:
                 continue
             with self.lock:
                 if answer["answer"] == "registered":
-                    self.applied = answer["head"] if self.applied is None else self.applied
+                    if self.applied is None:
+                        self.applied = self.floor = answer["head"]
                 elif answer["answer"] == "start_over":
-                    self.until = 0
                     self.start_over(answer["head"])
                 else:
                     for entry in answer["entries"]:
@@ -132,7 +136,9 @@ class Checker:
 
     def start_over(self, head):
         self.sessions, self.ended, self.changed, self.except_one = {}, {}, {}, {}
-        self.floor = head
+        self.floor, self.until = head, 0
+        # What was asked for in another life counts no more.
+        self.lives += 1
         if self.applied is not None:
             self.applied = head
 
@@ -175,12 +181,13 @@ class Checker:
             if answer and clock() < self.until:
                 return f"{answer} (from memory)"
         for _ in range(8):
+            life = self.lives
             found = self.node.ask("find", {"token": token_hash})["found"]
             if found is None:
                 return "refused: no session (asked)"
             with self.lock:
                 # An end may have overtaken it.
-                answer = self.judge(token_hash, found, is_fresh=True)
+                answer = self.judge(token_hash, found, is_fresh=True) if life == self.lives else None
             if answer:
                 return f"{answer} (asked)"
         raise Unknown("it changes all the time")

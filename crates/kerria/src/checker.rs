@@ -457,6 +457,17 @@ impl Checker {
         self.cache.insert(*token, found);
     }
 
+    /// Keeps a session in memory that was asked for in this life. If everything was forgotten meanwhile, it would be remembered from
+    /// before: then it is forgotten, too, and the answer is `false`.
+    fn keep_of(&self, life: u64, token: &TokenHash, found: &Found) -> bool {
+        self.cache.insert(*token, found);
+        let still = self.life.load(SeqCst) == life;
+        if !still {
+            self.cache.clear();
+        }
+        still
+    }
+
     /// Takes note of the use of a session token, with all that follows from it. The audit log tells from which `device`, if
     /// that is the end of the session.
     pub(crate) async fn rotate(
@@ -466,12 +477,12 @@ impl Checker {
         device: Option<Device>,
         now: Timestamp,
     ) -> Result<SessionRotation, StoreError> {
-        let rule = self.settings.rotation;
+        let (rule, life) = (self.settings.rotation, self.life.load(SeqCst));
         let rotation = self.source.rotate(TokenUse { presented, successor, rule, device, now }).await?;
         match &rotation {
             // Not under the successor: until that is used, it would not be seen here that the session is.
             SessionRotation::Rotated(found) | SessionRotation::Confirmed(found) => {
-                self.keep(&presented, found);
+                self.keep_of(life, &presented, found);
             }
             SessionRotation::Replayed { session, user } => {
                 warn!(session.id = %session, user.id = ?user, "a session token was used after its time: session {session} ended");
@@ -785,12 +796,8 @@ impl Checker {
             match self.verdict(found.session.id, found.session.user, found.as_of) {
                 Verdict::Ended => return Ok(Check::Refused(Refusal::Revoked)),
                 Verdict::Reread => continue,
-                Verdict::Stands => self.cache.insert(asked.hash, &found),
-            }
-            // Everything was forgotten meanwhile, and this would be remembered from before.
-            if self.life.load(SeqCst) != life {
-                self.cache.clear();
-                continue;
+                Verdict::Stands if self.keep_of(life, &asked.hash, &found) => {}
+                Verdict::Stands => continue,
             }
             if let Some(check) = self.look_up(asked, Reading::Fresh) {
                 return Ok(check);

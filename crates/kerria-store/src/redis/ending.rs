@@ -11,7 +11,7 @@ use crate::sql::Result;
 /// Sessions of a client that are ended in one step.
 const AT_ONCE: u64 = 1_000;
 
-/// Orders what ends the sessions that `selector` selects, of those that were opened until `before`, if that is given. If there was
+/// Orders what ends the sessions that `selector` selects. With `before` it is done again, of what was opened until then. If there was
 /// nothing, nothing is written to the log, unless there may be tokens that nobody keeps.
 pub(super) fn order(
     commit: &mut Commit,
@@ -20,6 +20,7 @@ pub(super) fn order(
     now: Timestamp,
     before: Option<Timestamp>,
 ) -> Result<()> {
+    let again = before.is_some();
     let before = before.map_or_else(Vec::new, digits);
     let ended = LogEvent::Ended { cause };
     match selector {
@@ -37,7 +38,7 @@ pub(super) fn order(
         }
         Selector::Token { token } => {
             commit.order(&[b"end_token", token.to_string().as_bytes()]);
-            commit.log(selector, ended, now)
+            log_end(commit, selector, cause, now, again)
         }
         // Others may have been issued tokens in a session of the client (RFC 8693), which do not say for which client their
         // session was opened.
@@ -45,12 +46,22 @@ pub(super) fn order(
             let of_one = log::entry_of_any_session(ended, now)?;
             let client = client.as_str().as_bytes();
             commit.order(&[b"end_client", client, &before, &digits(now), &of_one, b""]);
-            commit.log(selector, ended, now)
+            log_end(commit, selector, cause, now, again)
         }
         Selector::Everyone => {
             commit.order(&[b"end_everyone", &before]);
-            commit.log(selector, ended, now)
+            log_end(commit, selector, cause, now, again)
         }
+    }
+}
+
+/// There may be access tokens that no store knows, so it is always written; but not again: those from before a new life of the log
+/// are believed by nobody, and what was issued since must not end with them.
+fn log_end(commit: &mut Commit, selector: Selector, cause: Cause, now: Timestamp, again: bool) -> Result<()> {
+    if again {
+        commit.log_if_ended(selector, cause, now)
+    } else {
+        commit.log(selector, LogEvent::Ended { cause }, now)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// For how long it is noted that an errand was done, in seconds. The directory asks again within moments, or not for as long as
-/// neither of the two can be reached; then, what was done before is done again, and ends nothing more than it should.
+/// neither of the two can be reached; then, what was done before is done once more, and what was opened since ends with it.
 const NOTED: &[u8] = b"86400";
 
 impl RedisSessions {

@@ -187,7 +187,7 @@ local orders = {
             drop_references(current, { kept })
         end
     end,
-    -- Only of what was there until then, if that is given, unless it is too much to be removed at once.
+    -- Only of what was there until then, if that is given. If that is too much to be removed at once, everything goes.
     end_everyone = function(before)
         insist()
         if before ~= '' then
@@ -197,14 +197,14 @@ local orders = {
                     there[#there + 1] = session
                 end
             end
-            local references = redis.call('ZRANGE', current .. 'refs', 0, AT_ONCE)
+            local references = redis.call('ZRANGE', current .. 'refs', 0, -1)
             for _, token in ipairs(references) do
                 local kept = redis.call('GET', current .. 'r:' .. token)
                 if kept and cjson.decode(kept).issued_at <= tonumber(before) then
                     tokens[#tokens + 1] = token
                 end
             end
-            if #there <= AT_ONCE and #references <= AT_ONCE then
+            if #there <= AT_ONCE then
                 drop(current, there)
                 drop_references(current, tokens)
                 return

@@ -2,8 +2,11 @@
 -- last number of the log, and a list for each triple.
 
 -- A server that was made a replica keeps its connections, and answers with what it had.
-if not string.find(redis.call('INFO', 'replication'), 'role:master', 1, true) then
-    return redis.error_reply('READONLY this server is a replica')
+-- What does not take writes may be a replica, or a primary that another server has taken the place of: nobody may rely on what it
+-- knows. Nothing is deleted; a full disk or memory is another matter.
+local allowed = redis.pcall('DEL', '{kerria}:nothing')
+if type(allowed) == 'table' and allowed.err and (allowed.err:find('READONLY') or allowed.err:find('NOREPLICAS')) then
+    return allowed
 end
 
 local generation = state('generation')
