@@ -332,6 +332,15 @@ async fn a_reading_whose_reader_has_gone_is_taken_over() {
 }
 
 #[tokio::test]
+async fn what_was_read_before_everything_was_forgotten_is_read_again() {
+    let (play, gate, _, crowd) = a_crowd(Lease::unlimited(), of_somebody).await;
+    play.checker.start_over(play.checker.head());
+    gate.open.add_permits(2);
+    assert!(crowd.join_all().await.into_iter().all(Result::unwrap));
+    assert_eq!(gate.asked(), 2);
+}
+
+#[tokio::test]
 async fn an_end_while_many_wait_for_a_reading_is_an_end_for_all_of_them() {
     let (play, gate, _, crowd) = a_crowd(Lease::unlimited(), of_somebody).await;
     play.end(Selector::User { user: play.user }).await;

@@ -134,8 +134,8 @@ fn migrated(Migrated { from, to }: Migrated, out: &mut Out) -> Result<(), Failur
 }
 
 fn without_redis(out: &mut Out) -> Result<(), Failure> {
-    let sentence =
-        "The sessions are kept in the database from now on. Remove redis.url from the configuration.";
+    let sentence = "The sessions are kept in the database from now on, and everybody has to sign in again. Remove redis.url from the \
+         configuration of every server before you start one.";
     out.done(sentence, &json!({ "sessions": "database" }))
 }
 

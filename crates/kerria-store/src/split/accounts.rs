@@ -11,7 +11,25 @@ use kerria_core::{
 };
 
 use super::SplitStore;
-use crate::sql::{Driver, Reach, Result, accounts, clients, keys};
+use crate::{
+    redis::Done,
+    sql::{Driver, Reach, Result, Step, accounts, clients, keys},
+};
+
+impl<D: Driver> SplitStore<D> {
+    /// Decides in the directory what ends sessions, and does it. If there was nothing left to decide, somebody has decided it before,
+    /// and it may not be done yet: that is seen to before anybody is told so.
+    async fn end_by<T: Send + 'static>(
+        &self,
+        step: impl Fn(&mut Step<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<(T, Done)> {
+        let (decided, errands) = self.directory().write_with_errands(Reach::Everything, step).await?;
+        if errands.is_empty() {
+            self.until_acknowledged().await?;
+        }
+        Ok((decided, self.shared.run(errands).await?))
+    }
+}
 
 #[async_trait]
 impl<D: Driver> Accounts for SplitStore<D> {
@@ -90,15 +108,7 @@ impl<D: Driver> Accounts for SplitStore<D> {
     }
 
     async fn set_status(&self, user: UserId, status: Status, now: Timestamp) -> Result<Option<u64>> {
-        let (set, errands) = self
-            .directory()
-            .write_with_errands(Reach::Everything, move |step| accounts::set_status(step, user, status, now))
-            .await?;
-        if errands.is_empty() {
-            // Whoever has set it before may be waiting still.
-            self.until_acknowledged().await?;
-        }
-        let done = self.shared.run(errands).await?;
+        let (set, done) = self.end_by(move |step| accounts::set_status(step, user, status, now)).await?;
         Ok(set.map(|_| done.ended))
     }
 
@@ -106,11 +116,7 @@ impl<D: Driver> Accounts for SplitStore<D> {
         if !self.still_asks(user, by).await? {
             return Ok(Removal::Unknown);
         }
-        let (removal, errands) = self
-            .directory()
-            .write_with_errands(Reach::Everything, move |step| accounts::delete(step, user, now))
-            .await?;
-        let done = self.shared.run(errands).await?;
+        let (removal, done) = self.end_by(move |step| accounts::delete(step, user, now)).await?;
         Ok(match removal {
             Removal::Removed { .. } => Removal::Removed { ended: done.ended },
             Removal::Unknown => Removal::Unknown,
@@ -171,11 +177,7 @@ impl<D: Driver> Clients for SplitStore<D> {
     }
 
     async fn remove_client(&self, id: ClientId, now: Timestamp) -> Result<bool> {
-        let (removed, errands) = self
-            .directory()
-            .write_with_errands(Reach::Everything, move |step| clients::remove(step, id, now))
-            .await?;
-        self.shared.run(errands).await?;
+        let (removed, _) = self.end_by(move |step| clients::remove(step, id, now)).await?;
         Ok(removed)
     }
 }

@@ -203,6 +203,18 @@ async fn while_redis_does_not_answer_nothing_is_said_to_be_done_and_it_is_done_l
         let version = store.credentials(&alice).await.unwrap().unwrap().version;
         signed_in(&store, 2, version.0).await;
     }
+    // Asked once more, it is not said to be nothing before it is done.
+    proxy.set(Cable::Cut);
+    for _ in 0..2 {
+        let refused = store.delete_user(ALICE, None, NOW).await;
+        assert!(refused.is_err(), "{refused:?}");
+    }
+    proxy.set(Cable::Whole);
+    until("there is nobody", async || {
+        matches!(store.delete_user(ALICE, None, NOW).await, Ok(kerria_core::store::Removal::Unknown))
+    })
+    .await;
+    assert!(!is_there(&store, 2).await);
     store.leave().await.unwrap();
 }
 

@@ -405,6 +405,7 @@ fn so_many_ended() -> String {
 pub(crate) fn delete(step: &mut Step<'_>, user: UserId, now: Timestamp) -> Result<Removal> {
     step.change("DELETE FROM known_device WHERE user_id = ?1", [user.as_bytes()])?;
     if step.change("DELETE FROM account WHERE id = ?1", [user.as_bytes()])? == 0 {
+        step.rest_on_log()?;
         return Ok(Removal::Unknown);
     }
     let line = audit::about_user(AuditEvent::UserDeleted, user, None, so_many_ended(), now);

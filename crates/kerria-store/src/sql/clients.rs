@@ -78,11 +78,13 @@ impl<D: Driver> Clients for SqlStore<D> {
 
 pub(crate) fn remove(step: &mut Step<'_>, client: ClientId, now: Timestamp) -> Result<bool> {
     let removed = step.change("DELETE FROM client WHERE id = ?1", [client.as_str()])?;
-    if removed == 1 {
-        let order = Order::End { selector: Selector::Client { client }, cause: Cause::Operator, keep: None };
-        step.order(order, &ending::line_about(Cause::Operator, now), now)?;
+    if removed == 0 {
+        step.rest_on_log()?;
+        return Ok(false);
     }
-    Ok(removed == 1)
+    let order = Order::End { selector: Selector::Client { client }, cause: Cause::Operator, keep: None };
+    step.order(order, &ending::line_about(Cause::Operator, now), now)?;
+    Ok(true)
 }
 
 fn put(step: &Step<'_>, client: &Client, sql: &str) -> Result<bool> {
