@@ -144,6 +144,15 @@ impl Following {
         self.extended_beyond(now + self.shared.terms.length).await
     }
 
+    /// Waits until this process has applied the entry with this number, or can hold no lease any more from before it was
+    /// committed.
+    pub async fn applied(&self, number: LogNumber) {
+        self.wake();
+        let mut extended = self.shared.extended.subscribe();
+        let applied = extended.wait_for(|_| self.head().is_some_and(|head| head >= number));
+        drop(timeout(self.shared.terms.over_after(), applied).await);
+    }
+
     /// Waits until the lease was extended by a renewal that was sent late enough to reach up to `until`.
     async fn extended_beyond(&self, until: Moment) -> Result<(), StoreError> {
         let mut extended = self.shared.extended.subscribe();
@@ -185,7 +194,7 @@ async fn renew_always(shared: Arc<Shared>) {
                     continue;
                 }
                 // An answer that was held back has used up its pause.
-                let took = Duration::from_nanos(moment().0.saturating_sub(sent.0));
+                let took = moment().since(sent);
                 shared.terms.renew_every().saturating_sub(took)
             }
             Err(error) => {

@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use kerria_core::{
     CheckerId, Lease, LeaseTerms, LogNumber,
     lease::{Renewal, Renewed, RollCall},
-    store::{Follower, Leases, StoreError},
+    store::{Acknowledged, Follower, Leases, StoreError, Wait},
 };
 pub(crate) use kerria_feed::moment;
-use kerria_feed::{Acknowledged, Acknowledging, Following, Renews};
+use kerria_feed::{Acknowledging, Following, Renews};
 
-use crate::observer::Observer;
+use crate::observer::{Observer, Watching};
 
 /// A process among those that share a store.
 #[derive(Clone, Debug)]
@@ -57,7 +57,8 @@ impl Feed {
     ) -> Self {
         let own = Own { ledger: Arc::clone(&ledger), name: node.name.clone() };
         let following = Following::start(Arc::new(own), node.id, terms);
-        let acknowledging = Acknowledging::start(Arc::clone(&ledger), terms, following.own());
+        let watching = Arc::new(Watching(Arc::clone(&observer)));
+        let acknowledging = Acknowledging::start(Arc::clone(&ledger), terms, following.own(), watching);
         Self { ledger, node, observer, following, acknowledging }
     }
 
@@ -89,6 +90,17 @@ impl Feed {
     /// Lets the followers apply all that was committed before.
     pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
         self.following.catch_up().await
+    }
+
+    /// Waits for whom `wait` says, after the entry with this number was committed; for the own process in any case.
+    pub(crate) async fn waited(&self, number: LogNumber, wait: Wait) -> Option<Acknowledged> {
+        match wait {
+            Wait::Store => {
+                self.following.applied(number).await;
+                None
+            }
+            Wait::Checkers => Some(self.acknowledged(number).await),
+        }
     }
 
     /// What [`Acknowledging::acknowledged`] says.

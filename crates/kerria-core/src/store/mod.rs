@@ -31,8 +31,8 @@ pub use doors::Doors;
 pub use leases::Leases;
 pub use session_data::{DataOwner, DataWrite, SessionData};
 pub use sessions::{
-    AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit,
-    SessionRotation, Sessions, SignIn, Successor, TokenUse,
+    Acknowledged, AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails,
+    SessionLimit, SessionRotation, Sessions, SignIn, Successor, TokenUse, Wait,
 };
 pub use source::Source;
 pub use tokens::{Clients, Reference, Refresh, Rotation, SigningKeys, Tokens};

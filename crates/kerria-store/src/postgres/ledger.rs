@@ -168,7 +168,7 @@ fn roll_call(asked: &dyn Ask, this: CheckerId) -> Result<RollCall> {
             call.settled = row.get(1)?;
             if let Some(id) = row.get::<Option<[u8; 16]>>(2)? {
                 let (name, applied) = (row.get(3)?, LogNumber(row.get(4)?));
-                call.nodes.push(NodeStanding { id: CheckerId::from_bytes(id), name, applied });
+                call.nodes.push(NodeStanding { id: CheckerId::from_bytes(id), name, applied, lag: None });
             }
             Ok(())
         },

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use kerria_core::{
     Lease, LeaseTerms, LogNumber,
     lease::RollCall,
-    store::{Follower, Leases, StoreError, Trouble},
+    store::{Acknowledged, Follower, Leases, StoreError, Trouble, Wait},
 };
 
 pub(crate) use connection::Connection as PostgresConnection;
@@ -144,9 +144,10 @@ impl Driver for Postgres {
         self.feed()?.follow(follower).await
     }
 
-    async fn acknowledged(&self, number: LogNumber) {
-        if let Ok(feed) = self.feed() {
-            feed.acknowledged(number).await;
+    async fn waited(&self, number: LogNumber, wait: Wait) -> Option<Acknowledged> {
+        match self.feed() {
+            Ok(feed) => feed.waited(number, wait).await,
+            Err(_) => None,
         }
     }
 
