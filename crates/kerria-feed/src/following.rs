@@ -31,6 +31,11 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub trait Renews: Send + Sync {
     /// The answer to one renewal. It may be held back for a third of a lease at most, until there is news.
     async fn renew(&self, renewal: Renewal) -> Result<Renewed, StoreError>;
+
+    /// What to call it in the log.
+    fn called(&self) -> &'static str {
+        "the store"
+    }
 }
 
 /// Keeps the followers of this process up to date and their lease alive, for as long as it is not dropped.
@@ -49,6 +54,8 @@ struct Shared {
     /// Until when the lease has been extended.
     extended: watch::Sender<Option<Moment>>,
     news: Notify,
+    /// What the last renewal failed of, unless it has succeeded.
+    failed_of: Mutex<Option<String>>,
     /// Whether there will be no more renewals.
     stopped: watch::Sender<bool>,
 }
@@ -76,6 +83,7 @@ impl Following {
             followed: Mutex::new(followed),
             extended: watch::Sender::new(None),
             news: Notify::new(),
+            failed_of: Mutex::default(),
             stopped: watch::Sender::new(false),
         });
         let task = tokio::spawn(renew_always(Arc::clone(&shared)));
@@ -160,7 +168,10 @@ impl Following {
         match timeout(DEADLINE, reaches).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(gone)) => Err(StoreError::new(Trouble::Unavailable, gone)),
-            Err(elapsed) => Err(StoreError::new(Trouble::Unavailable, elapsed)),
+            Err(elapsed) => {
+                let why = lock(&self.shared.failed_of).clone().unwrap_or_else(|| elapsed.to_string());
+                Err(StoreError::new(Trouble::Unavailable, why))
+            }
         }
     }
 
@@ -183,12 +194,14 @@ impl Drop for Following {
 
 async fn renew_always(shared: Arc<Shared>) {
     let mut failing = false;
+    let called = shared.renews.called();
     while !lock(&shared.followed).left {
         let sent = moment();
         let pause = match shared.renew().await {
             Ok(ask_again) => {
                 if std::mem::take(&mut failing) {
-                    info!("the store answers again: memory may be relied on as before");
+                    *lock(&shared.failed_of) = None;
+                    info!("{called} answers again: memory may be relied on as before");
                 }
                 if ask_again {
                     continue;
@@ -198,11 +211,13 @@ async fn renew_always(shared: Arc<Shared>) {
                 shared.terms.renew_every().saturating_sub(took)
             }
             Err(error) => {
+                let why = error.source.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
                 if !std::mem::replace(&mut failing, true) {
                     warn!(
-                        "the lease cannot be renewed, and runs out: the store is asked for every session until then: {error}"
+                        "the lease cannot be renewed: when it is over, {called} is asked for every session: {why}"
                     );
                 }
+                *lock(&shared.failed_of) = Some(why);
                 AFTER_AN_ERROR
             }
         };

@@ -28,6 +28,7 @@ pub struct Node {
 /// Keeps the followers of this process up to date, for as long as it is not dropped.
 pub(crate) struct Feed {
     ledger: Arc<dyn Leases>,
+    for_others: Arc<dyn Leases>,
     node: Node,
     observer: Arc<dyn Observer>,
     following: Following,
@@ -48,9 +49,11 @@ impl Renews for Own {
 }
 
 impl Feed {
-    /// Starts to renew a lease for this process. Needs a Tokio runtime.
+    /// Starts to renew a lease for this process. `for_others` is the same ledger on connections of its own: however many follow through this
+    /// process, and however slow that is, its own renewals do not wait for theirs. Needs a Tokio runtime.
     pub(crate) fn start(
         ledger: Arc<dyn Leases>,
+        for_others: Arc<dyn Leases>,
         node: Node,
         terms: LeaseTerms,
         observer: Arc<dyn Observer>,
@@ -59,12 +62,12 @@ impl Feed {
         let following = Following::start(Arc::new(own), node.id, terms);
         let watching = Arc::new(Watching(Arc::clone(&observer)));
         let acknowledging = Acknowledging::start(Arc::clone(&ledger), terms, following.own(), watching);
-        Self { ledger, node, observer, following, acknowledging }
+        Self { ledger, for_others, node, observer, following, acknowledging }
     }
 
     /// The ledger, for others who follow the log through this process.
     pub(crate) fn ledger(&self) -> Arc<dyn Leases> {
-        Arc::clone(&self.ledger)
+        Arc::clone(&self.for_others)
     }
 
     /// The lease of this process.

@@ -20,7 +20,7 @@ use crate::{
     sql::{Ask, Result, log},
 };
 
-/// One that renews, and one that reads what others have renewed.
+/// One that renews, and one that reads what others have renewed. Each is made when it is first needed.
 const CONNECTIONS: usize = 2;
 /// How many numbers of the log a new life leaves out: more than a server can have given and lost. Few enough that a number
 /// always fits into 53 bits of JSON.

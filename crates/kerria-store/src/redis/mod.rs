@@ -145,8 +145,8 @@ impl RedisSessions {
         let link = Arc::new(Link::new(Arc::clone(&servers), Some(Arc::clone(&memory)), ANSWER));
         let refused = |error| RedisError::server(&examined.place, error);
         link.see_to_it().await.map_err(refused)?;
-        let ledger = Arc::new(RedisLedger::new(&servers));
-        let feed = Feed::start(ledger, node, LeaseTerms::default(), Arc::clone(&observer));
+        let ledger = || Arc::new(RedisLedger::new(&servers));
+        let feed = Feed::start(ledger(), ledger(), node, LeaseTerms::default(), Arc::clone(&observer));
         let follower: Weak<dyn Follower> = Arc::downgrade(&memory) as _;
         feed.follow(follower).await.map_err(refused)?;
         let leftovers = Arc::new(Notify::new());
