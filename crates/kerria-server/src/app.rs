@@ -33,6 +33,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Config, DatabaseSettings, RedisSettings},
+    followers::Followers,
     keys::{Keyring, sealing::SealingFile},
     maintenance,
     metrics::Metrics,
@@ -83,6 +84,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Wakes those who wait for entries of the revocation log.
     pub news: Arc<News>,
+    /// The checkers in applications that renew their leases here.
+    pub followers: Followers,
     /// The key of tokens, for checkers in other processes.
     pub token_key: [u8; 16],
     /// Hears of keys that another process has changed.
@@ -189,6 +192,7 @@ impl App {
             page_policy: page_policy(&config),
             metrics,
             news,
+            followers: Followers::default(),
             token_key: keys.token,
             key_watch,
             stop: watch::channel(false).0,

@@ -45,6 +45,8 @@ struct Node {
     applied: Option<LogNumber>,
     /// Entries of the log that it has not applied yet, as far as it has said so.
     behind: u64,
+    /// How many milliseconds after its commit the last entry was applied there that this process waited for.
+    lag_in_ms: Option<u64>,
     /// Whether it is the one that answers.
     answers: bool,
 }
@@ -57,11 +59,19 @@ pub async fn show(State(app): State<Arc<App>>) -> Result<Json<Cluster>, Problem>
         Problem::unavailable_because(format!("The database does not answer, and {}.", lease.words()))
     })?;
     let Some(call) = call else {
-        let alone = Node { id: None, name: node_name(&app.config), applied: None, behind: 0, answers: true };
+        let alone = Node {
+            id: None,
+            name: node_name(&app.config),
+            applied: None,
+            behind: 0,
+            lag_in_ms: None,
+            answers: true,
+        };
         return Ok(Json(Cluster { shared: false, head: None, settled: true, lease, nodes: vec![alone] }));
     };
     let nodes = call.nodes.into_iter().map(|node| Node {
         behind: node.behind(call.head),
+        lag_in_ms: node.lag.and_then(|lag| u64::try_from(lag.as_millis()).ok()),
         answers: node.id == call.this,
         id: Some(node.id),
         name: node.name,

@@ -131,6 +131,7 @@ pub(super) struct Node {
     pub(super) name: String,
     pub(super) applied: Option<u64>,
     pub(super) behind: u64,
+    pub(super) lag_in_ms: Option<u64>,
     pub(super) answers: bool,
 }
 

@@ -71,6 +71,7 @@ pub(super) fn config() -> Config {
         log: LogSettings { format: LogFormat::Text, filter: String::new() },
         operator_token: None,
         checkers_token: None,
+        checkers_max: 0,
         request_timeout: Duration::ZERO,
         header_timeout: Duration::ZERO,
         max_connections: 0,

@@ -82,6 +82,8 @@ pub struct Config {
     pub operator_token: Option<Secret<String>>,
     /// What lets applications follow this server; without it, nobody may.
     pub checkers_token: Option<Secret<String>>,
+    /// How many processes may hold a lease before one more application is refused.
+    pub checkers_max: u32,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// How long a client may take to send its request header.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use kerria::Stopwatch;
+use kerria::{RemoteChecker, RemoteOptions, Stopwatch};
 use serde_json::{Value, json};
 
 use crate::{
@@ -181,6 +181,37 @@ async fn an_end_that_was_taken_in_is_done_before_the_server_is_gone() {
         panic!("nothing was removed")
     };
     assert_eq!(log.len(), 3);
+}
+
+#[tokio::test]
+async fn one_checker_more_than_may_follow_is_refused_and_told_what_to_do() {
+    let kerria = Kerria::with(&[("checkers.token", CHECKERS_TOKEN), ("checkers.max", "1")]).await;
+    let follow = |name: &str| {
+        let options = RemoteOptions::new([format!("http://{}", kerria.address)], CHECKERS_TOKEN);
+        RemoteChecker::start(options.name(name))
+    };
+    let first = follow("the first").await.unwrap();
+    let told = follow("more").await.unwrap_err().to_string();
+    assert!(
+        told.contains("as many as checkers.max allows") && told.contains("kerria cluster status"),
+        "{told}"
+    );
+    for applied in [None, Some(0)] {
+        let other = json!({ "checker": SHOP, "name": "more", "applied": applied });
+        let answer = send(&kerria, "renew", &other).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (StatusCode::SERVICE_UNAVAILABLE, "too-many-checkers".to_owned())
+        );
+    }
+    assert!(first.checker().lease().holds(), "whoever is there stays");
+    // It is not in the ledger, so nobody waits for it.
+    let mut operator = kerria.operator();
+    let seen = operator.get("/api/v1/operator/cluster").await.json();
+    assert!(!seen["nodes"].to_string().contains("more"), "{seen}");
+    first.stop().await.unwrap();
+    let follows = follow("the next").await.unwrap();
+    follows.stop().await.unwrap();
 }
 
 #[tokio::test]
