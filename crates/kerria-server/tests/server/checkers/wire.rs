@@ -1,6 +1,12 @@
 //! What goes over the wire, as any program would say it.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use hyper::StatusCode;
 use kerria::{RemoteChecker, RemoteOptions, Stopwatch};
@@ -173,8 +179,20 @@ async fn an_end_that_was_taken_in_is_done_before_the_server_is_gone() {
         let answer = operator.send("POST", "/api/v1/operator/revocations?wait=none", &everyone).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
     }
-    let store = std::sync::Arc::clone(&kerria.app.store);
+    // And something that takes longer than whatever else a stop waits for.
+    let (app, done) = (Arc::clone(&kerria.app), Arc::new(AtomicBool::new(false)));
+    let is_done = Arc::clone(&done);
+    let taken_in = kerria.app.do_later(async move {
+        app.stopping().await;
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        is_done.store(true, SeqCst);
+    });
+    taken_in.unwrap();
+    let store = Arc::clone(&kerria.app.store);
     kerria.app.close().await;
+    assert!(done.load(SeqCst));
     let kerria_core::store::LogPage::Entries(log) =
         store.log_after(kerria_core::LogNumber(0), 100).await.unwrap()
     else {
