@@ -70,6 +70,7 @@ pub(super) fn config() -> Config {
         throttle: ThrottleSettings { account: NO_RULE, network: NO_RULE, device: NO_RULE, visitors_free: 0 },
         log: LogSettings { format: LogFormat::Text, filter: String::new() },
         operator_token: None,
+        operator_group: None,
         checkers_token: None,
         checkers_max: 0,
         request_timeout: Duration::ZERO,
