@@ -7,7 +7,7 @@ use std::{
 };
 
 use kerria_core::{
-    CheckerId, Moment,
+    CheckerId, LogNumber, Moment,
     lease::{Awaited, LedgerReading, RollCall},
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct Roster {
     known: BTreeMap<CheckerId, Known>,
     /// One entry at a time is measured: enough to know how long checkers take, whatever is ended.
     measured: Option<Measured>,
+    /// The last entry that was. Somebody may wait for an old one, because there was nothing left to end.
+    last: LogNumber,
 }
 
 struct Known {
@@ -41,7 +43,7 @@ struct Measured {
 
 impl Roster {
     pub(crate) fn new(watches: Arc<dyn Watches>) -> Self {
-        Self { watches, known: BTreeMap::new(), measured: None }
+        Self { watches, known: BTreeMap::new(), measured: None, last: LogNumber(0) }
     }
 
     /// Whether all in the ledger are known by name.
@@ -66,9 +68,12 @@ impl Roster {
         self.known.get(&checker)?.lag
     }
 
-    /// Somebody waits for an entry: it is measured, unless another one is.
+    /// Somebody waits for an entry: it is measured, unless it was before, or another one is.
     pub(crate) fn measure(&mut self, awaited: Awaited) {
-        self.measured.get_or_insert(Measured { awaited, applied: BTreeSet::new() });
+        if self.measured.is_none() && awaited.number > self.last {
+            self.last = awaited.number;
+            self.measured = Some(Measured { awaited, applied: BTreeSet::new() });
+        }
     }
 
     /// Takes note of how far they are, by a reading that was asked for at `asked` and came at `now`. Until the end of `length`, an
@@ -119,10 +124,7 @@ impl Roster {
 mod tests {
     use std::sync::Mutex;
 
-    use kerria_core::{
-        LogNumber,
-        lease::{CheckerStanding, Life, NodeStanding},
-    };
+    use kerria_core::lease::{CheckerStanding, Life, NodeStanding};
 
     use super::*;
 
@@ -187,6 +189,7 @@ mod tests {
         assert_eq!(heard.now(), [""; 0], "a reading from before the commit says nothing");
         roster.note(&reading(&[(1, 7), (2, 6)]), after(1), after(2), SECOND);
         roster.note(&reading(&[(1, 7), (2, 7)]), after(8), after(9), SECOND);
+        roster.measure(Awaited { number: LogNumber(7), committed: after(9) });
         roster.note(&reading(&[(1, 7), (2, 7)]), after(10), after(11), SECOND);
         assert_eq!(heard.now(), ["kerria-1 2 ms", "shop 9 ms"]);
         assert_eq!(roster.lag(id(2)), Some(Duration::from_millis(9)));
