@@ -180,14 +180,15 @@ impl Shared {
         }
     }
 
-    /// Those who have not renewed their leases for so long are late for every entry that they have not applied.
-    fn note_late(&self, ran_out: &[CheckerStanding]) {
-        for gone in ran_out {
+    /// Those whose leases ran out are late for every entry that they have not applied, and that was committed while their leases
+    /// ran.
+    fn note_late(&self, ran_out: &[(CheckerStanding, Moment)]) {
+        for (gone, since) in ran_out {
             let name = lock(&self.roster).name(gone.checker);
-            let waiting = &mut *lock(&self.waiting);
-            for one in waiting.iter_mut().filter(|one| gone.applied < one.awaited.number) {
-                one.gone.push(name.clone());
-            }
+            let is_late = |one: &&mut Waiting| {
+                gone.applied < one.awaited.number && one.awaited.committed < *since + self.terms.length
+            };
+            lock(&self.waiting).iter_mut().filter(is_late).for_each(|one| one.gone.push(name.clone()));
         }
     }
 

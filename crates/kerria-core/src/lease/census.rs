@@ -55,9 +55,14 @@ impl Census {
     }
 
     /// Takes note of what the ledger says. `asked` is from before the question was sent, `now` from after the answer came. Returns
-    /// the checkers that are not in it any more because their leases ran out, as they were seen last: those that leave
-    /// in good order have renewed until then.
-    pub fn note(&mut self, reading: LedgerReading, asked: Moment, now: Moment) -> Vec<CheckerStanding> {
+    /// the checkers that are not in it any more because their leases ran out, as they were seen last, and since when they were seen
+    /// so: those that leave in good order have renewed until then.
+    pub fn note(
+        &mut self,
+        reading: LedgerReading,
+        asked: Moment,
+        now: Moment,
+    ) -> Vec<(CheckerStanding, Moment)> {
         let is_late = |latest: &Latest| latest.asked > asked;
         if self.latest.as_ref().is_some_and(is_late) {
             return Vec::new();
@@ -83,16 +88,18 @@ impl Census {
     }
 
     /// The checkers that are not in this reading, and have not renewed their leases for as long as one lasts.
-    fn ran_out(&self, reading: &LedgerReading, now: Moment) -> Vec<CheckerStanding> {
+    fn ran_out(&self, reading: &LedgerReading, now: Moment) -> Vec<(CheckerStanding, Moment)> {
         let Some(latest) = self.latest.as_ref().filter(|latest| latest.reading.life == reading.life) else {
             return Vec::new();
         };
         let is_known =
             |gone: &CheckerStanding| reading.checkers.iter().any(|there| there.checker == gone.checker);
-        let has_run_out = |gone: &CheckerStanding| {
-            self.seen.get(&gone.checker).is_some_and(|(_, since)| now >= *since + self.terms.length)
-        };
-        latest.reading.checkers.iter().filter(|gone| !is_known(gone) && has_run_out(gone)).copied().collect()
+        let gone = latest.reading.checkers.iter().filter(|gone| !is_known(gone));
+        gone.filter_map(|gone| {
+            let (_, since) = *self.seen.get(&gone.checker)?;
+            (now >= since + self.terms.length).then_some((*gone, since))
+        })
+        .collect()
     }
 
     /// Whether `awaited` is true everywhere.
@@ -220,7 +227,7 @@ mod tests {
         census.note(reading(&[standing(1, 6, 3), standing(2, 6, 3)]), after(0), after(1));
         census.note(reading(&[standing(1, 6, 3), standing(2, 6, 4)]), after(900), after(901));
         let ran_out = census.note(reading(&[]), after(1_001), after(1_002));
-        assert_eq!(ran_out, [standing(1, 6, 3)]);
+        assert_eq!(ran_out, [(standing(1, 6, 3), after(1))]);
         assert_eq!(census.note(reading(&[]), after(1_003), after(1_004)), [], "it is told once");
     }
 
