@@ -14,8 +14,8 @@ use kerria_core::{
     SessionPolicy, StoreError, Timestamp, TokenHash, Transport, UserId, UserName,
     device::Device,
     store::{
-        Accounts, AtLimit, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser, PasswordChange,
-        SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
+        Accounts, AtLimit, CarryOver, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser,
+        PasswordChange, SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
     },
     throttle::{Admission, Door, ThrottleRule},
 };
@@ -339,10 +339,10 @@ async fn no_two_steps_of_ours_deadlock() {
                         let sign_in = SignIn {
                             session: visitor(worker * 1_000 + round),
                             user,
-                            version,
+                            version: Some(version),
                             method: Method::Password,
                             replaces,
-                            carry_over: vec![DataKey::parse("count").unwrap()],
+                            carry_over: CarryOver::Keys(vec![DataKey::parse("count").unwrap()]),
                             limit: Some(SessionLimit {
                                 per_user: NonZeroU32::new(4).unwrap(),
                                 at_limit: AtLimit::EndOldest,
