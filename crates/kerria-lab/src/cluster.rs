@@ -1,7 +1,10 @@
 //! Several processes that share a PostgreSQL database: how long it takes until an end is true everywhere, and what it costs to
 //! share when nobody ends anything.
 
-use std::fs;
+use std::{
+    fs,
+    io::{Seek, Write},
+};
 
 use anyhow::ensure;
 use kerria::Stopwatch;
@@ -24,6 +27,11 @@ const ENDS: usize = 200;
 pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::Result<()> {
     let shared = Shared::postgres(&measure.folder.join("cluster"))?;
     let nodes = shared.nodes(NODES).await?;
+    report.note(
+        "for comparison: what the disk takes to keep 8 KiB, as each end has to be, p50",
+        disk()?,
+        "ms",
+    );
     let (mut quiet, mut loaded) = (Vec::new(), Vec::new());
     for _ in 0..measure.rounds {
         quiet.extend(ends(&nodes, 0).await?);
@@ -43,6 +51,22 @@ pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::R
     }
     throughput("PostgreSQL", &shared, measure, report).await?;
     throughput("Redis", &Shared::with_redis(&measure.folder.join("redis"))?, measure, report).await
+}
+
+/// Where PostgreSQL has its files, too.
+fn disk() -> anyhow::Result<f64> {
+    let path = std::env::temp_dir().join("kerria-lab-disk");
+    let mut file = fs::File::create(&path)?;
+    let mut times = Vec::new();
+    for _ in 0..ENDS {
+        file.rewind()?;
+        let since = Stopwatch::start();
+        file.write_all(&[7; 8 * 1024])?;
+        file.sync_data()?;
+        times.push(since.elapsed().as_secs_f64() * 1e3);
+    }
+    fs::remove_file(path)?;
+    Ok(median(times))
 }
 
 fn say(report: &mut Report, when: &str, times: Vec<f64>) {
