@@ -10,7 +10,7 @@ use kerria_core::{
     Clock, CredentialVersion, Device, Entropy, Method, PasswordHash, SessionId, SessionPolicy, Store,
     Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
     entropy::random_bytes,
-    store::{InstallationKeys, NewSession, NewUser, Opened, SignIn, UserCreation},
+    store::{CarryOver, InstallationKeys, NewSession, NewUser, Opened, SignIn, UserCreation},
 };
 use kerria_store::testing::{TestDatabase, TestRedis};
 use redis::aio::MultiplexedConnection;
@@ -89,10 +89,10 @@ pub(crate) async fn open(
     let sign_in = SignIn {
         session,
         user,
-        version,
+        version: Some(version),
         method: Method::Password,
         replaces: None,
-        carry_over: Vec::new(),
+        carry_over: CarryOver::default(),
         limit: None,
         policy: SessionPolicy::default(),
         grant: None,
