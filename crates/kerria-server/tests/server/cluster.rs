@@ -5,6 +5,7 @@
 mod history;
 pub mod installation;
 mod redis;
+mod upgrade;
 
 use std::{
     sync::{

@@ -1,7 +1,7 @@
 //! Several nodes of one installation, each a process of its own, and the cables between them and their database.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     cast::{CHECKERS_TOKEN, OPERATOR_TOKEN, PASSWORD},
-    program::{Client, Program, command, kerria},
+    program::{Client, Program, kerria, serve},
 };
 
 /// How long a revocation may take when something is broken: a lease is one second.
@@ -89,6 +89,20 @@ impl Cluster {
         redis: Option<&TestRedis>,
         count: usize,
     ) -> Self {
+        let cluster = Self::prepare(server, standby, redis, count);
+        // The first one makes the sealing key, which the others share.
+        cluster.nodes[0].start().await;
+        join_all(cluster.nodes[1..].iter().map(Node::start)).await;
+        cluster
+    }
+
+    /// Nodes that have not been started.
+    pub fn prepare(
+        server: &Arc<TestServer>,
+        standby: Option<&TestServer>,
+        redis: Option<&TestRedis>,
+        count: usize,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = TestDatabase::create_on(server);
         let node = |number: usize| {
@@ -104,10 +118,7 @@ impl Cluster {
             let sessions = redis.map(|redis| Proxy::to(&redis.url(0)));
             Node { folder: own, proxy, url, sessions, program: Mutex::default() }
         };
-        let nodes: Vec<_> = (0..count).map(node).collect();
-        // The first one makes the sealing key, which the others share.
-        nodes[0].start().await;
-        join_all(nodes[1..].iter().map(Node::start)).await;
+        let nodes = (0..count).map(node).collect();
         Self { nodes, database, _folder: folder }
     }
 
@@ -138,6 +149,11 @@ impl Cluster {
     /// How many errands are to be run.
     pub fn errands(&self) -> i64 {
         self.database.count("SELECT count(*) FROM errand")
+    }
+
+    /// Runs statements in the database.
+    pub fn run_sql(&self, sql: &str) {
+        self.database.run(sql);
     }
 
     /// What a crash of the database leaves of the ledger.
@@ -175,15 +191,28 @@ impl Node {
 
     /// Starts it; what it has said, if it does not start.
     pub async fn try_start(&self) -> Result<(), String> {
-        let program = Program::try_spawn(self.command()).await?;
+        let mut command = self.command_of(kerria(&self.folder));
+        command.env("KERRIA_CHECKERS_TOKEN", CHECKERS_TOKEN);
+        self.spawn(command).await
+    }
+
+    /// The same, of this program, which may be an older one.
+    pub async fn try_start_of(&self, program: &Path) -> Result<(), String> {
+        let mut command = Command::new(program);
+        command.current_dir(&self.folder);
+        self.spawn(self.command_of(command)).await
+    }
+
+    async fn spawn(&self, command: Command) -> Result<(), String> {
+        let program = Program::try_spawn(command).await?;
         *self.program.lock().unwrap() = Some(Arc::new(program));
         Ok(())
     }
 
-    fn command(&self) -> Command {
-        let mut command = command(&self.folder);
+    fn command_of(&self, program: Command) -> Command {
+        let mut command = serve(program, "127.0.0.1:0");
         let name = self.folder.file_name().unwrap().to_str().unwrap();
-        command.env("KERRIA_DATABASE_URL", &self.url).env("KERRIA_CHECKERS_TOKEN", CHECKERS_TOKEN).args([
+        command.env("KERRIA_DATABASE_URL", &self.url).args([
             // Of all of them, so that tokens name one issuer.
             "--set=public_url=http://localhost:8080",
             "--set=tokens.sealing_key_file=../kerria.key",
