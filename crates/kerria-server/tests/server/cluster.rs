@@ -5,6 +5,7 @@
 mod history;
 pub mod installation;
 mod redis;
+mod surroundings;
 mod upgrade;
 
 use std::{

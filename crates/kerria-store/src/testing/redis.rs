@@ -199,6 +199,48 @@ impl TestRedis {
         self.own().folder.path().join("ca.pem")
     }
 
+    /// A replica of this server. It has all that is there when this returns.
+    ///
+    /// # Panics
+    /// If it is not one of ours, or the replica does not start.
+    #[must_use]
+    pub fn replica(&self) -> Self {
+        let replica = Self::start_with(&["--replicaof", "127.0.0.1", &self.port().to_string()]);
+        replica.says_soon(&["INFO", "replication"], "master_link_status:up");
+        replica
+    }
+
+    /// Sentinels that watch over this server, which they call `name`, and replace it by a replica when it has not answered for a second.
+    /// They know of each other, and of the replica, when this returns.
+    ///
+    /// # Panics
+    /// If they cannot be started.
+    #[must_use]
+    pub fn sentinels(&self, name: &str, count: usize) -> Vec<Self> {
+        let (port, quorum) = (self.port(), count / 2 + 1);
+        let settings = format!(
+            "monitor {name} 127.0.0.1 {port} {quorum}\nsentinel down-after-milliseconds {name} 1000\n\
+             sentinel failover-timeout {name} 4000"
+        );
+        let sentinels: Vec<_> = (0..count).map(|_| Self::start_sentinel(&settings)).collect();
+        let (others, has_replica) = (format!("sentinels={count}"), "slaves=1,");
+        for sentinel in &sentinels {
+            sentinel.says_soon(&["INFO", "sentinel"], &others);
+            sentinel.says_soon(&["INFO", "sentinel"], has_replica);
+        }
+        sentinels
+    }
+
+    fn says_soon(&self, command: &[&str], what: &str) {
+        for _ in 0..LOOKS.0 {
+            if self.try_to_ask::<String>(0, command).is_ok_and(|said| said.contains(what)) {
+                return;
+            }
+            wait(LOOKS.1);
+        }
+        panic!("it never says {what}: {}", self.own().log());
+    }
+
     /// A sentinel that does this, as in `monitor name host port quorum`.
     ///
     /// # Panics
@@ -282,6 +324,8 @@ impl OwnServer {
             command.args(["sentinel.conf", "--sentinel"]);
         } else {
             command.args(["--databases", "10000", "--save", "", "--appendonly", "no"]);
+            // A replica need not wait for others that may come.
+            command.args(["--repl-diskless-sync-delay", "0"]);
         }
         let started = command
             .current_dir(self.folder.path())

@@ -53,6 +53,8 @@ pub struct Node {
     url: String,
     /// Between the node and Redis, if that keeps the sessions.
     sessions: Option<Proxy>,
+    /// What the node calls Redis.
+    sessions_url: Option<String>,
     /// `None` while it does not run.
     program: Mutex<Option<Arc<Program>>>,
 }
@@ -90,10 +92,24 @@ impl Cluster {
         count: usize,
     ) -> Self {
         let cluster = Self::prepare(server, standby, redis, count);
-        // The first one makes the sealing key, which the others share.
-        cluster.nodes[0].start().await;
-        join_all(cluster.nodes[1..].iter().map(Node::start)).await;
+        cluster.start_all().await;
         cluster
+    }
+
+    /// The same, with the sessions in the Redis at this URL, without cables that can be broken.
+    pub async fn start_beside_url(redis: &str, count: usize) -> Self {
+        let mut cluster = Self::prepare(&TestServer::shared(), None, None, count);
+        for node in &mut cluster.nodes {
+            node.sessions_url = Some(redis.to_owned());
+        }
+        cluster.start_all().await;
+        cluster
+    }
+
+    async fn start_all(&self) {
+        // The first one makes the sealing key, which the others share.
+        self.nodes[0].start().await;
+        join_all(self.nodes[1..].iter().map(Node::start)).await;
     }
 
     /// Nodes that have not been started.
@@ -116,7 +132,8 @@ impl Cluster {
                 _ => proxy.url().to_owned(),
             };
             let sessions = redis.map(|redis| Proxy::to(&redis.url(0)));
-            Node { folder: own, proxy, url, sessions, program: Mutex::default() }
+            let sessions_url = sessions.as_ref().map(|sessions| sessions.url().to_owned());
+            Node { folder: own, proxy, url, sessions, sessions_url, program: Mutex::default() }
         };
         let nodes = (0..count).map(node).collect();
         Self { nodes, database, _folder: folder }
@@ -184,6 +201,11 @@ impl Cluster {
 }
 
 impl Node {
+    /// Its own folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Starts it.
     pub async fn start(&self) {
         assert_eq!(self.try_start().await, Ok(()));
@@ -219,8 +241,8 @@ impl Node {
             "--set=database.connections=4",
             &format!("--set=database.node_name={name}"),
         ]);
-        if let Some(sessions) = &self.sessions {
-            command.env("KERRIA_REDIS_URL", sessions.url());
+        if let Some(url) = &self.sessions_url {
+            command.env("KERRIA_REDIS_URL", url);
         }
         command
     }
