@@ -1,7 +1,8 @@
 //! A Redis server for tests, and databases in it.
 //!
 //! `REDIS_FOR_TESTS` names a running server with many databases, as its URL without a database. Without it, a server is started for
-//! the process and stopped at its end. One that cannot be started is a test that fails.
+//! the process and stopped at its end: `redis-server`, or the program that `REDIS_SERVER_FOR_TESTS` names, such as `valkey-server`. One
+//! that cannot be started is a test that fails.
 
 use std::{
     fs,
@@ -18,6 +19,9 @@ use super::{LOOKS, certify, wait};
 
 /// Names a running server.
 const VARIABLE: &str = "REDIS_FOR_TESTS";
+
+/// Names the program that is started.
+const PROGRAM: &str = "REDIS_SERVER_FOR_TESTS";
 
 /// A database of its own for one test.
 pub struct TestSessions {
@@ -319,7 +323,8 @@ impl TestRedis {
 impl OwnServer {
     fn start(&self) {
         let log = fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
-        let mut command = Command::new("redis-server");
+        let program = program();
+        let mut command = Command::new(&program);
         if self.sentinel {
             command.args(["sentinel.conf", "--sentinel"]);
         } else {
@@ -335,7 +340,7 @@ impl OwnServer {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .expect("redis-server can be run");
+            .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
         *self.process.lock().unwrap() = Some(started);
     }
 
@@ -358,6 +363,11 @@ impl OwnServer {
             let _ = process.wait();
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment what to start")]
+fn program() -> String {
+    std::env::var(PROGRAM).unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 impl Drop for OwnServer {
