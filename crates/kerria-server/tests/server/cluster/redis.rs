@@ -291,3 +291,34 @@ async fn sentinels_replace_a_primary_that_dies_and_nothing_that_was_ended_is_bac
     }
     cluster.is_good_everywhere(&stays).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_memory_of_redis_is_full_people_stay_signed_in_and_ends_are_true() {
+    let redis = redis().await;
+    let cluster = Cluster::start_beside(&redis, 2).await;
+    cluster.users(1).await;
+    let [here, there] = &cluster.nodes[..] else { unreachable!() };
+    let stays = here.sign_in(0).await;
+    let ends = [there.sign_in(0).await, here.sign_in(0).await, there.sign_in(0).await];
+    for session in ends.iter().chain([&stays]) {
+        cluster.is_good_everywhere(session).await;
+    }
+    // The first life of a server is not settled, and costs a lease.
+    here.sign_out(&there.sign_in(0).await).await;
+    let late = [here.late().await, there.late().await];
+
+    redis.ask::<()>(0, &["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(login(here, PASSWORD).await, StatusCode::SERVICE_UNAVAILABLE, "there is no room");
+    for (session, node) in ends.iter().zip([here, here, there]) {
+        node.sign_out(session).await;
+        cluster.is_refused_everywhere(session).await;
+        cluster.is_good_everywhere(&stays).await;
+    }
+    assert_eq!([here.late().await, there.late().await], late, "leases are renewed");
+    there.stop().await;
+    there.start().await;
+    cluster.is_good_everywhere(&stays).await;
+    redis.ask::<()>(0, &["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(login(here, PASSWORD).await, StatusCode::OK);
+    assert_eq!(login(there, PASSWORD).await, StatusCode::OK);
+}
