@@ -208,14 +208,44 @@ async fn of_many_processes_that_find_an_empty_database_one_migrates_it() {
 async fn a_database_of_a_newer_program_is_refused_and_left_alone() {
     let database = TestDatabase::create();
     drop(store_in(&database).await);
-    database.run("UPDATE kerria_schema SET version = 1000");
+    database.run("UPDATE kerria_schema SET version = 1000, oldest = 999");
     let refused = connect(&database.url(), 1).await.unwrap_err();
-    assert!(matches!(refused, ConnectError::Newer { found: 1000, known: 2, .. }));
+    assert!(matches!(refused, ConnectError::Newer { found: 1000, oldest: 999, known: 3, .. }));
     assert!(refused.to_string().ends_with(
-        " has schema version 1000, and this program knows versions up to 2: run a newer Kerria, or restore \
-         the backup made before the update"
+        " has schema version 1000, on which programs can work that know version 999 or a later one, and this program knows \
+         versions up to 3: run a newer Kerria, or restore the backup made before the update"
     ));
     database.run("DO $$ BEGIN ASSERT (SELECT version = 1000 FROM kerria_schema); END $$");
+}
+
+#[tokio::test]
+async fn a_database_that_a_newer_program_has_only_added_to_is_used_and_not_migrated_back() {
+    let database = TestDatabase::create();
+    drop(store_in(&database).await);
+    let options = || PostgresOptions::parse(&database.url()).unwrap();
+    let known = PostgresStore::examine(options()).await.unwrap().known_schema;
+    database.run("UPDATE kerria_schema SET version = version + 1");
+    store_in(&database).await.check_health().await.unwrap();
+    let migrated = PostgresStore::migrate(options()).await.unwrap();
+    assert_eq!((migrated.from, migrated.to), (known + 1, known + 1));
+    assert_eq!(PostgresStore::examine(options()).await.unwrap().schema, known + 1);
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_say_who_can_work_on_it_is_one_of_its_own_program() {
+    let database = TestDatabase::create();
+    drop(store_in(&database).await);
+    database.run("ALTER TABLE kerria_schema DROP COLUMN oldest");
+    drop(store_in(&database).await);
+    database.run("UPDATE kerria_schema SET version = version + 1");
+    assert!(matches!(connect(&database.url(), 1).await, Err(ConnectError::Newer { .. })));
+    // As the first schema was left by its program.
+    database.run(
+        "DROP TABLE errand, sessions_elsewhere; ALTER TABLE account DROP COLUMN member_of; \
+         UPDATE kerria_schema SET version = 1",
+    );
+    drop(store_in(&database).await);
+    database.run("DO $$ BEGIN ASSERT (SELECT version = 3 AND oldest = 3 FROM kerria_schema); END $$");
 }
 
 #[tokio::test]
