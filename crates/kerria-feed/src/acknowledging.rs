@@ -44,6 +44,7 @@ struct Shared {
     roster: Mutex<Roster>,
     waiting: Mutex<Vec<Waiting>>,
     somebody_waits: Notify,
+    told: Arc<Notify>,
 }
 
 /// Somebody who waits for an entry to be applied everywhere.
@@ -55,9 +56,16 @@ struct Waiting {
 }
 
 impl Acknowledging {
-    /// Starts to read the ledger. Needs a Tokio runtime.
+    /// Starts to read the ledger: while somebody waits, at once when `told` is notified, and again and again without that. Needs a Tokio
+    /// runtime.
     #[must_use]
-    pub fn start(ledger: Arc<dyn Leases>, terms: LeaseTerms, own: Own, watches: Arc<dyn Watches>) -> Self {
+    pub fn start(
+        ledger: Arc<dyn Leases>,
+        terms: LeaseTerms,
+        own: Own,
+        told: Arc<Notify>,
+        watches: Arc<dyn Watches>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             ledger,
             terms,
@@ -66,6 +74,7 @@ impl Acknowledging {
             roster: Mutex::new(Roster::new(watches)),
             waiting: Mutex::default(),
             somebody_waits: Notify::new(),
+            told,
         });
         let task = tokio::spawn(watch_the_ledger(Arc::clone(&shared)));
         Self { shared, task }
@@ -137,7 +146,13 @@ async fn watch_the_ledger(shared: Arc<Shared>) {
                 wait
             }
         };
-        if timeout(wait, shared.somebody_waits.notified()).await.is_ok() {
+        let woken = async {
+            tokio::select! {
+                () = shared.somebody_waits.notified() => {}
+                () = shared.told.notified(), if next.is_some() => {}
+            }
+        };
+        if timeout(wait, woken).await.is_ok() {
             pause = SOON;
         }
     }
@@ -289,7 +304,8 @@ mod tests {
     fn start() -> (Arc<InMemory>, Acknowledging) {
         let ledger = Arc::new(InMemory(Mutex::new(Ledger::new(Life(1), true))));
         let own: Own = Box::new(|| None);
-        let acknowledging = Acknowledging::start(Arc::clone(&ledger) as _, TERMS, own, Arc::new(Nobody));
+        let acknowledging =
+            Acknowledging::start(Arc::clone(&ledger) as _, TERMS, own, Arc::default(), Arc::new(Nobody));
         (ledger, acknowledging)
     }
 

@@ -56,6 +56,8 @@ struct Shared {
     news: Notify,
     /// What the last renewal failed of, unless it has succeeded.
     failed_of: Mutex<Option<String>>,
+    /// Somebody has noted that this process has applied all that there is.
+    told: Arc<Notify>,
     /// Whether there will be no more renewals.
     stopped: watch::Sender<bool>,
 }
@@ -84,6 +86,7 @@ impl Following {
             extended: watch::Sender::new(None),
             news: Notify::new(),
             failed_of: Mutex::default(),
+            told: Arc::default(),
             stopped: watch::Sender::new(false),
         });
         let task = tokio::spawn(renew_always(Arc::clone(&shared)));
@@ -111,6 +114,13 @@ impl Following {
             let head = lock(&shared.followed).holder.head()?;
             Some((shared.checker, head))
         })
+    }
+
+    /// Is notified whenever a renewal has said that all there is was applied here. The other processes, which hear of it at the same time, have
+    /// said so by then, too, unless they are slower.
+    #[must_use]
+    pub fn told(&self) -> Arc<Notify> {
+        Arc::clone(&self.shared.told)
     }
 
     /// There may be new entries. Costs nothing if there are none.
@@ -206,6 +216,7 @@ async fn renew_always(shared: Arc<Shared>) {
                 if ask_again {
                     continue;
                 }
+                shared.told.notify_waiters();
                 // An answer that was held back has used up its pause.
                 let took = moment().since(sent);
                 shared.terms.renew_every().saturating_sub(took)

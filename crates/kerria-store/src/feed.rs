@@ -61,7 +61,8 @@ impl Feed {
         let own = Own { ledger: Arc::clone(&ledger), name: node.name.clone() };
         let following = Following::start(Arc::new(own), node.id, terms);
         let watching = Arc::new(Watching(Arc::clone(&observer)));
-        let acknowledging = Acknowledging::start(Arc::clone(&ledger), terms, following.own(), watching);
+        let told = following.told();
+        let acknowledging = Acknowledging::start(Arc::clone(&ledger), terms, following.own(), told, watching);
         Self { ledger, for_others, node, observer, following, acknowledging }
     }
 

@@ -29,9 +29,9 @@ pub use accounts::{
 };
 pub use doors::Doors;
 pub use leases::Leases;
-pub use session_data::{DataOwner, DataWrite, SessionData};
+pub use session_data::{DataOwner, DataWrite, Overtaken, SessionData};
 pub use sessions::{
-    Acknowledged, AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails,
+    Acknowledged, AtLimit, CarryOver, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails,
     SessionLimit, SessionRotation, Sessions, SignIn, Successor, TokenUse, Wait,
 };
 pub use source::Source;

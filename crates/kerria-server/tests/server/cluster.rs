@@ -5,6 +5,8 @@
 mod history;
 pub mod installation;
 mod redis;
+mod surroundings;
+mod upgrade;
 
 use std::{
     sync::{

@@ -15,8 +15,8 @@ use kerria_core::{
     device::Device,
     lease::Renewal,
     store::{
-        Accounts, AtLimit, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser, PasswordChange,
-        SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
+        Accounts, AtLimit, CarryOver, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser,
+        PasswordChange, SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
     },
     throttle::{Admission, Door, ThrottleRule},
 };
@@ -212,14 +212,44 @@ async fn of_many_processes_that_find_an_empty_database_one_migrates_it() {
 async fn a_database_of_a_newer_program_is_refused_and_left_alone() {
     let database = TestDatabase::create();
     drop(store_in(&database).await);
-    database.run("UPDATE kerria_schema SET version = 1000");
+    database.run("UPDATE kerria_schema SET version = 1000, oldest = 999");
     let refused = connect(&database.url(), 1).await.unwrap_err();
-    assert!(matches!(refused, ConnectError::Newer { found: 1000, known: 2, .. }));
+    assert!(matches!(refused, ConnectError::Newer { found: 1000, oldest: 999, known: 3, .. }));
     assert!(refused.to_string().ends_with(
-        " has schema version 1000, and this program knows versions up to 2: run a newer Kerria, or restore \
-         the backup made before the update"
+        " has schema version 1000, on which programs can work that know version 999 or a later one, and this program knows \
+         versions up to 3: run a newer Kerria, or restore the backup made before the update"
     ));
     database.run("DO $$ BEGIN ASSERT (SELECT version = 1000 FROM kerria_schema); END $$");
+}
+
+#[tokio::test]
+async fn a_database_that_a_newer_program_has_only_added_to_is_used_and_not_migrated_back() {
+    let database = TestDatabase::create();
+    drop(store_in(&database).await);
+    let options = || PostgresOptions::parse(&database.url()).unwrap();
+    let known = PostgresStore::examine(options()).await.unwrap().known_schema;
+    database.run("UPDATE kerria_schema SET version = version + 1");
+    store_in(&database).await.check_health().await.unwrap();
+    let migrated = PostgresStore::migrate(options()).await.unwrap();
+    assert_eq!((migrated.from, migrated.to), (known + 1, known + 1));
+    assert_eq!(PostgresStore::examine(options()).await.unwrap().schema, known + 1);
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_say_who_can_work_on_it_is_one_of_its_own_program() {
+    let database = TestDatabase::create();
+    drop(store_in(&database).await);
+    database.run("ALTER TABLE kerria_schema DROP COLUMN oldest");
+    drop(store_in(&database).await);
+    database.run("UPDATE kerria_schema SET version = version + 1");
+    assert!(matches!(connect(&database.url(), 1).await, Err(ConnectError::Newer { .. })));
+    // As the first schema was left by its program.
+    database.run(
+        "DROP TABLE errand, sessions_elsewhere; ALTER TABLE account DROP COLUMN member_of; \
+         UPDATE kerria_schema SET version = 1",
+    );
+    drop(store_in(&database).await);
+    database.run("DO $$ BEGIN ASSERT (SELECT version = 3 AND oldest = 3 FROM kerria_schema); END $$");
 }
 
 #[tokio::test]
@@ -343,10 +373,10 @@ async fn no_two_steps_of_ours_deadlock() {
                         let sign_in = SignIn {
                             session: visitor(worker * 1_000 + round),
                             user,
-                            version,
+                            version: Some(version),
                             method: Method::Password,
                             replaces,
-                            carry_over: vec![DataKey::parse("count").unwrap()],
+                            carry_over: CarryOver::Keys(vec![DataKey::parse("count").unwrap()]),
                             limit: Some(SessionLimit {
                                 per_user: NonZeroU32::new(4).unwrap(),
                                 at_limit: AtLimit::EndOldest,
@@ -566,6 +596,45 @@ async fn a_store_does_not_mind_the_clock_of_its_callers() {
 }
 
 /// PostgreSQL cannot hold it.
+#[tokio::test]
+async fn looking_for_sessions_that_are_over_does_not_read_all_of_them() {
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    // As the server knows them, a tenth is over, so that a few would soon be found in any order.
+    database.run(&format!(
+        "INSERT INTO session (id, token_hash, transport, remembered, opened_at, last_seen_at, authenticated_at, user_agent, address) \
+         SELECT decode(repeat('00', 8), 'hex') || int8send(number), sha256(int8send(number)), 'cookie', 0, at, at, at, '', '' \
+         FROM generate_series(1, 20000) AS number, \
+             LATERAL (SELECT CASE number % 10 WHEN 0 THEN 0 ELSE {} END AS at) AS times; \
+         ANALYZE session",
+        NOW.as_millis()
+    ));
+    let sweep =
+        async |store: &PostgresStore| store.sweep_sessions(SessionPolicy::default(), NOW, 500).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(sweep(&store).await, 500);
+    }
+    let before = rows_read_in_no_order(&database, store).await;
+    let store = store_in(&database).await;
+    for _ in 0..10 {
+        assert_eq!(sweep(&store).await, 0);
+    }
+    let read = rows_read_in_no_order(&database, store).await - before;
+    assert!(read < 1_000, "{read} rows are read to find none");
+}
+
+/// How many sessions were read by going through the table, until this store was closed: the server counts what a connection has read when
+/// that ends.
+async fn rows_read_in_no_order(database: &TestDatabase, store: PostgresStore) -> i64 {
+    drop(store);
+    let others = "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    while database.count(others) > 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    database.count("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'session'")
+}
+
 #[tokio::test]
 async fn a_nul_in_a_text_is_replaced_and_fails_nothing() {
     let database = TestDatabase::create();
