@@ -10,16 +10,20 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, DataKey, DataLimits, LogEntry, LogEvent, LogNumber, Method, PasswordHash, Selector, SessionId,
-    SessionPolicy, StoreError, Timestamp, TokenHash, Transport, UserId, UserName,
+    Cause, CheckerId, DataKey, DataLimits, LogEntry, LogEvent, LogNumber, Method, PasswordHash, Selector,
+    SessionId, SessionPolicy, StoreError, Timestamp, TokenHash, Transport, UserId, UserName,
     device::Device,
+    lease::Renewal,
     store::{
         Accounts, AtLimit, CarryOver, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser,
         PasswordChange, SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
     },
     throttle::{Admission, Door, ThrottleRule},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{ConnectError, PostgresOptions, PostgresStore, Refusal};
 use crate::{
@@ -707,6 +711,36 @@ async fn whoever_shares_a_database_is_called_by_name_until_it_leaves() {
     assert_ne!(two.roll_call().await.unwrap().unwrap().this, call.this);
     two.leave().await.unwrap();
     assert_eq!(one.roll_call().await.unwrap().unwrap().nodes.len(), 1);
+}
+
+#[tokio::test]
+async fn however_long_others_take_to_renew_the_own_lease_holds() {
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    store.follow(weak(&Arc::new(Heard::default()))).await.unwrap();
+    let ledger = store.ledger().unwrap();
+    let shop = |number| Renewal { checker: CheckerId::from_bytes([number; 16]), applied: None };
+    for number in 0..20 {
+        ledger.renew_lease(shop(number), "a shop").await.unwrap();
+    }
+    database.run(
+        "CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_sleep(0.3); RETURN new; END $$; \
+         CREATE TRIGGER slow BEFORE UPDATE ON checker FOR EACH ROW WHEN (new.name = 'a shop') EXECUTE FUNCTION take_long()",
+    );
+    let mut renewing = JoinSet::new();
+    for number in 0..40 {
+        let ledger = Arc::clone(&ledger);
+        renewing.spawn(async move { ledger.renew_lease(shop(number % 20), "a shop").await });
+    }
+    // More than two leases, and fewer than it takes them all.
+    let until = kerria_feed::moment() + Duration::from_millis(2_500);
+    while kerria_feed::moment() < until {
+        assert!(store.lease().holds());
+        sleep(Duration::from_millis(20)).await;
+    }
+    while renewing.try_join_next().is_some() {}
+    assert!(!renewing.is_empty(), "they take longer");
 }
 
 #[tokio::test]
