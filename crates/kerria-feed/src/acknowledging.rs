@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -130,6 +131,9 @@ impl Drop for Acknowledging {
 async fn watch_the_ledger(shared: Arc<Shared>) {
     let mut pause = SOON;
     loop {
+        // From here on: what is told during the look may not be seen by it.
+        let mut told = pin!(shared.told.notified());
+        told.as_mut().enable();
         let looked = shared.look().await;
         if let Err(error) = &looked {
             debug!("the ledger of the checkers cannot be read: {error}");
@@ -149,7 +153,7 @@ async fn watch_the_ledger(shared: Arc<Shared>) {
         let woken = async {
             tokio::select! {
                 () = shared.somebody_waits.notified() => {}
-                () = shared.told.notified(), if next.is_some() => {}
+                () = told.as_mut(), if next.is_some() => {}
             }
         };
         if timeout(wait, woken).await.is_ok() {

@@ -108,7 +108,7 @@ impl Load {
         let Outcome { requests, refused, cpu, .. } =
             drive_on(self.connections, server, Ask::Same(Some(header)), self.seconds).await?;
         ensure!(refused == 0, "a good session was refused");
-        let store = shared.cpu()? - before;
+        let store = shared.cpu()?.saturating_sub(before);
         Ok(Cost { server: cpu, store: store.as_micros() as f64 / requests as f64 })
     }
 }

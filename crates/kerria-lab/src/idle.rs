@@ -83,7 +83,7 @@ impl Used {
         Ok(Self {
             nodes: nodes.iter().map(Server::cpu).sum::<anyhow::Result<_>>()?,
             postgres,
-            redis: shared.cpu()? - postgres,
+            redis: shared.cpu()?.saturating_sub(postgres),
             transactions: shared.database.count(
                 "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()",
             ),

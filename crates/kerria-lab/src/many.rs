@@ -219,7 +219,7 @@ async fn cost(
         step(*number).await?;
         times.push(since.elapsed().as_secs_f64() * 1e6);
     }
-    let used = place.cpu()? - before;
+    let used = place.cpu()?.saturating_sub(before);
     let cpu = (used >= VISIBLE).then(|| used.as_secs_f64() * 1e6 / numbers.len() as f64);
     Ok(Cost { p50: median(times.iter().copied()), p99: percentile(times, 99.0), cpu })
 }

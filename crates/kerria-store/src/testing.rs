@@ -454,6 +454,13 @@ impl OwnServer {
     fn start(&self) {
         let log = fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
         let mut command = if self.on_a_small_disk {
+            let may =
+                self.program(Path::new("unshare")).args(["--map-root-user", "--mount", "true"]).status();
+            assert!(
+                may.is_ok_and(|status| status.success()),
+                "a small disk takes a user namespace of its own, and this machine does not allow that: in a container, run the \
+                 tests with `--security-opt seccomp=unconfined`, or set kernel.apparmor_restrict_unprivileged_userns to 0"
+            );
             let mut command = self.program(Path::new("unshare"));
             // PostgreSQL does not want to be root, and needs not be: it was root who has mounted.
             let mount = "mount -t tmpfs -o size=72m disk disk && cp -a data disk && chmod 700 disk/data && \

@@ -386,8 +386,9 @@ impl Checker {
         Ok(Some((found, grant)))
     }
 
-    /// What applications are told of a user: from memory, and as true as what memory says of sessions. `None` if there is no
-    /// such user. Whether the user is signed in is another question.
+    /// What applications are told of a user who has a session: from memory, and as true as what memory says of sessions. `None` if
+    /// there is no such user. Whether the user is signed in is another question, and to be asked first: of one who was deleted
+    /// without a session, memory may go on to tell.
     ///
     /// # Errors
     /// If it is not in memory and the store fails.
@@ -417,8 +418,10 @@ impl Checker {
     /// The same, if it is in memory.
     #[must_use]
     pub fn recall_profile(&self, user: UserId) -> Option<Arc<Profile>> {
+        // In this order: whoever starts over writes the number first, and forgets then.
+        let life = self.profiles.life();
         let head = self.head();
-        let profile = self.profiles.get(user, head, |as_of| {
+        let profile = self.profiles.get(life, user, head, |as_of| {
             as_of >= head
                 || self.revoked.read().unwrap_or_else(PoisonError::into_inner).is_unchanged(user, as_of)
         });
@@ -431,14 +434,11 @@ impl Checker {
     /// If it fails.
     pub async fn read_profile(&self, user: UserId) -> Result<Option<Arc<Profile>>, StoreError> {
         // What was applied before was committed before: whoever reads from now on sees it.
+        let life = self.profiles.life();
         let as_of = self.head();
-        let life = self.life.load(SeqCst);
         let profile = self.source.profile(user).await?.map(Arc::new);
         if let Some(profile) = &profile {
-            self.profiles.keep(profile, as_of);
-            if self.life.load(SeqCst) != life {
-                self.profiles.clear();
-            }
+            self.profiles.keep(life, profile, as_of);
         }
         Ok(profile)
     }

@@ -20,6 +20,8 @@ pub(crate) struct Profiles {
 
 #[derive(Default)]
 struct Halves {
+    /// Counts how often everything was forgotten.
+    life: u64,
     /// Whoever was asked about since the halves changed places.
     recent: HashMap<UserId, Arc<Kept>>,
     /// Whoever was asked about before.
@@ -39,16 +41,25 @@ impl Profiles {
         Self { halves: RwLock::default(), capacity: users.div_ceil(2).max(1) }
     }
 
-    /// The profile of a user, if it is in memory, and `is_true` of one that is known to be true as of some number. If so,
+    /// In which life they are. What is read of the log after this belongs to it, or to a later one.
+    pub(crate) fn life(&self) -> u64 {
+        self.halves.read().unwrap_or_else(PoisonError::into_inner).life
+    }
+
+    /// The profile of a user, if it is in memory in this life, and `is_true` of one that is known to be true as of some number. If so,
     /// it is known to be true as of `head` from now on.
     pub(crate) fn get(
         &self,
+        life: u64,
         user: UserId,
         head: LogNumber,
         is_true: impl FnOnce(LogNumber) -> bool,
     ) -> Option<Arc<Profile>> {
         let (kept, is_recent) = {
             let halves = self.halves.read().unwrap_or_else(PoisonError::into_inner);
+            if halves.life != life {
+                return None;
+            }
             match halves.recent.get(&user) {
                 Some(kept) => (Arc::clone(kept), true),
                 None => (Arc::clone(halves.before.get(&user)?), false),
@@ -60,26 +71,30 @@ impl Profiles {
         kept.as_of.fetch_max(head.0, Relaxed);
         let profile = Arc::clone(&kept.profile);
         if !is_recent {
-            self.put(user, kept);
+            self.put(life, user, kept);
         }
         Some(profile)
     }
 
-    /// Keeps a profile that was read when the log had at least `as_of` entries.
-    pub(crate) fn keep(&self, profile: &Arc<Profile>, as_of: LogNumber) {
+    /// Keeps a profile that was read in this life, when the log had at least `as_of` entries.
+    pub(crate) fn keep(&self, life: u64, profile: &Arc<Profile>, as_of: LogNumber) {
         let kept = Kept { profile: Arc::clone(profile), as_of: AtomicU64::new(as_of.0) };
-        self.put(profile.user, Arc::new(kept));
+        self.put(life, profile.user, Arc::new(kept));
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        *self.halves.write().unwrap_or_else(PoisonError::into_inner) = Halves::default();
+        let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
+        *halves = Halves { life: halves.life + 1, ..Halves::default() };
     }
 
-    /// What is newer stays: of two that read the same user, the slower one may have read first.
-    fn put(&self, user: UserId, kept: Arc<Kept>) {
+    /// What belongs to another life is not kept. What is newer stays: of two that read the same user, the slower one may have read first.
+    fn put(&self, life: u64, user: UserId, kept: Arc<Kept>) {
         let mut halves = self.halves.write().unwrap_or_else(PoisonError::into_inner);
-        let Halves { recent, before } = &mut *halves;
+        if halves.life != life {
+            return;
+        }
+        let Halves { recent, before, .. } = &mut *halves;
         let known = recent.get(&user).or_else(|| before.get(&user));
         let newer = known.filter(|known| known.as_of.load(Relaxed) > kept.as_of.load(Relaxed));
         let newest = newer.map_or(kept, Arc::clone);
@@ -106,14 +121,14 @@ mod tests {
     }
 
     fn name_of(profiles: &Profiles, number: u8, as_of: u64) -> Option<String> {
-        let found = profiles.get(user(number), LogNumber(as_of), |known| known.0 >= as_of);
+        let found = profiles.get(0, user(number), LogNumber(as_of), |known| known.0 >= as_of);
         found.map(|profile| profile.display_name().to_owned())
     }
 
     #[test]
     fn what_may_be_out_of_date_is_not_told() {
         let profiles = Profiles::new(10);
-        profiles.keep(&profile(1, "Alice"), LogNumber(7));
+        profiles.keep(0, &profile(1, "Alice"), LogNumber(7));
         assert_eq!(name_of(&profiles, 1, 7).as_deref(), Some("Alice"));
         assert_eq!(name_of(&profiles, 1, 8), None);
         assert_eq!(name_of(&profiles, 2, 0), None);
@@ -122,28 +137,49 @@ mod tests {
     #[test]
     fn what_was_found_to_be_true_is_true_as_of_then() {
         let profiles = Profiles::new(10);
-        profiles.keep(&profile(1, "Alice"), LogNumber(7));
-        assert!(profiles.get(user(1), LogNumber(9), |_| true).is_some());
+        profiles.keep(0, &profile(1, "Alice"), LogNumber(7));
+        assert!(profiles.get(0, user(1), LogNumber(9), |_| true).is_some());
         assert_eq!(name_of(&profiles, 1, 9).as_deref(), Some("Alice"));
     }
 
     #[test]
     fn a_slow_reader_does_not_bring_back_what_was() {
         let profiles = Profiles::new(10);
-        profiles.keep(&profile(1, "Alina"), LogNumber(8));
-        profiles.keep(&profile(1, "Alice"), LogNumber(7));
+        profiles.keep(0, &profile(1, "Alina"), LogNumber(8));
+        profiles.keep(0, &profile(1, "Alice"), LogNumber(7));
         assert_eq!(name_of(&profiles, 1, 8).as_deref(), Some("Alina"));
+    }
+
+    /// The numbers of the log may be lower in another life.
+    #[test]
+    fn what_belongs_to_another_life_is_neither_told_nor_kept() {
+        let profiles = Profiles::new(10);
+        profiles.keep(0, &profile(1, "Alice"), LogNumber(7));
+        let life = profiles.life();
+        profiles.clear();
+        assert_eq!(name_of(&profiles, 1, 7), None);
+        profiles.keep(life, &profile(1, "Alice"), LogNumber(7));
+        assert!(profiles.get(profiles.life(), user(1), LogNumber(0), |_| true).is_none());
+        profiles.keep(profiles.life(), &profile(1, "Alina"), LogNumber(2));
+        assert!(
+            profiles.get(life, user(1), LogNumber(7), |_| true).is_none(),
+            "it would be true as of 7 then"
+        );
+        assert!(
+            profiles.get(profiles.life(), user(1), LogNumber(3), |as_of| as_of == LogNumber(2)).is_some()
+        );
     }
 
     #[test]
     fn who_is_asked_about_stays_when_others_give_way() {
         let profiles = Profiles::new(4);
         for number in 1..=100 {
-            profiles.keep(&profile(number, "somebody"), LogNumber(1));
-            profiles.keep(&profile(200, "Alice"), LogNumber(1));
+            profiles.keep(0, &profile(number, "somebody"), LogNumber(1));
+            profiles.keep(0, &profile(200, "Alice"), LogNumber(1));
             assert_eq!(name_of(&profiles, 200, 1).as_deref(), Some("Alice"));
         }
-        let others = (1..=100).filter(|number| profiles.get(user(*number), LogNumber(1), |_| true).is_some());
+        let others =
+            (1..=100).filter(|number| profiles.get(0, user(*number), LogNumber(1), |_| true).is_some());
         assert!((1..=3).contains(&others.count()), "there is room for four");
     }
 }

@@ -137,14 +137,14 @@ impl SealingKey {
     }
 }
 
-/// Whether a file holds a key that its owner alone can read.
+/// Whether a file holds a key that nobody can read but its owner and, where a platform mounts it so, the owner's group.
 ///
 /// # Errors
 /// What is wrong, in words for the operator.
 pub fn check_file(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(path)?.permissions().mode();
-    ensure!(mode & 0o077 == 0, "others can read {}: run `chmod 600 {0}`", path.display());
+    ensure!(mode & 0o027 == 0, "others can read {}: run `chmod 600 {0}`", path.display());
     SealingKey::load(path).map(drop)
 }
 
@@ -201,6 +201,8 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let again = SealingKey::load_or_create(&path, &SystemEntropy).unwrap();
         assert_eq!(again.open(&sealed, "l").unwrap().expose(), b"x");
+        check_file(&path).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o440)).unwrap();
         check_file(&path).unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
         assert!(check_file(&path).unwrap_err().to_string().contains("chmod 600"));

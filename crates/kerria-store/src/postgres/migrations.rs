@@ -25,8 +25,7 @@ const MIGRATIONS: [Migration; 3] = [
 
 /// The oldest program that can work on the schema as the last migration leaves it, by the latest version that it knows. One that adds
 /// something leaves this as it is; one that removes or changes what older programs use, or relies on what they do not do, raises it.
-/// Before 3, programs change a name without telling those who have it in memory.
-const OLDEST_PROGRAM: u32 = 3;
+const OLDEST_PROGRAM: u32 = 2;
 
 /// The oldest server that will do, as `server_version_num` writes it. Before it, there are no unlogged sequences.
 const OLDEST: u32 = 150_000;
