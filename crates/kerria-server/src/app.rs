@@ -175,7 +175,10 @@ impl App {
             passwords: Passwords::start(config.password.clone(), Arc::clone(&edge.entropy)),
             form_key: FormKey::from_bytes(&keys.form),
             own_origin: OwnOrigin::new(&config.public_url),
-            session_cookie: cookie("kerria"),
+            session_cookie: match &config.session.cookie_domain {
+                Some(domain) => SecretCookie::for_domain("kerria", &config.public_url, domain),
+                None => cookie("kerria"),
+            },
             device_cookie: cookie("kerria-device"),
             refresh_cookie: cookie("kerria-refresh").strict(),
             access_cookie: cookie("kerria-access").strict(),
@@ -461,6 +464,13 @@ fn page_policy(config: &Config) -> HeaderValue {
         .return_to_origins
         .iter()
         .map(|url| format!(" {}", url.origin().ascii_serialization()))
+        .chain(
+            config
+                .forward_auth
+                .rules
+                .hosts()
+                .map(|host| format!(" {}://{host}:*", config.public_url.scheme())),
+        )
         .collect();
     let policy = format!(
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \

@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod events;
 pub mod field;
+pub mod forward_auth;
 pub mod front;
 pub mod keys;
 pub mod login;

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     kind::Shape,
+    rules::{KEYS as RULE_KEYS, SAMPLE as RULE_SAMPLE},
     sources::Place,
     suggest,
     survey::{Survey, Value},
@@ -29,6 +30,12 @@ pub(crate) fn sample() -> String {
             }
             let value = setting.kind.toml(setting.default.unwrap_or(setting.example));
             text.push_str(&format!("#{} = {value}\n", setting.name()));
+        }
+        if section.name == "forward_auth" {
+            text.push_str(
+                "\n# The rules, in the order in which they are tried. The first that matches decides.\n",
+            );
+            RULE_SAMPLE.lines().for_each(|line| text.push_str(&format!("#{line}\n")));
         }
     }
     text
@@ -66,6 +73,21 @@ pub(crate) fn markdown() -> String {
             ));
             text.push_str(&format!("- Variable: `{}`\n", setting.variable()));
         }
+        if section.name == "forward_auth" {
+            text.push_str(&rules_in_markdown());
+        }
+    }
+    text
+}
+
+fn rules_in_markdown() -> String {
+    let mut text = format!(
+        "\n### `[[forward_auth.rule]]`\n\nWhich requests a reverse proxy may let through, and for whom. Rules stand in the \
+         file only. The first that matches a request decides; a request that none matches is refused. `kerria rules test` says \
+         which one decides and why, and [forward-auth](forward-auth.md) shows them with proxies.\n\n```toml\n{RULE_SAMPLE}```\n\n"
+    );
+    for (key, example, meaning) in RULE_KEYS {
+        text.push_str(&format!("- `{key} = {example}`: {meaning}\n"));
     }
     text
 }
