@@ -17,6 +17,7 @@ mod doors;
 mod durability;
 mod expiry;
 mod faults;
+mod forward_auth;
 mod headers;
 mod limits;
 mod moving;
