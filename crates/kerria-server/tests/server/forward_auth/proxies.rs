@@ -21,7 +21,9 @@ struct Place {
 impl Place {
     async fn with(start: impl AsyncFnOnce(std::net::SocketAddr, std::net::SocketAddr) -> Proxy) -> Self {
         let rules = include_str!("../../../../../examples/forward-auth/kerria.toml");
-        let kerria = Kerria::with(&[(FILE, rules)]).await;
+        // A host that everyone may use, for those who would like to be taken for its visitors.
+        let open = "\n[[forward_auth.rule]]\nhosts = [\"open.example\"]\nallow = \"everyone\"\n";
+        let kerria = Kerria::with(&[(FILE, &format!("{rules}{open}"))]).await;
         for name in ["alice", "bob"] {
             kerria.user(name).await;
         }
@@ -158,7 +160,7 @@ impl Place {
         for (name, value) in [
             ("X-Forwarded-Uri", "/public/"),
             ("X-Forwarded-Method", "OPTIONS"),
-            ("X-Forwarded-Host", "evil.example"),
+            ("X-Forwarded-Host", "open.example"),
             ("X-Forwarded-Proto", "https"),
             ("X-Original-URL", "http://localhost/public/"),
             ("X-Original-URI", "/public/"),
@@ -170,13 +172,13 @@ impl Place {
             assert_ne!(answer.status, StatusCode::OK, "{name}: {}", answer.text);
             let answer = stranger.with("accept", "text/html").get("/reports").await;
             let location = answer.header("location").unwrap_or_default();
-            assert!(!location.contains("evil") && !location.contains("https"), "{name}: {location}");
+            assert!(!location.contains("open.example") && !location.contains("https"), "{name}: {location}");
         }
         let (host, before) = (&bob.host, self.application.requests());
         for request in [
-            format!("GET http://evil.example/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
-            format!("GET /x HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\nConnection: close\r\n\r\n"),
-            format!("GET http://{host}/x HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"),
+            format!("GET http://open.example/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+            format!("GET /x HTTP/1.1\r\nHost: {host}\r\nHost: open.example\r\nConnection: close\r\n\r\n"),
+            format!("GET http://{host}/x HTTP/1.1\r\nHost: open.example\r\nConnection: close\r\n\r\n"),
         ] {
             self.raw(&request).await;
             assert_eq!(self.application.requests(), before, "{request}");
