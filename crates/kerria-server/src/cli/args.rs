@@ -73,6 +73,9 @@ pub(super) enum Command {
     /// Explain a token.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Say what the rules of forward-auth make of a request.
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Check, explain and begin a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -335,6 +338,21 @@ pub(super) enum ConfigCommand {
     },
     /// Print a configuration file with every setting, explained and commented out.
     Sample,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RulesCommand {
+    /// Say which rule decides on a request, and why.
+    Test {
+        /// The whole address, as in https://wiki.example.com/admin.
+        url: String,
+        /// The method.
+        #[arg(long, default_value = "GET")]
+        method: String,
+        /// The user who sends it, by name, e-mail address or identifier. Without it, nobody is signed in.
+        #[arg(long = "as", value_name = "USER")]
+        user: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ mod keys;
 mod operator;
 mod out;
 mod prompt;
+mod rules;
 mod sessions;
 mod table;
 mod times;
@@ -78,6 +79,9 @@ fn run(command: Command, sources: &Sources, out: &mut Out) -> Result<(), Failure
         Command::Token(TokenCommand::Inspect) => {
             let token = prompt::token()?;
             ask(sources, Missing::Refuse, async |operator| tokens::inspect(&token, operator, out).await)
+        }
+        Command::Rules(command) => {
+            ask(sources, Missing::Refuse, async |operator| rules::run(command, operator, out).await)
         }
         Command::Config(command) => configuration::run(command, sources, out),
         Command::Db(command) => {

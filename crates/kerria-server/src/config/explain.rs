@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     kind::Shape,
-    rules::{KEYS as RULE_KEYS, SAMPLE as RULE_SAMPLE},
+    rules::{KEY as RULE, KEYS as RULE_KEYS, SAMPLE as RULE_SAMPLE},
     sources::Place,
     suggest,
     survey::{Survey, Value},
@@ -33,9 +33,9 @@ pub(crate) fn sample() -> String {
         }
         if section.name == "forward_auth" {
             text.push_str(
-                "\n# The rules, in the order in which they are tried. The first that matches decides.\n",
+                "\n# Rules, in the order in which they are tried; the first that matches decides, as in\n",
             );
-            RULE_SAMPLE.lines().for_each(|line| text.push_str(&format!("#{line}\n")));
+            RULE_SAMPLE.lines().for_each(|line| text.push_str(&format!("#     {line}\n")));
         }
     }
     text
@@ -97,8 +97,27 @@ fn rules_in_markdown() -> String {
 /// # Errors
 /// A guess what was meant, if there is no such setting.
 pub(crate) fn explain(survey: &Survey, key: &str) -> Result<String, String> {
+    if key == RULE {
+        return Ok(explain_rules());
+    }
     let told: Vec<_> = chosen(survey, Some(key))?.into_iter().map(detail).collect();
     Ok(told.join("\n"))
+}
+
+fn explain_rules() -> String {
+    let mut text = format!("{RULE}\n    A rule, as in\n\n");
+    RULE_SAMPLE.lines().for_each(|line| text.push_str(&format!("        {line}\n")));
+    for (key, example, meaning) in RULE_KEYS {
+        text.push_str(&format!("\n    {key} = {example}\n"));
+        wrapped(meaning, 88).iter().for_each(|line| text.push_str(&format!("        {line}\n")));
+    }
+    text
+}
+
+/// The rules of forward-auth, in order: which, what, and where it is written.
+pub(crate) fn rules(survey: &Survey) -> Vec<[String; 3]> {
+    let rules = survey.draft().forward_auth.rules.0.iter().zip(1..);
+    rules.map(|(rule, number): (_, u32)| [number.to_string(), rule.to_string(), rule.place.clone()]).collect()
 }
 
 /// The rows of an overview: the key, its value as TOML writes it, where that comes from, and the meaning in short.

@@ -5,7 +5,7 @@
 
 mod blank;
 mod checks;
-mod duration;
+pub(crate) mod duration;
 pub(crate) mod explain;
 mod file;
 mod kind;

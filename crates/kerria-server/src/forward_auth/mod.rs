@@ -5,6 +5,7 @@
 
 mod answer;
 mod credentials;
+pub mod explain;
 pub mod identity;
 pub mod original;
 pub mod path;

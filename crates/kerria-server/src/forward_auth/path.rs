@@ -1,5 +1,7 @@
 //! Paths that every server reads alike, and the patterns of rules.
 
+use std::fmt;
+
 /// Why servers may read a path in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ambiguous {
@@ -116,6 +118,16 @@ impl PathPattern {
     #[must_use]
     pub fn covers_small(&self, small: &str) -> bool {
         covers(&self.small, self.and_below, small)
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.path.as_str(), self.and_below) {
+            ("", false) => f.write_str("/"),
+            (path, false) => f.write_str(path),
+            (path, true) => write!(f, "{path}/*"),
+        }
     }
 }
 

@@ -183,7 +183,9 @@ impl Rule {
 }
 
 impl UserIs {
-    fn is(&self, profile: &Profile) -> bool {
+    /// Whether this is the user.
+    #[must_use]
+    pub fn is(&self, profile: &Profile) -> bool {
         match self {
             Self::Known(user) => profile.user == *user,
             Self::Called(wanted) => profile.name.as_ref().is_some_and(|name| name.key() == wanted.key()),

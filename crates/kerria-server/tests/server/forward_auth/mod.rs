@@ -454,3 +454,76 @@ async fn a_token_that_was_replaced_passes_and_its_successor_is_noted() {
     // The successor was used, and the grace is over.
     assert_eq!(ask(&old, "GET", "http://app.example/").await.status, StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn the_operator_is_told_which_rule_decides_and_why() {
+    let kerria = kerria().await;
+    let test = async |body: Value| {
+        let answer = kerria.operator().send("POST", "/api/v1/operator/rules/test", &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let answer = answer.json();
+        (
+            answer["outcome"].as_str().unwrap().to_owned(),
+            answer["number"].as_u64(),
+            answer["why"].as_str().unwrap().to_owned(),
+        )
+    };
+    let told = |outcome: &str, number, why: &str| (outcome.to_owned(), number, why.to_owned());
+    for (url, method, user, expected) in [
+        ("https://app.example/public/x", "GET", None, told("passes", Some(1), "It is for everyone.")),
+        ("https://app.example/alice", "get", Some("ALICE"), told("passes", Some(2), "It names alice.")),
+        (
+            "https://app.example/alice/x?y",
+            "GET",
+            Some("bob"),
+            told("forbidden", Some(2), "It names neither bob nor one of bob's groups."),
+        ),
+        (
+            "https://app.example",
+            "GET",
+            None,
+            told("sign_in", Some(4), "It is not for those who are not signed in."),
+        ),
+        (
+            "https://app.example/fresh/",
+            "GET",
+            Some("bob"),
+            told(
+                "passes",
+                Some(3),
+                "It is for every user, and so for bob. Who has signed in more than 10m ago is asked for the password again.",
+            ),
+        ),
+        (
+            "https://api.example/",
+            "POST",
+            Some("bob"),
+            told("refused", None, "No rule of this host is about this path and method."),
+        ),
+        (
+            "https://unknown.example/",
+            "GET",
+            Some("bob"),
+            told("refused", None, "No rule is about this host."),
+        ),
+        (
+            "https://app.example/public/../alice",
+            "GET",
+            Some("bob"),
+            told(
+                "refused",
+                None,
+                "The path has an empty segment, . or ... Where rules go by paths, only one that reads in one way passes.",
+            ),
+        ),
+    ] {
+        assert_eq!(test(json!({ "url": url, "method": method, "user": user })).await, expected, "{url}");
+    }
+    let answer = kerria.operator().send("POST", "/api/v1/operator/rules/test", &json!({ "url": "x" })).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let body = json!({ "url": "https://app.example/", "user": "nobody" });
+    assert_eq!(
+        kerria.operator().send("POST", "/api/v1/operator/rules/test", &body).await.status,
+        StatusCode::NOT_FOUND
+    );
+}
