@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::proxy::{Application, Proxy};
+use super::proxy::{Application, Proxy, envoy};
 use crate::cast::{Answer, Browser, FILE, Kerria, PASSWORD, PATIENCE};
 
 /// A Kerria with the rules of the examples, an application, and a proxy between them.
@@ -56,12 +56,12 @@ impl Place {
             let mut buffer = [0; 16 * 1024];
             while let Ok(length @ 1..) = stream.read(&mut buffer).await {
                 answer.extend_from_slice(&buffer[..length]);
-                if answer.starts_with(b"HTTP/1.1 101") {
+                if answer.windows(4).any(|part| part == b"\r\n\r\n") {
                     break;
                 }
             }
         };
-        timeout(PATIENCE, whole).await.expect("it answers and closes");
+        timeout(PATIENCE, whole).await.expect("it answers");
         String::from_utf8_lossy(&answer).into_owned()
     }
 
@@ -135,7 +135,7 @@ impl Place {
         ] {
             for browser in [bob.with(name, value), bob.with(name, value).with(name, "carol")] {
                 let answer = browser.clone().get("/").await;
-                let is_refused = answer.status == StatusCode::FORBIDDEN;
+                let is_refused = answer.status.is_client_error();
                 let is_told_right =
                     told(&answer, "remote-user") == known && told(&answer, "remote_user").is_empty();
                 assert!(is_refused || is_told_right, "{name}: {} {}", answer.status, answer.text);
@@ -277,4 +277,23 @@ async fn nginx_lets_through_what_kerria_does_and_nothing_else() {
 #[tokio::test]
 async fn caddy_lets_through_what_kerria_does_and_nothing_else() {
     Place::with(Proxy::caddy).await.holds().await;
+}
+
+#[tokio::test]
+async fn haproxy_lets_through_what_kerria_does_and_nothing_else() {
+    Place::with(Proxy::haproxy).await.holds().await;
+}
+
+#[tokio::test]
+async fn apache_lets_through_what_kerria_does_and_nothing_else() {
+    Place::with(Proxy::apache).await.holds().await;
+}
+
+#[tokio::test]
+async fn envoy_lets_through_what_kerria_does_and_nothing_else() {
+    if envoy().is_none() {
+        eprintln!("not tested: the variable ENVOY names no Envoy; scripts/test installs one");
+        return;
+    }
+    Place::with(Proxy::envoy).await.holds().await;
 }

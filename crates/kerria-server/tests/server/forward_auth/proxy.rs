@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
@@ -60,7 +61,9 @@ async fn serve(mut stream: TcpStream, requests: Arc<AtomicU64>) {
         let head = String::from_utf8_lossy(&got[..end]).into_owned();
         requests.fetch_add(1, SeqCst);
         let answer = if head.to_ascii_lowercase().contains("\r\nupgrade: websocket") {
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n".to_owned()
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+                .to_owned()
         } else {
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{head}", head.len())
         };
@@ -105,6 +108,37 @@ impl Proxy {
         Self::start("caddy", kerria, application, start).await
     }
 
+    pub async fn haproxy(kerria: SocketAddr, application: SocketAddr) -> Self {
+        let start = |folder: &Path| {
+            let mut command = Command::new(program("haproxy"));
+            command.args(["-db", "-f", "haproxy.cfg"]).current_dir(folder);
+            command
+        };
+        Self::start("haproxy", kerria, application, start).await
+    }
+
+    pub async fn apache(kerria: SocketAddr, application: SocketAddr) -> Self {
+        let start = |folder: &Path| {
+            let mut command = Command::new(program("apache2"));
+            command.args(["-D", "FOREGROUND", "-f"]).arg(folder.join("apache.conf"));
+            command.env("HERE", folder);
+            command
+        };
+        Self::start("apache", kerria, application, start).await
+    }
+
+    /// Envoy is no package of Debian's: the variable `ENVOY` says where it is.
+    pub async fn envoy(kerria: SocketAddr, application: SocketAddr) -> Self {
+        let start = |folder: &Path| {
+            let mut command = Command::new(envoy().unwrap_or_else(|| program("envoy")));
+            command
+                .args(["--concurrency", "1", "--use-dynamic-base-id", "-c"])
+                .arg(folder.join("envoy.yaml"));
+            command
+        };
+        Self::start("envoy", kerria, application, start).await
+    }
+
     /// Copies an example, puts the addresses of this test in the place of its own, and waits until the proxy listens.
     async fn start(
         name: &str,
@@ -124,9 +158,14 @@ impl Proxy {
                 .replace("127.0.0.1:8080", &kerria.to_string())
                 .replace("127.0.0.1:3000", &application.to_string())
                 .replace("127.0.0.1:8000", &address.to_string())
+                .replace("127.0.0.1, port_value: 8080", &port_value(kerria))
+                .replace("127.0.0.1, port_value: 3000", &port_value(application))
+                .replace("127.0.0.1, port_value: 8000", &port_value(address))
                 .replace("localhost:8000", &format!("localhost:{}", address.port()));
             fs::write(folder.path().join(entry.file_name()), text).unwrap();
         }
+        // Servers that begin as root read their files as somebody else.
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let mut command = command(folder.path());
         let log = fs::File::create(folder.path().join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true);
@@ -142,6 +181,16 @@ impl Proxy {
         timeout(PATIENCE, listens).await.unwrap_or_else(|_| panic!("{name} does not listen"));
         Self { address, _process: process, _folder: folder }
     }
+}
+
+/// Where Envoy is, if it is installed for the tests.
+pub fn envoy() -> Option<PathBuf> {
+    std::env::var_os("ENVOY").map(PathBuf::from)
+}
+
+/// An address as Envoy writes it.
+fn port_value(address: SocketAddr) -> String {
+    format!("{}, port_value: {}", address.ip(), address.port())
 }
 
 /// Debian keeps servers out of the path of everyone but root.
