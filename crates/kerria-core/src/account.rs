@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{id::UserId, time::Timestamp};
+use crate::{group::Groups, id::UserId, time::Timestamp};
 
 /// A user's account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct User {
     pub name: Option<UserName>,
     /// The e-mail address to sign in with.
     pub email: Option<EmailAddress>,
+    /// The groups that an operator has put the user in.
+    pub groups: Groups,
     /// Whether the user may sign in.
     pub status: Status,
     /// When the account was created.
@@ -28,11 +30,42 @@ impl User {
     /// What to call the user: the name, or else the e-mail address.
     #[must_use]
     pub fn display_name(&self) -> &str {
-        match (&self.name, &self.email) {
-            (Some(name), _) => name.as_str(),
-            (None, Some(email)) => email.as_str(),
-            (None, None) => "",
-        }
+        display_name(self.name.as_ref(), self.email.as_ref())
+    }
+
+    /// What applications are told of the user.
+    #[must_use]
+    pub fn into_profile(self) -> Profile {
+        Profile { user: self.id, name: self.name, email: self.email, groups: self.groups }
+    }
+}
+
+/// What applications are told of a user: nothing that changes without an entry in the revocation log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Who it is.
+    pub user: UserId,
+    /// The name to sign in with.
+    pub name: Option<UserName>,
+    /// The e-mail address to sign in with.
+    pub email: Option<EmailAddress>,
+    /// The groups that an operator has put the user in.
+    pub groups: Groups,
+}
+
+impl Profile {
+    /// What to call the user: the name, or else the e-mail address.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        display_name(self.name.as_ref(), self.email.as_ref())
+    }
+}
+
+fn display_name<'n>(name: Option<&'n UserName>, email: Option<&'n EmailAddress>) -> &'n str {
+    match (name, email) {
+        (Some(name), _) => name.as_str(),
+        (None, Some(email)) => email.as_str(),
+        (None, None) => "",
     }
 }
 

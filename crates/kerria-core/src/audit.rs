@@ -44,6 +44,8 @@ pub enum AuditEvent {
     UserCreated,
     /// A name or an e-mail address changed.
     UserRenamed,
+    /// A user was put in groups, or taken out of some.
+    GroupsChanged,
     /// A password changed.
     PasswordChanged,
     /// A user was disabled.
@@ -68,6 +70,7 @@ impl AuditEvent {
             Self::PlaceChanged => "place_changed",
             Self::UserCreated => "user_created",
             Self::UserRenamed => "user_renamed",
+            Self::GroupsChanged => "groups_changed",
             Self::PasswordChanged => "password_changed",
             Self::UserDisabled => "user_disabled",
             Self::UserEnabled => "user_enabled",

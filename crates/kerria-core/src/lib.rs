@@ -13,6 +13,7 @@ pub mod client;
 pub mod data;
 pub mod device;
 pub mod entropy;
+pub mod group;
 pub mod id;
 pub mod keys;
 pub mod lease;
@@ -27,13 +28,16 @@ pub mod throttle;
 pub mod time;
 pub mod token;
 
-pub use account::{CredentialVersion, EmailAddress, LoginName, PasswordHash, Status, User, UserName};
+pub use account::{
+    CredentialVersion, EmailAddress, LoginName, PasswordHash, Profile, Status, User, UserName,
+};
 pub use client::{
     AccessTokenForm, Audience, Client, ClientAuthentication, ClientId, Grant, GrantType, Scope,
 };
 pub use data::{DataKey, DataLimits, DataRefused};
 pub use device::{Browser, Device, Network, Place};
 pub use entropy::Entropy;
+pub use group::{GroupName, Groups};
 pub use id::{CheckerId, SessionId, TokenId, UserId};
 pub use keys::{Algorithm, KeyState, SigningKey};
 pub use lease::{Lease, LeaseTerms, Moment};

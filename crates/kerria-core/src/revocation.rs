@@ -279,6 +279,13 @@ impl RevokedSet {
         }
     }
 
+    /// Whether what was read of a user as of `as_of` is still so. If it cannot be told from here, it is not.
+    #[must_use]
+    pub fn is_unchanged(&self, user: UserId, as_of: LogNumber) -> bool {
+        let is_after = |entries: &UserEntries| entries.changed.max(entries.ended) > as_of;
+        as_of >= self.floor && !self.users.get(&user).is_some_and(is_after)
+    }
+
     /// What became of an access token that was issued as of `as_of`. A change of its session does not concern it.
     /// [`Verdict::Reread`] says that entries after that number were dropped.
     #[must_use]
@@ -409,6 +416,23 @@ mod tests {
     fn ending_everyone_ends_anonymous_sessions_too() {
         let set = set(&[(Selector::Everyone, ENDED)]);
         assert_eq!(set.verdict(PHONE, None, LogNumber(10)), Verdict::Ended);
+    }
+
+    #[test]
+    fn a_user_is_unchanged_until_an_entry_says_otherwise_or_could() {
+        let alices = Selector::User { user: ALICE };
+        let unchanged = |set: &RevokedSet, as_of| set.is_unchanged(ALICE, LogNumber(as_of));
+        let mut changed =
+            set(&[(Selector::User { user: BOB }, LogEvent::Changed), (alices, LogEvent::Changed)]);
+        assert!(!unchanged(&changed, 11) && unchanged(&changed, 12));
+        assert!(!unchanged(&set(&[(alices, ENDED)]), 10), "the user may be gone");
+        let phone = Selector::Session { session: PHONE };
+        assert!(unchanged(&set(&[(phone, LogEvent::Changed)]), 10));
+        assert!(!unchanged(&set(&[]), 9), "before what is known");
+        changed.drop_old(Timestamp::from_millis(1_000), 100);
+        assert!(!unchanged(&changed, 11) && unchanged(&changed, 12));
+        changed.apply(entry(20, phone, ENDED));
+        assert!(!unchanged(&changed, 12), "there is a gap");
     }
 
     #[test]

@@ -13,9 +13,9 @@ use std::{
 };
 
 use kerria_core::{
-    Bearing, Cause, Device, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, RevokedSet, RotationRule,
-    Selector, Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token, TokenHash,
-    TokenKey, TokenKind, TokenStep, Transport, UserId, Verdict,
+    Bearing, Cause, Device, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, Profile, RevokedSet,
+    RotationRule, Selector, Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token,
+    TokenHash, TokenKey, TokenKind, TokenStep, Transport, UserId, Verdict,
     store::{Follower, Found, LogPage, SessionDetails, SessionRotation, Source, Successor, TokenUse},
 };
 use tokio::sync::watch;
@@ -28,6 +28,7 @@ use crate::{
     display_name::DisplayName,
     jwt,
     moves::{Move, Moves},
+    profiles::Profiles,
     reading::{Outcome, Readings, Turn},
 };
 
@@ -80,7 +81,10 @@ pub struct Checker {
     untold: Mutex<HashMap<SessionId, Timestamp>>,
     flushing: tokio::sync::Mutex<()>,
     /// What is being read from the store.
-    readings: Readings,
+    readings: Readings<TokenHash>,
+    profiles: Profiles,
+    /// What is being read of users.
+    readings_of_users: Readings<UserId>,
     /// What was over at this instant may be gone from the store.
     swept_until: AtomicI64,
     counters: CheckCounters,
@@ -225,6 +229,8 @@ impl Checker {
             untold: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             readings: Readings::default(),
+            profiles: Profiles::new(settings.cache_entries as usize),
+            readings_of_users: Readings::default(),
             swept_until: AtomicI64::new(i64::MIN),
             counters: CheckCounters::default(),
         });
@@ -376,6 +382,63 @@ impl Checker {
         found.session.last_seen_at =
             seen.map_or(found.session.last_seen_at, |seen| seen.max(found.session.last_seen_at));
         Ok(Some((found, grant)))
+    }
+
+    /// What applications are told of a user: from memory, and as true as what memory says of sessions. `None` if there is no
+    /// such user. Whether the user is signed in is another question.
+    ///
+    /// # Errors
+    /// If it is not in memory and the store fails.
+    pub async fn profile(&self, user: UserId) -> Result<Option<Arc<Profile>>, StoreError> {
+        if let Some(profile) = self.recall_profile(user) {
+            return Ok(Some(profile));
+        }
+        match self.readings_of_users.turn(user).await {
+            Turn::Mine(reading) => {
+                let answer = self.read_profile(user).await;
+                reading.ends(match &answer {
+                    Ok(None) => Outcome::Unknown,
+                    Ok(Some(_)) => Outcome::Read,
+                    Err(error) => Outcome::Failed(error.trouble),
+                });
+                answer
+            }
+            Turn::Read(Outcome::Unknown) => Ok(None),
+            Turn::Read(Outcome::Failed(trouble)) => Err(trouble.into()),
+            Turn::Read(Outcome::Read) => match self.recall_profile(user) {
+                Some(profile) => Ok(Some(profile)),
+                None => self.read_profile(user).await,
+            },
+        }
+    }
+
+    /// The same, if it is in memory.
+    #[must_use]
+    pub fn recall_profile(&self, user: UserId) -> Option<Arc<Profile>> {
+        let head = self.head();
+        let profile = self.profiles.get(user, head, |as_of| {
+            as_of >= head
+                || self.revoked.read().unwrap_or_else(PoisonError::into_inner).is_unchanged(user, as_of)
+        });
+        profile.filter(|_| self.lease.holds())
+    }
+
+    /// The same from the store, whatever memory says.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn read_profile(&self, user: UserId) -> Result<Option<Arc<Profile>>, StoreError> {
+        // What was applied before was committed before: whoever reads from now on sees it.
+        let as_of = self.head();
+        let life = self.life.load(SeqCst);
+        let profile = self.source.profile(user).await?.map(Arc::new);
+        if let Some(profile) = &profile {
+            self.profiles.keep(profile, as_of);
+            if self.life.load(SeqCst) != life {
+                self.profiles.clear();
+            }
+        }
+        Ok(profile)
     }
 
     /// An access token was refused by itself.
@@ -871,6 +934,7 @@ impl Follower for Checker {
             self.head.store(head.0, SeqCst);
         }
         self.cache.clear();
+        self.profiles.clear();
     }
 }
 

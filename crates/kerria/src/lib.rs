@@ -21,6 +21,7 @@ pub mod https;
 pub mod jwt;
 pub mod layer;
 pub mod moves;
+mod profiles;
 pub mod protocol;
 mod reading;
 #[cfg(feature = "remote")]

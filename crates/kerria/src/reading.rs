@@ -1,53 +1,59 @@
-//! Of many who want to read the same session at once, one reads it.
+//! Of many who want to read the same thing at once, one reads it.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use kerria_core::{TokenHash, store::Trouble};
+use kerria_core::store::Trouble;
 use tokio::sync::watch;
 
 /// What came of a reading, for those who have waited for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The session is in memory, if it is good. Whoever needs more has to ask.
+    /// It is in memory, if it is good. Whoever needs more has to ask.
     Read,
-    /// There is no such session.
+    /// There is no such thing.
     Unknown,
     /// The store failed.
     Failed(Trouble),
 }
 
 /// Readings that are under way.
-#[derive(Default)]
-pub(crate) struct Readings(Mutex<HashMap<TokenHash, watch::Receiver<Option<Outcome>>>>);
+pub(crate) struct Readings<K>(Mutex<HashMap<K, watch::Receiver<Option<Outcome>>>>);
 
 /// Whose turn it is.
-pub(crate) enum Turn<'r> {
+pub(crate) enum Turn<'r, K: Copy + Eq + Hash> {
     /// Nobody else's: read it, and say what came of it.
-    Mine(UnderWay<'r>),
+    Mine(UnderWay<'r, K>),
     /// Somebody else has read it meanwhile.
     Read(Outcome),
 }
 
 /// A reading. When it is dropped without an outcome, one of those who wait takes it over.
-pub(crate) struct UnderWay<'r> {
-    readings: &'r Readings,
-    hash: TokenHash,
+pub(crate) struct UnderWay<'r, K: Copy + Eq + Hash> {
+    readings: &'r Readings<K>,
+    what: K,
     outcome: watch::Sender<Option<Outcome>>,
 }
 
-impl Readings {
-    /// Waits for whoever reads this session already. If nobody does, it is the caller's turn.
-    pub(crate) async fn turn(&self, hash: TokenHash) -> Turn<'_> {
+impl<K> Default for Readings<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Readings<K> {
+    /// Waits for whoever reads this already. If nobody does, it is the caller's turn.
+    pub(crate) async fn turn(&self, what: K) -> Turn<'_, K> {
         loop {
             let mut waiting = {
                 let mut under_way = self.lock();
-                let Some(waiting) = under_way.get(&hash) else {
+                let Some(waiting) = under_way.get(&what) else {
                     let (outcome, waiting) = watch::channel(None);
-                    under_way.insert(hash, waiting);
-                    return Turn::Mine(UnderWay { readings: self, hash, outcome });
+                    under_way.insert(what, waiting);
+                    return Turn::Mine(UnderWay { readings: self, what, outcome });
                 };
                 waiting.clone()
             };
@@ -59,25 +65,25 @@ impl Readings {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TokenHash, watch::Receiver<Option<Outcome>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, watch::Receiver<Option<Outcome>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl UnderWay<'_> {
+impl<K: Copy + Eq + Hash> UnderWay<'_, K> {
     /// Tells those who wait.
     pub(crate) fn ends(self, outcome: Outcome) {
         // In this order: whoever comes now reads for themselves.
-        self.readings.lock().remove(&self.hash);
+        self.readings.lock().remove(&self.what);
         self.outcome.send_replace(Some(outcome));
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl<K: Copy + Eq + Hash> Drop for UnderWay<'_, K> {
     fn drop(&mut self) {
         // After an outcome, it may be somebody else's.
         if self.outcome.borrow().is_none() {
-            self.readings.lock().remove(&self.hash);
+            self.readings.lock().remove(&self.what);
         }
     }
 }

@@ -15,12 +15,12 @@ use async_trait::async_trait;
 
 use kerria::{Binding, Check, Checked, Checker, CheckerSettings, SystemEntropy};
 use kerria_core::{
-    Cause, CredentialVersion, Device, Grant, Lease, LogNumber, Method, Moment, PasswordHash, RotationRule,
-    Selector, SessionId, SessionPolicy, Store, StoreError, Timestamp, Token, TokenHash, TokenKey, TokenKind,
-    Transport, UserId, UserName,
+    Cause, CredentialVersion, Device, Grant, Groups, Lease, LogNumber, Method, Moment, PasswordHash, Profile,
+    RotationRule, Selector, SessionId, SessionPolicy, Store, StoreError, Timestamp, Token, TokenHash,
+    TokenKey, TokenKind, Transport, UserId, UserName,
     store::{
-        Follower, Found, LogPage, NewSession, NewUser, Opened, SessionRotation, SignIn, Source, TokenUse,
-        Trouble,
+        Follower, Found, Grouping, LogPage, NewSession, NewUser, Opened, SessionRotation, SignIn, Source,
+        TokenUse, Trouble,
     },
 };
 use kerria_store::SqliteStore;
@@ -222,6 +222,13 @@ impl Source for Gate {
         self.store.session(session).await
     }
 
+    async fn profile(&self, user: UserId) -> Result<Option<Profile>, StoreError> {
+        let profile = self.store.profile(user).await;
+        self.asked.send_modify(|asked| *asked += 1);
+        self.open.acquire().await.unwrap().forget();
+        profile
+    }
+
     async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {
         self.store.touch(seen).await
     }
@@ -346,4 +353,94 @@ async fn an_end_while_many_wait_for_a_reading_is_an_end_for_all_of_them() {
     play.end(Selector::User { user: play.user }).await;
     gate.open.add_permits(2 * MANY);
     assert!(!crowd.join_all().await.into_iter().any(Result::unwrap));
+}
+
+/// The groups of the user, as the checker tells them.
+async fn groups(play: &Play) -> String {
+    play.checker.profile(play.user).await.unwrap().unwrap().groups.to_string()
+}
+
+/// Whether they are in memory.
+fn are_known(play: &Play) -> bool {
+    play.checker.recall_profile(play.user).is_some()
+}
+
+async fn join(play: &Play, group: &str) {
+    let (joined, left) = (group.parse().unwrap(), Groups::default());
+    let changed = play.store.change_groups(play.user, &joined, &left, START).await.unwrap();
+    assert!(matches!(changed, Grouping::Grouped(_)));
+}
+
+#[tokio::test]
+async fn names_and_groups_are_told_from_memory_until_they_change() {
+    let play = Play::new(10).await;
+    assert!(!are_known(&play));
+    assert_eq!(groups(&play).await, "");
+    let known = play.checker.recall_profile(play.user).unwrap();
+    assert_eq!((known.display_name(), known.groups.is_empty()), ("alice", true));
+    // What is about others changes nothing.
+    let (_, session) = play.sign_in().await;
+    play.end(Selector::Session { session }).await;
+    assert!(are_known(&play));
+    join(&play, "staff").await;
+    assert!(!are_known(&play));
+    assert_eq!(groups(&play).await, "staff");
+    let renamed = play.store.rename(play.user, Some(UserName::parse("Alina").unwrap()), None, None, START);
+    renamed.await.unwrap();
+    assert_eq!(play.checker.profile(play.user).await.unwrap().unwrap().display_name(), "Alina");
+    play.store.delete_user(play.user, None, START).await.unwrap();
+    // There was no session any more whose end would have been told.
+    assert_eq!(play.checker.read_profile(play.user).await.unwrap(), None);
+    assert_eq!(play.checker.profile(UserId::from_bytes([9; 16])).await.unwrap(), None);
+}
+
+/// A checker behind a gate, with this lease.
+async fn gated(lease: Lease, permits: usize) -> (Arc<Play>, Arc<Gate>) {
+    let mut gate = None;
+    let play = Play::behind(10, |store| {
+        let (open, asked) = (Semaphore::new(permits), watch::Sender::new(0));
+        Arc::clone(gate.insert(Arc::new(Gate { store, open, asked, fails: AtomicBool::new(false), lease })))
+            as _
+    });
+    let play = Arc::new(play.await);
+    play.store.follow(Arc::downgrade(&play.checker) as _).await.unwrap();
+    (play, gate.unwrap())
+}
+
+#[tokio::test]
+async fn without_a_lease_groups_are_read_each_time() {
+    let (lease, _keeper) = Lease::limited(|| Moment(0));
+    let (play, gate) = gated(lease, 10).await;
+    for times in 1..=3 {
+        assert_eq!(groups(&play).await, "");
+        assert_eq!(gate.asked(), times);
+    }
+}
+
+#[tokio::test]
+async fn groups_that_were_read_before_they_changed_are_not_remembered() {
+    let (play, gate) = gated(Lease::unlimited(), 0).await;
+    let asking = Arc::clone(&play);
+    let slow = tokio::spawn(async move { groups(&asking).await });
+    gate.is_asked(1).await;
+    join(&play, "staff").await;
+    gate.open.add_permits(10);
+    slow.await.unwrap();
+    assert!(!are_known(&play));
+    assert_eq!(groups(&play).await, "staff");
+}
+
+#[tokio::test]
+async fn of_many_who_ask_for_the_groups_of_one_user_one_reads_them() {
+    let (play, gate) = gated(Lease::unlimited(), 0).await;
+    let mut crowd = JoinSet::new();
+    for _ in 0..MANY {
+        let play = Arc::clone(&play);
+        crowd.spawn(async move { groups(&play).await });
+    }
+    gate.is_asked(1).await;
+    tokio::task::yield_now().await;
+    gate.open.add_permits(MANY);
+    assert!(crowd.join_all().await.iter().all(String::is_empty));
+    assert_eq!(gate.asked(), 1);
 }

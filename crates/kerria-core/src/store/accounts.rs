@@ -3,6 +3,7 @@ use async_trait::async_trait;
 use crate::{
     account::{CredentialVersion, EmailAddress, LoginName, PasswordHash, Status, User, UserName},
     device::Device,
+    group::Groups,
     id::{SessionId, UserId},
     store::{Found, StoreError},
     time::Timestamp,
@@ -62,6 +63,15 @@ pub trait Accounts: Send + Sync {
         by: Option<TokenHash>,
         now: Timestamp,
     ) -> Result<Renaming, StoreError>;
+
+    /// Puts a user in the groups of `joined`, and takes them out of those of `left`. What is kept of the user elsewhere is read again.
+    async fn change_groups(
+        &self,
+        user: UserId,
+        joined: &Groups,
+        left: &Groups,
+        now: Timestamp,
+    ) -> Result<Grouping, StoreError>;
 
     /// Enables or disables a user. Disabling ends all their sessions. Answers how many; `None` if there is no such user.
     async fn set_status(
@@ -187,6 +197,17 @@ pub enum Renaming {
     EmailTaken,
     /// There is no such user, or the session that asked has ended.
     Gone,
+}
+
+/// What came of putting a user in groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    /// The user is in these groups now.
+    Grouped(Groups),
+    /// They would be in more than [`GROUPS`](crate::group::GROUPS). Nothing was changed.
+    TooMany,
+    /// There is no such user.
+    Unknown,
 }
 
 /// What came of deleting a user.

@@ -24,8 +24,8 @@ use std::{
 use async_trait::async_trait;
 
 pub use accounts::{
-    Accounts, Credentials, Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal,
-    Renaming, UserCreation,
+    Accounts, Credentials, Grouping, Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged,
+    Removal, Renaming, UserCreation,
 };
 pub use doors::Doors;
 pub use leases::Leases;

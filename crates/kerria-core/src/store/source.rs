@@ -3,8 +3,9 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 
 use crate::{
+    account::{Profile, User},
     client::Grant,
-    id::SessionId,
+    id::{SessionId, UserId},
     lease::Lease,
     revocation::LogNumber,
     store::{Follower, Found, LogPage, SessionRotation, Store, StoreError, TokenUse},
@@ -21,6 +22,9 @@ pub trait Source: Send + Sync {
 
     /// The session with this handle and, if it is carried in tokens, what it was opened for.
     async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError>;
+
+    /// What applications are told of this user.
+    async fn profile(&self, user: UserId) -> Result<Option<Profile>, StoreError>;
 
     /// Notes when sessions were last used.
     async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError>;
@@ -49,6 +53,10 @@ impl Source for Arc<dyn Store> {
 
     async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
         (**self).session(session).await
+    }
+
+    async fn profile(&self, user: UserId) -> Result<Option<Profile>, StoreError> {
+        Ok((**self).user(user).await?.map(User::into_profile))
     }
 
     async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
 use kerria::protocol::{
-    Answer, Bytes, Find, FindSession, FoundShape, LOG_ENTRIES, Leave, LogShape, NAME_CHARACTERS, ReadLog,
-    RenewLease, Rotate, Rotated, Settings, USES, Uses,
+    Answer, Bytes, Find, FindProfile, FindSession, FoundShape, LOG_ENTRIES, Leave, LogShape, NAME_CHARACTERS,
+    ProfileAnswer, ReadLog, RenewLease, Rotate, Rotated, Settings, USES, Uses,
 };
 use kerria_core::{
     LeaseTerms, LogNumber, SessionId, StoreError, Timestamp,
@@ -87,6 +87,16 @@ pub async fn session(
 ) -> Result<Json<Answer>, Problem> {
     let found = app.checker.session(asked.session).await?;
     Ok(Json(Answer { found: found.map(|(found, grant)| FoundShape::of(found, grant)) }))
+}
+
+/// `POST /api/v1/checker/profile`: what applications are told of a user. From the store: the checker that asks keeps it in memory
+/// itself, and counts from its own place in the log.
+pub async fn profile(
+    State(app): State<Arc<App>>,
+    Body(FindProfile { user }): Body<FindProfile>,
+) -> Result<Json<ProfileAnswer>, Problem> {
+    let profile = app.store.user(user).await?.map(|user| user.into_profile().into());
+    Ok(Json(ProfileAnswer { profile }))
 }
 
 /// `POST /api/v1/checker/touch`: when sessions were used. What lies in the future by our clock counts as now.

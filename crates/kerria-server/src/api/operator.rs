@@ -9,8 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kerria_core::{
-    Cause, ClientId, LoginName, Secret, Selector, SessionId, Status, TokenId, User, UserId,
-    store::{NewUser, PasswordChange, PasswordChanged, Removal, UserCreation},
+    Cause, ClientId, GroupName, LoginName, Secret, Selector, SessionId, Status, TokenId, User, UserId,
+    group::GROUPS,
+    store::{Grouping, NewUser, PasswordChange, PasswordChanged, Removal, UserCreation},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -184,6 +185,32 @@ pub async fn set_password(
             Ok(Json(Ended { ended, number: None }))
         }
         PasswordChanged::Stale => Err(no_such_user()),
+    }
+}
+
+/// Groups to put a user in, and to take them out of.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeGroups {
+    #[serde(default)]
+    join: Vec<Identifier<GroupName>>,
+    #[serde(default)]
+    leave: Vec<Identifier<GroupName>>,
+}
+
+/// `POST /api/v1/operator/users/{user}/groups`: puts a user in groups, and takes them out of others. Every rule that asks for them
+/// decides by that from now on.
+pub async fn change_groups(
+    State(app): State<Arc<App>>,
+    InPath(user): InPath<String>,
+    Body(ChangeGroups { join, leave }): Body<ChangeGroups>,
+) -> Result<Json<UserShape>, Problem> {
+    let user = find_user(&app, &user).await?;
+    let [joined, left] = [join, leave].map(|names| names.into_iter().map(|Identifier(name)| name).collect());
+    match app.store.change_groups(user.id, &joined, &left, app.clock.now()).await? {
+        Grouping::Grouped(groups) => Ok(Json(User { groups, ..user }.into())),
+        Grouping::TooMany => Err(Problem::bad_request(format!("A user is in {GROUPS} groups at most."))),
+        Grouping::Unknown => Err(no_such_user()),
     }
 }
 

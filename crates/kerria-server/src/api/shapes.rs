@@ -2,7 +2,7 @@
 
 use kerria::Checked;
 use kerria_core::{
-    LogNumber, Method, Session, SessionPolicy, Standing, Status, Timestamp, Transport, User, UserId,
+    Groups, LogNumber, Method, Session, SessionPolicy, Standing, Status, Timestamp, Transport, User, UserId,
     audit::{AuditEntry, AuditEvent},
     store::SessionDetails,
 };
@@ -186,6 +186,7 @@ pub struct UserShape {
     id: UserId,
     name: Option<String>,
     email: Option<String>,
+    groups: Groups,
     status: Status,
     created_at: Rfc3339,
     last_sign_in_at: Option<Rfc3339>,
@@ -197,6 +198,7 @@ impl From<User> for UserShape {
             id: user.id,
             name: user.name.map(|name| name.as_str().to_owned()),
             email: user.email.map(|email| email.as_str().to_owned()),
+            groups: user.groups,
             status: user.status,
             created_at: Rfc3339(user.created_at),
             last_sign_in_at: user.last_sign_in_at.map(Rfc3339),

@@ -15,6 +15,7 @@ pub(super) struct User {
     pub(super) id: String,
     pub(super) name: Option<String>,
     pub(super) email: Option<String>,
+    pub(super) groups: Vec<String>,
     pub(super) status: String,
     pub(super) created_at: String,
     pub(super) last_sign_in_at: Option<String>,

@@ -7,6 +7,7 @@ use clap::{
     builder::{NonEmptyStringValueParser, Styles},
 };
 use clap_complete::Shell;
+use kerria_core::GroupName;
 
 const AFTER_HELP: &str = "\
 Begin with `kerria serve`, and open the address that it prints. Nothing has to be configured for that.
@@ -129,6 +130,13 @@ pub(super) enum UserCommand {
     List(Page),
     /// Show a user and their sessions.
     Show(Who),
+    /// Put a user in groups, or take them out of some. Rules and applications decide by groups.
+    Groups {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        change: GroupsArgs,
+    },
     /// Keep a user from signing in, and end their sessions.
     Disable(Who),
     /// Let a disabled user sign in again.
@@ -163,6 +171,17 @@ pub(super) struct AddArgs {
     /// Print a one-time link instead, with which they choose their name and password themselves.
     #[arg(long, conflicts_with_all = ["name", "email", "password_stdin"])]
     pub(super) invite: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "change", required = true, multiple = true, args = ["join", "leave"])]
+pub(super) struct GroupsArgs {
+    /// A group to put them in. Can be given several times.
+    #[arg(long, value_name = "GROUP")]
+    pub(super) join: Vec<GroupName>,
+    /// A group to take them out of. Can be given several times.
+    #[arg(long, value_name = "GROUP")]
+    pub(super) leave: Vec<GroupName>,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     answers::{self, Ended, Invitation, Sessions, User, Users, count},
-    args::{AddArgs, Page, UserCommand, Who},
+    args::{AddArgs, GroupsArgs, Page, UserCommand, Who},
     failure::Failure,
     operator::{Missing, Operator, segment},
     out::Out,
@@ -30,6 +30,7 @@ pub(super) async fn run(command: UserCommand, operator: &Operator, out: &mut Out
         UserCommand::Add(args) => add(args, operator, out).await,
         UserCommand::List(page) => list(&page, operator, out).await,
         UserCommand::Show(who) => show(&who, operator, out).await,
+        UserCommand::Groups { who, change } => change_groups(&who, &change, operator, out).await,
         UserCommand::Disable(who) => disable(&who, operator, out).await,
         UserCommand::Enable(who) => enable(&who, operator, out).await,
         UserCommand::Delete { who, confirmation } => delete(&who, confirmation.yes, operator, out).await,
@@ -78,13 +79,14 @@ async fn list(page: &Page, operator: &Operator, out: &mut Out) -> Result<(), Fai
     Ok(())
 }
 
-fn rows(users: &[User], now: Timestamp) -> Vec<[String; 6]> {
-    let head = ["NAME", "E-MAIL", "STATUS", "CREATED", "LAST SIGN-IN", "ID"].map(ToOwned::to_owned);
+fn rows(users: &[User], now: Timestamp) -> Vec<[String; 7]> {
+    let head = ["NAME", "E-MAIL", "GROUPS", "STATUS", "CREATED", "LAST SIGN-IN", "ID"].map(ToOwned::to_owned);
     let row = |user: &User| {
         let signed_in = user.last_sign_in_at.as_deref();
         [
             user.name.clone().unwrap_or_default(),
             user.email.clone().unwrap_or_default(),
+            user.groups.join(" "),
             user.status.clone(),
             in_words(now, &user.created_at),
             signed_in.map_or_else(|| "never".to_owned(), |time| in_words(now, time)),
@@ -108,6 +110,7 @@ async fn show(who: &Who, operator: &Operator, out: &mut Out) -> Result<(), Failu
     let facts = [
         ["Name", user.name.as_deref().unwrap_or_default()],
         ["E-mail", user.email.as_deref().unwrap_or_default()],
+        ["Groups", &user.groups.join(" ")],
         ["Status", &user.status],
         ["Created", &in_words(now, &user.created_at)],
         ["Last sign-in", &signed_in.map_or_else(|| "never".to_owned(), |time| in_words(now, time))],
@@ -121,6 +124,23 @@ async fn show(who: &Who, operator: &Operator, out: &mut Out) -> Result<(), Failu
         return out.line("Signed in nowhere.");
     }
     sessions::print(&sessions, now, out)
+}
+
+async fn change_groups(
+    who: &Who,
+    change: &GroupsArgs,
+    operator: &Operator,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let GroupsArgs { join, leave } = change;
+    let path = format!("{}/groups", path_of(who));
+    let answer = operator.ask(Method::POST, &path, Some(&json!({ "join": join, "leave": leave }))).await?;
+    let user: User = answers::read(&answer)?;
+    let groups = match &user.groups[..] {
+        [] => "no group".to_owned(),
+        groups => groups.join(", "),
+    };
+    out.done(&format!("{} is in {groups}.", user.called()), &answer)
 }
 
 async fn disable(who: &Who, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
@@ -190,18 +210,18 @@ mod tests {
     #[test]
     fn users_are_listed_in_words() {
         let users = json!({ "next": null, "users": [
-            { "id": "u1", "name": "alice", "email": null, "status": "active",
+            { "id": "u1", "name": "alice", "email": null, "groups": ["admins", "staff"], "status": "active",
               "created_at": "2026-04-01T12:00:00Z", "last_sign_in_at": "2026-05-01T11:57:00.250Z" },
-            { "id": "u2", "name": null, "email": "bob@example.com", "status": "disabled",
+            { "id": "u2", "name": null, "email": "bob@example.com", "groups": [], "status": "disabled",
               "created_at": "2024-05-01T12:00:00Z", "last_sign_in_at": null },
         ]});
         let Users { users, .. } = answers::read(&users).unwrap();
         assert_eq!(
             table::lines(&rows(&users, "2026-05-01T12:00:00Z".parse().unwrap())),
             [
-                "NAME   E-MAIL           STATUS    CREATED      LAST SIGN-IN   ID",
-                "alice  -                active    30 days ago  3 minutes ago  u1",
-                "-      bob@example.com  disabled  2024-05-01   never          u2",
+                "NAME   E-MAIL           GROUPS        STATUS    CREATED      LAST SIGN-IN   ID",
+                "alice  -                admins staff  active    30 days ago  3 minutes ago  u1",
+                "-      bob@example.com  -             disabled  2024-05-01   never          u2",
             ]
         );
     }

@@ -7,16 +7,16 @@ use std::{
 
 use async_trait::async_trait;
 use kerria_core::{
-    Algorithm, Cause, Client, ClientId, DataKey, DataLimits, Device, EmailAddress, Grant, Lease, LogNumber,
-    LoginName, PasswordHash, Selector, SessionId, SessionPolicy, SigningKey, Status, Store, StoreError,
-    Timestamp, TokenHash, User, UserId, UserName,
+    Algorithm, Cause, Client, ClientId, DataKey, DataLimits, Device, EmailAddress, Grant, Groups, Lease,
+    LogNumber, LoginName, PasswordHash, Selector, SessionId, SessionPolicy, SigningKey, Status, Store,
+    StoreError, Timestamp, TokenHash, User, UserId, UserName,
     audit::AuditEntry,
     lease::RollCall,
     store::{
-        Accounts, Clients, Credentials, DataOwner, DataWrite, Doors, Follower, Found, InstallationKeys,
-        Invitation, Leases, LogPage, NewUser, Opened, PasswordChange, PasswordChanged, Reference, Refresh,
-        Removal, Renaming, Renewal, Revoked, Rotation, SessionData, SessionDetails, SessionRotation,
-        Sessions, SignIn, SigningKeys, TokenUse, Tokens, Trouble, UserCreation,
+        Accounts, Clients, Credentials, DataOwner, DataWrite, Doors, Follower, Found, Grouping,
+        InstallationKeys, Invitation, Leases, LogPage, NewUser, Opened, PasswordChange, PasswordChanged,
+        Reference, Refresh, Removal, Renaming, Renewal, Revoked, Rotation, SessionData, SessionDetails,
+        SessionRotation, Sessions, SignIn, SigningKeys, TokenUse, Tokens, Trouble, UserCreation,
     },
     throttle::{Admission, Door},
 };
@@ -283,6 +283,17 @@ impl Accounts for FaultyStore {
     ) -> Result<Renaming, StoreError> {
         self.pass("rename")?;
         self.inner.rename(user, name, email, by, now).await
+    }
+
+    async fn change_groups(
+        &self,
+        user: UserId,
+        joined: &Groups,
+        left: &Groups,
+        now: Timestamp,
+    ) -> Result<Grouping, StoreError> {
+        self.pass("change_groups")?;
+        self.inner.change_groups(user, joined, left, now).await
     }
 
     async fn set_status(

@@ -37,6 +37,35 @@ async fn an_operator_creates_finds_and_deletes_users() {
 }
 
 #[tokio::test]
+async fn an_operator_puts_users_in_groups_and_takes_them_out() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let mut operator = kerria.operator();
+    let mut browser = kerria.signed_in("alice").await;
+    let path = "/api/v1/operator/users/alice/groups";
+    let joined = operator.send("POST", path, &json!({ "join": ["Staff", "admins"] })).await;
+    assert_eq!((joined.status, &joined.json()["groups"]), (StatusCode::OK, &json!(["admins", "staff"])));
+    let left =
+        operator.send("POST", path, &json!({ "join": ["wiki"], "leave": ["admins", "nothing"] })).await;
+    assert_eq!(left.json()["groups"], json!(["staff", "wiki"]));
+    assert_eq!(operator.get("/api/v1/operator/users/alice").await.json(), left.json());
+    assert_eq!(browser.get("/api/v1/user").await.json()["groups"], json!(["staff", "wiki"]));
+    for wrong in [
+        json!({ "join": ["a b"] }),
+        json!({ "join": [""] }),
+        json!({ "join": "staff" }),
+        json!({ "groups": [] }),
+        json!({ "join": (0..63).map(|number| format!("g{number}")).collect::<Vec<_>>() }),
+    ] {
+        let refused = operator.send("POST", path, &wrong).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{wrong}: {}", refused.text);
+    }
+    assert_eq!(operator.get("/api/v1/operator/users/alice").await.json()["groups"], json!(["staff", "wiki"]));
+    let nobody = operator.send("POST", "/api/v1/operator/users/nobody/groups", &json!({})).await;
+    assert_eq!(nobody.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn what_an_operator_gets_wrong_is_told() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;

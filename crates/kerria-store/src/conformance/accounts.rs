@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use kerria_core::{
-    Cause, CredentialVersion, EmailAddress, LogEvent, LoginName, Selector, Status, Store, TokenHash, UserId,
+    Cause, CredentialVersion, EmailAddress, Groups, LogEvent, LoginName, Selector, Status, Store, TokenHash,
+    UserId,
     audit::AuditEvent,
+    group::GROUPS,
     store::{
-        Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal, Renaming, UserCreation,
+        Grouping, Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal, Renaming,
+        UserCreation,
     },
 };
 
-use super::play::{ADDRESS, FIRST, Play, START, at, device, ended, login, name, password};
+use super::play::{ADDRESS, FIRST, Play, START, at, crowd, device, ended, login, name, password};
 
 fn email(address: &str) -> Option<EmailAddress> {
     Some(EmailAddress::parse(address).unwrap())
@@ -324,6 +327,64 @@ pub async fn a_user_keeps_or_respells_the_own_name_and_takes_nobody_elses(store:
     assert_eq!(rename(play.user_id(), Some(name("Carol")), None).await, Renaming::Gone);
     assert_eq!(play.store.user(alice).await.unwrap().unwrap().name, Some(name("ALICE")));
     assert_eq!(play.events().await.len(), 1);
+}
+
+fn groups(names: &str) -> Groups {
+    names.parse().unwrap()
+}
+
+pub async fn a_user_is_in_the_groups_that_they_were_put_in_and_checkers_hear_of_it(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (alice, bob) = (play.user("Alice").await, play.user("Bob").await);
+    let (_, token) = play.signed_in(alice).await;
+    let change = async |joined, left| {
+        play.store.change_groups(alice, &groups(joined), &groups(left), at(1)).await.unwrap()
+    };
+    assert_eq!(change("staff admins", "").await, Grouping::Grouped(groups("admins staff")));
+    assert_eq!(change("wiki", "admins nothing").await, Grouping::Grouped(groups("staff wiki")));
+    let changed = (Selector::User { user: alice }, LogEvent::Changed);
+    assert_eq!(play.events().await, [changed, changed]);
+    assert!(play.lives(&token).await);
+    let held = async |user| play.store.user(user).await.unwrap().unwrap().groups;
+    assert_eq!((held(alice).await, held(bob).await), (groups("staff wiki"), Groups::default()));
+    assert_eq!(play.store.users(None, 10).await.unwrap()[0].groups, groups("staff wiki"));
+    let line = play.store.audit(Some(alice), 1).await.unwrap().pop().unwrap();
+    assert_eq!((line.event, line.at), (AuditEvent::GroupsChanged, at(1)));
+    assert_eq!(line.detail, "in staff wiki");
+    assert_eq!(change("", "staff wiki").await, Grouping::Grouped(Groups::default()));
+    assert_eq!(held(alice).await, Groups::default());
+}
+
+pub async fn groups_that_change_nothing_write_nothing_and_too_many_are_refused(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    let change = async |joined: &Groups, left: &Groups| {
+        play.store.change_groups(alice, joined, left, at(1)).await.unwrap()
+    };
+    let all: Groups = (0..GROUPS).map(|number| format!("g{number}").parse().unwrap()).collect();
+    assert_eq!(change(&all, &groups("none")).await, Grouping::Grouped(all.clone()));
+    let before = (play.log().await, play.store.audit(None, 10).await.unwrap());
+    assert_eq!(change(&groups("one-more"), &groups("")).await, Grouping::TooMany);
+    assert_eq!(change(&all, &groups("none")).await, Grouping::Grouped(all.clone()));
+    let nobodys = play.store.change_groups(play.user_id(), &all, &groups(""), at(1)).await.unwrap();
+    assert_eq!(nobodys, Grouping::Unknown);
+    assert_eq!((play.log().await, play.store.audit(None, 10).await.unwrap()), before);
+    let exchanged = change(&groups("one-more"), &groups("g0")).await;
+    assert!(matches!(exchanged, Grouping::Grouped(now) if now.len() == GROUPS));
+}
+
+pub async fn of_many_who_change_the_groups_of_one_user_at_once_none_is_lost(store: Arc<dyn Store>) {
+    let play = Play::new(Arc::clone(&store));
+    let alice = play.user("Alice").await;
+    crowd(16, |number| {
+        let store = Arc::clone(&store);
+        async move {
+            let joined = groups(&format!("g{number}"));
+            store.change_groups(alice, &joined, &Groups::default(), at(1)).await.unwrap()
+        }
+    })
+    .await;
+    assert_eq!(store.user(alice).await.unwrap().unwrap().groups.len(), 16);
 }
 
 pub async fn disabling_ends_all_sessions_and_enabling_revives_none(store: Arc<dyn Store>) {

@@ -12,8 +12,8 @@ use super::play::{ADDRESS, Play, at, crowd};
 
 pub async fn lines_are_read_back_as_they_were_written_the_newest_first(store: Arc<dyn Store>) {
     use AuditEvent::{
-        Invited, PasswordChanged, PlaceChanged, SessionsEnded, SignInFailed, SignedIn, SteppedUp,
-        UserCreated, UserDeleted, UserDisabled, UserEnabled, UserRenamed,
+        GroupsChanged, Invited, PasswordChanged, PlaceChanged, SessionsEnded, SignInFailed, SignedIn,
+        SteppedUp, UserCreated, UserDeleted, UserDisabled, UserEnabled, UserRenamed,
     };
     let play = Play::new(store);
     let (alice, bob) = (play.user_id(), play.user_id());
@@ -25,6 +25,7 @@ pub async fn lines_are_read_back_as_they_were_written_the_newest_first(store: Ar
         PlaceChanged,
         UserCreated,
         UserRenamed,
+        GroupsChanged,
         PasswordChanged,
         UserDisabled,
         UserEnabled,

@@ -62,6 +62,9 @@ macro_rules! conformance {
                 a_rehash_replaces_only_the_hash_that_was_verified
                 a_renamed_user_is_called_so_at_once_and_checkers_hear_of_it
                 a_user_keeps_or_respells_the_own_name_and_takes_nobody_elses
+                a_user_is_in_the_groups_that_they_were_put_in_and_checkers_hear_of_it
+                groups_that_change_nothing_write_nothing_and_too_many_are_refused
+                of_many_who_change_the_groups_of_one_user_at_once_none_is_lost
                 disabling_ends_all_sessions_and_enabling_revives_none
                 a_deleted_user_leaves_the_audit_log_and_nothing_else
                 a_device_is_known_to_the_user_who_signed_in_from_it

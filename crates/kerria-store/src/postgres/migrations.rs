@@ -16,9 +16,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { name: "0001_initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") },
     Migration { name: "0002_errands", sql: include_str!("../../migrations/postgres/0002_errands.sql") },
+    Migration { name: "0003_groups", sql: include_str!("../../migrations/postgres/0003_groups.sql") },
 ];
 
 /// The oldest server that will do, as `server_version_num` writes it. Before it, there are no unlogged sequences.

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use kerria_core::{
-    Algorithm, Client, ClientId, EmailAddress, LoginName, PasswordHash, SigningKey, Status, Timestamp,
-    TokenHash, User, UserId, UserName,
+    Algorithm, Client, ClientId, EmailAddress, Groups, LoginName, PasswordHash, SigningKey, Status,
+    Timestamp, TokenHash, User, UserId, UserName,
     store::{
-        Accounts, Clients, Credentials, Invitation, NewUser, PasswordChange, PasswordChanged, Removal,
-        Renaming, SigningKeys, Store, UserCreation,
+        Accounts, Clients, Credentials, Grouping, Invitation, NewUser, PasswordChange, PasswordChanged,
+        Removal, Renaming, SigningKeys, Store, UserCreation,
     },
 };
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl<D: Driver> SplitStore<D> {
-    /// Decides in the directory what ends sessions, and does it. If there was nothing left to decide, somebody has decided it before,
+    /// Decides in the directory what ends or changes sessions, and does it. If there was nothing left to decide, somebody has decided it before,
     /// and it may not be done yet: that is seen to before anybody is told so.
     async fn end_by<T: Send + 'static>(
         &self,
@@ -105,6 +105,18 @@ impl<D: Driver> Accounts for SplitStore<D> {
             .await?;
         self.shared.run(errands).await?;
         Ok(renamed)
+    }
+
+    async fn change_groups(
+        &self,
+        user: UserId,
+        joined: &Groups,
+        left: &Groups,
+        now: Timestamp,
+    ) -> Result<Grouping> {
+        let (joined, left) = (joined.clone(), left.clone());
+        let change = move |step: &mut Step<'_>| accounts::change_groups(step, user, &joined, &left, now);
+        Ok(self.end_by(change).await?.0)
     }
 
     async fn set_status(&self, user: UserId, status: Status, now: Timestamp) -> Result<Option<u64>> {

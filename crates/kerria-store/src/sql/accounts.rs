@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use kerria_core::{
-    Cause, CredentialVersion, EmailAddress, LoginName, PasswordHash, Selector, SessionId, Status, StoreError,
-    Timestamp, TokenHash, User, UserId, UserName,
+    Cause, CredentialVersion, EmailAddress, Groups, LoginName, PasswordHash, Selector, SessionId, Status,
+    StoreError, Timestamp, TokenHash, User, UserId, UserName,
     audit::{AuditEntry, AuditEvent},
+    group::GROUPS,
     store::{
-        Accounts, Credentials, Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged, Removal,
-        Renaming, UserCreation,
+        Accounts, Credentials, Grouping, Invitation, KNOWN_DEVICES, NewUser, PasswordChange, PasswordChanged,
+        Removal, Renaming, UserCreation,
     },
 };
 
@@ -19,7 +20,7 @@ const FIRST: CredentialVersion = CredentialVersion(1);
 
 macro_rules! select_users {
     ($rest:literal) => {
-        concat!("SELECT id, name, email, status, created_at, last_sign_in_at FROM account ", $rest)
+        concat!("SELECT id, name, email, status, created_at, last_sign_in_at, member_of FROM account ", $rest)
     };
 }
 
@@ -129,6 +130,17 @@ impl<D: Driver> Accounts for SqlStore<D> {
             rename(step, user, name.as_ref(), email.as_ref(), now)
         })
         .await
+    }
+
+    async fn change_groups(
+        &self,
+        user: UserId,
+        joined: &Groups,
+        left: &Groups,
+        now: Timestamp,
+    ) -> Result<Grouping, StoreError> {
+        let (joined, left) = (joined.clone(), left.clone());
+        self.write(move |step| change_groups(step, user, &joined, &left, now)).await
     }
 
     async fn set_status(
@@ -360,6 +372,35 @@ pub(crate) fn rename(
     let line = audit::about_user(AuditEvent::UserRenamed, user, None, String::new(), now);
     step.order(Order::Changed { user }, &line, now)?;
     Ok(Renaming::Renamed)
+}
+
+pub(crate) fn change_groups(
+    step: &mut Step<'_>,
+    user: UserId,
+    joined: &Groups,
+    left: &Groups,
+    now: Timestamp,
+) -> Result<Grouping> {
+    let Some(held) = account(step, user)? else { return Ok(Grouping::Unknown) };
+    let groups = held.groups.changed(joined, left);
+    if groups.len() > GROUPS {
+        return Ok(Grouping::TooMany);
+    }
+    if groups == held.groups {
+        step.rest_on_log()?;
+        return Ok(Grouping::Grouped(groups));
+    }
+    step.change(
+        "UPDATE account SET member_of = ?2 WHERE id = ?1",
+        (user.as_bytes(), groups.to_string().as_str()),
+    )?;
+    let line = audit::about_user(AuditEvent::GroupsChanged, user, None, in_words(&groups), now);
+    step.order(Order::Changed { user }, &line, now)?;
+    Ok(Grouping::Grouped(groups))
+}
+
+fn in_words(groups: &Groups) -> String {
+    if groups.is_empty() { "in no group".to_owned() } else { format!("in {groups}") }
 }
 
 pub(crate) fn set_status(

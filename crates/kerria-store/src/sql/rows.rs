@@ -109,6 +109,7 @@ pub(super) fn user(row: &dyn Row) -> Result<User> {
         status: word(row, 3)?,
         created_at: instant(row, 4)?,
         last_sign_in_at: optional(row, 5, instant)?,
+        groups: text(row, 6)?,
     })
 }
 

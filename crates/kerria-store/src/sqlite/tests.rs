@@ -312,11 +312,14 @@ fn an_empty_file_is_migrated_once() {
     let folder = Folder::new();
     let path = folder.database();
     fs::write(&path, "").unwrap();
-    assert_eq!(pending_migrations(&path).unwrap(), ["0001_initial", "0002_tokens", "0003_errands"]);
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 3 });
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 3, to: 3 });
+    assert_eq!(
+        pending_migrations(&path).unwrap(),
+        ["0001_initial", "0002_tokens", "0003_errands", "0004_groups"]
+    );
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 4 });
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 4, to: 4 });
     assert_eq!(pending_migrations(&path).unwrap(), [""; 0]);
-    assert_eq!(check(&path).unwrap().schema, 3);
+    assert_eq!(check(&path).unwrap().schema, 4);
 }
 
 #[test]

@@ -6,8 +6,10 @@
 use std::{net::IpAddr, time::Duration};
 
 use kerria_core::{
-    Browser, CheckerId, Device, Grant, Lifetimes, LogEntry, LogNumber, Network, Phase, Place, RotationNonce,
-    RotationRule, Session, SessionId, SessionPolicy, Succession, Timestamp, TokenHash, Transport, UserId,
+    Browser, CheckerId, Device, EmailAddress, Grant, Groups, Lifetimes, LogEntry, LogNumber, Network, Phase,
+    Place, Profile, RotationNonce, RotationRule, Session, SessionId, SessionPolicy, Succession, Timestamp,
+    TokenHash, Transport, UserId, UserName,
+    account::BadName,
     store::{Found, LogPage, SessionRotation, Successor},
 };
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,8 @@ pub mod paths {
     pub const FIND: &str = "/api/v1/checker/find";
     /// A session by its handle.
     pub const SESSION: &str = "/api/v1/checker/session";
+    /// What applications are told of a user.
+    pub const PROFILE: &str = "/api/v1/checker/profile";
     /// When sessions were used.
     pub const TOUCH: &str = "/api/v1/checker/touch";
     /// The use of a session token that may have to be replaced.
@@ -225,6 +229,35 @@ pub enum PhaseWord {
     Replaced,
     /// Its successor was used.
     Outlived,
+}
+
+/// Asks what applications are told of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindProfile {
+    /// Which.
+    #[serde(with = "text")]
+    pub user: UserId,
+}
+
+/// What applications are told of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileAnswer {
+    /// The user; `null` if there is none.
+    pub profile: Option<ProfileShape>,
+}
+
+/// A user, as applications know them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileShape {
+    /// Who it is.
+    pub user: UserId,
+    /// The name to sign in with.
+    pub name: Option<String>,
+    /// The e-mail address to sign in with.
+    pub email: Option<String>,
+    /// The names of their groups.
+    pub groups: Groups,
 }
 
 /// When sessions were used.

@@ -50,6 +50,30 @@ impl<const N: usize> fmt::Debug for Bytes<N> {
     }
 }
 
+impl From<Profile> for ProfileShape {
+    fn from(profile: Profile) -> Self {
+        Self {
+            user: profile.user,
+            name: profile.name.map(|name| name.as_str().to_owned()),
+            email: profile.email.map(|email| email.as_str().to_owned()),
+            groups: profile.groups,
+        }
+    }
+}
+
+impl TryFrom<ProfileShape> for Profile {
+    type Error = BadName;
+
+    fn try_from(shape: ProfileShape) -> Result<Self, BadName> {
+        Ok(Self {
+            user: shape.user,
+            name: shape.name.as_deref().map(UserName::parse).transpose()?,
+            email: shape.email.as_deref().map(EmailAddress::parse).transpose()?,
+            groups: shape.groups,
+        })
+    }
+}
+
 impl From<TokenHash> for Bytes<32> {
     fn from(hash: TokenHash) -> Self {
         Self(*hash.as_bytes())

@@ -10,16 +10,16 @@ use std::{
 
 use async_trait::async_trait;
 use kerria_core::{
-    CheckerId, Grant, Lease, LeaseTerms, LogNumber, SessionId, Timestamp, TokenHash,
+    CheckerId, Grant, Lease, LeaseTerms, LogNumber, Profile, SessionId, Timestamp, TokenHash, UserId,
     lease::{Renewal, Renewed},
-    store::{Follower, Found, LogPage, SessionRotation, Source, StoreError, TokenUse},
+    store::{Follower, Found, LogPage, SessionRotation, Source, StoreError, TokenUse, Trouble},
 };
 use kerria_feed::{Following, Renews};
 
 use super::nodes::Nodes;
 use crate::protocol::{
-    Answer, Find, FindSession, FoundShape, Leave, LogShape, Millis, ReadLog, RenewLease, Rotate, Rotated,
-    USES, Use, Uses, paths,
+    Answer, Find, FindProfile, FindSession, FoundShape, Leave, LogShape, Millis, ProfileAnswer, ReadLog,
+    RenewLease, Rotate, Rotated, USES, Use, Uses, paths,
 };
 
 pub(super) struct RemoteSource {
@@ -76,6 +76,12 @@ impl Source for RemoteSource {
     async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
         let Answer { found } = self.nodes.ask(paths::SESSION, &FindSession { session }).await?;
         Ok(found.map(FoundShape::found))
+    }
+
+    async fn profile(&self, user: UserId) -> Result<Option<Profile>, StoreError> {
+        let ProfileAnswer { profile } = self.nodes.ask(paths::PROFILE, &FindProfile { user }).await?;
+        let profile = profile.map(Profile::try_from).transpose();
+        profile.map_err(|error| StoreError::new(Trouble::Failed, error))
     }
 
     async fn touch(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {

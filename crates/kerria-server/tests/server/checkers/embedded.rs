@@ -8,7 +8,7 @@ use kerria::{
     Check, CurrentSession, RemoteChecker, RemoteOptions, SessionState,
     jwt::{KeySet, Verifier, VerifierSettings},
 };
-use kerria_core::{Clock, Timestamp};
+use kerria_core::{Clock, Timestamp, UserId};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -61,6 +61,26 @@ async fn an_application_replaces_tokens_by_the_rule_of_the_server_and_finds_a_re
     assert_eq!(visit(&shop, &old).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(visit(&shop, &new).await.0, StatusCode::UNAUTHORIZED, "somebody has a copy: it has ended");
     assert!(!alice.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn an_application_knows_the_groups_of_a_user_and_hears_of_every_change() {
+    let kerria = Kerria::with(&[("checkers.token", CHECKERS_TOKEN)]).await;
+    let id: UserId = kerria.user("alice").await.parse().unwrap();
+    let shop = shop(&kerria).await;
+    let mut operator = kerria.operator();
+    for round in 0..20 {
+        let group = format!("g{round}");
+        let change = json!({ "join": [group], "leave": [format!("g{}", round - 1)] });
+        let changed = operator.send("POST", "/api/v1/operator/users/alice/groups", &change).await;
+        assert_eq!(changed.status, StatusCode::OK);
+        for _ in 0..2 {
+            let profile = shop.checker().profile(id).await.unwrap().unwrap();
+            assert_eq!((profile.display_name(), profile.groups.to_string()), ("alice", group.clone()));
+        }
+        assert!(shop.checker().recall_profile(id).is_some());
+    }
+    assert_eq!(shop.checker().profile(UserId::from_bytes([9; 16])).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fmt::Debug, num::NonZeroU32, sync::Arc};
 
 use kerria_core::{
-    ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, EmailAddress, LogNumber, LoginName,
-    RotationNonce, RotationRule, Selector, SessionId, SessionPolicy, Status, Store, Timestamp, TokenHash,
-    TokenId, Transport, UserId, UserName,
+    ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, EmailAddress, Groups, LogNumber,
+    LoginName, RotationNonce, RotationRule, Selector, SessionId, SessionPolicy, Status, Store, Timestamp,
+    TokenHash, TokenId, Transport, UserId, UserName,
     audit::{AuditEntry, AuditEvent},
     store::{
         AtLimit, DataOwner, Invitation, NewSession, NewUser, PasswordChange, PasswordChanged, Reference,
@@ -344,6 +344,12 @@ impl Run {
                 let expected = self.model.rename(user, name.clone(), email.clone(), now);
                 same("renamed", store.rename(user, name, email, None, now).await.unwrap(), expected)
             }
+            Step::ChangeGroups { user, joined, left } => {
+                let (user, [joined, left]) = (self.user(user), [joined, left].map(groups));
+                let expected = self.model.change_groups(user, &joined, &left, now);
+                let changed = store.change_groups(user, &joined, &left, now).await.unwrap();
+                same("groups", changed, expected)
+            }
             Step::SetStatus { user, active } => {
                 let user = self.user(user);
                 let status = if active { Status::Active } else { Status::Disabled };
@@ -507,6 +513,10 @@ fn key(which: u8) -> DataKey {
 
 fn user_name(which: u8) -> UserName {
     UserName::parse(["Alice", "alice", "Bob", "Zoë"][usize::from(which)]).unwrap()
+}
+
+fn groups(which: Vec<u8>) -> Groups {
+    which.into_iter().map(|which| format!("g{which}").parse().unwrap()).collect()
 }
 
 fn login(which: u8) -> LoginName {

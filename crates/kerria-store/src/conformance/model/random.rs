@@ -113,6 +113,11 @@ pub(super) enum Step {
         name: Option<u8>,
         email: Option<u8>,
     },
+    ChangeGroups {
+        user: usize,
+        joined: Vec<u8>,
+        left: Vec<u8>,
+    },
     SetStatus {
         user: usize,
         active: bool,
@@ -214,7 +219,7 @@ impl Random {
 
     pub(super) fn step(&mut self, serial: usize) -> Step {
         let serial = serial as u64;
-        match self.below(82) {
+        match self.below(84) {
             0..=11 => Step::Open {
                 serial,
                 user: self.user(),
@@ -289,6 +294,11 @@ impl Random {
             69 => Step::RemoveClient { client: self.client() },
             // A short while, so that a token comes again inside its grace and after it.
             70..=71 => Step::Wait { minutes: self.below(4) },
+            72..=73 => Step::ChangeGroups {
+                user: self.user(),
+                joined: self.some(2, Self::small),
+                left: self.some(2, Self::small),
+            },
             _ => Step::Rotate {
                 serial,
                 session: self.pick(),

@@ -7,14 +7,14 @@ use std::{
 
 use kerria_core::{
     Cause, ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, Device, EmailAddress, Grant,
-    LogEntry, LogEvent, LogNumber, LoginName, PasswordHash, Phase, RotationNonce, Selector, Session,
+    Groups, LogEntry, LogEvent, LogNumber, LoginName, PasswordHash, Phase, RotationNonce, Selector, Session,
     SessionId, SessionPolicy, Standing, Status, Succession, Timestamp, TokenHash, Transport, User, UserId,
     UserName,
     audit::AuditEvent,
     store::{
-        AtLimit, Credentials, DataOwner, DataWrite, Found, Invitation, LogPage, NewSession, NewUser, Opened,
-        PasswordChange, PasswordChanged, Reference, Refresh, Removal, Renaming, Renewal, Revoked, Rotation,
-        SessionDetails, SessionRotation, SignIn, TokenUse, UserCreation,
+        AtLimit, Credentials, DataOwner, DataWrite, Found, Grouping, Invitation, LogPage, NewSession,
+        NewUser, Opened, PasswordChange, PasswordChanged, Reference, Refresh, Removal, Renaming, Renewal,
+        Revoked, Rotation, SessionDetails, SessionRotation, SignIn, TokenUse, UserCreation,
     },
     throttle::{Admission, Door, DoorState, admit},
 };
@@ -500,6 +500,7 @@ impl Model {
                 id: user,
                 name: new.name.clone(),
                 email: new.email.clone(),
+                groups: Groups::default(),
                 status,
                 created_at: new.now,
                 last_sign_in_at: None,
@@ -566,6 +567,23 @@ impl Model {
         self.write_log(Selector::User { user }, LogEvent::Changed, now);
         self.note(now, AuditEvent::UserRenamed, Some(user), None);
         Renaming::Renamed
+    }
+
+    pub(super) fn change_groups(
+        &mut self,
+        user: UserId,
+        joined: &Groups,
+        left: &Groups,
+        now: Timestamp,
+    ) -> Grouping {
+        let Some(account) = self.users.get_mut(&user) else { return Grouping::Unknown };
+        let groups = account.user.groups.changed(joined, left);
+        if groups != account.user.groups {
+            account.user.groups = groups.clone();
+            self.write_log(Selector::User { user }, LogEvent::Changed, now);
+            self.note(now, AuditEvent::GroupsChanged, Some(user), None);
+        }
+        Grouping::Grouped(groups)
     }
 
     pub(super) fn set_status(&mut self, user: UserId, status: Status, now: Timestamp) -> Option<u64> {
