@@ -11,7 +11,6 @@ use crate::{
     forward_auth::{
         explain::{Explanation, explain},
         original::Original,
-        profile::profile_of,
         untold,
     },
     problem::Problem,
@@ -37,8 +36,8 @@ pub async fn test(
         .map_err(|_| Problem::bad_request("method is a word such as GET or POST."))?;
     let original = Original::typed(method, &wanted.url).map_err(|why| Problem::bad_request(untold(why)))?;
     let profile = match &wanted.user {
-        Some(text) => profile_of(&app, find_user(&app, text).await?.id).await?,
+        Some(text) => Some(find_user(&app, text).await?.into_profile()),
         None => None,
     };
-    Ok(Json(explain(&app.config.forward_auth.rules, &original, profile.as_deref())))
+    Ok(Json(explain(&app.config.forward_auth.rules, &original, profile.as_ref())))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::Method;
 use kerria::Consistency;
-use kerria_core::{LoginName, UserName};
+use kerria_core::{GroupName, LoginName, UserName};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -230,9 +230,6 @@ fn user(text: &str) -> Result<UserIs, String> {
     }
 }
 
-fn group(text: &str) -> Result<String, String> {
-    let name = text.trim().to_ascii_lowercase();
-    let is_name =
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte));
-    if is_name { Ok(name) } else { Err(format!("\"{text}\" is not the name of a group")) }
+fn group(text: &str) -> Result<GroupName, String> {
+    text.parse().map_err(|why| format!("\"{text}\": {why}"))
 }

@@ -631,7 +631,10 @@ fn everything_that_is_wrong_with_rules_is_told_with_its_line() {
                 "allow: users and groups say already whom the rule lets through: remove it, or remove them"
             ),
             rule(14, "fresh_within: \"5\" has no unit: write \"5s\" if you mean seconds, \"5m\" for minutes"),
-            rule(15, "groups: \"a b\" is not the name of a group"),
+            rule(
+                15,
+                "groups: \"a b\": The name of a group is made of the letters a to z, digits, and . _ - : / after the first one."
+            ),
             rule(
                 17,
                 "allow: say whom the rule lets through: allow = \"signed-in\" or \"everyone\", or users, or groups"

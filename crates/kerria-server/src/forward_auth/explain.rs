@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use kerria_core::Timestamp;
+use kerria_core::{GroupName, Profile, Timestamp};
 use serde::Serialize;
 
 use super::{
     original::Original,
-    profile::Profile,
     rules::{Allow, Found, Rule, Rules, UserIs, Verdict},
     unclear,
 };
@@ -86,7 +85,8 @@ fn why(rule: &Rule, user: Option<&Profile>, outcome: Outcome) -> String {
         Allow::Everyone => "It is for everyone.".to_owned(),
         Allow::SignedIn => format!("It is for every user, and so for {name}."),
         Allow::Some { users, groups } => {
-            let shared: Vec<&str> = groups.intersection(&profile.groups).map(String::as_str).collect();
+            let theirs = profile.groups.iter().filter(|group| groups.contains(*group));
+            let shared: Vec<&str> = theirs.map(GroupName::as_str).collect();
             match &*shared {
                 _ if users.iter().any(|user| user.is(profile)) => format!("It names {name}."),
                 [] => format!("It names neither {name} nor one of {name}'s groups."),

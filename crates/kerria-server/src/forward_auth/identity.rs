@@ -8,10 +8,9 @@ use std::{
 
 use axum::http::{HeaderName, HeaderValue};
 use kerria::{Checked, jwt::NumericDate};
-use kerria_core::{Algorithm, SessionId, Timestamp};
+use kerria_core::{Algorithm, GroupName, Profile, SessionId, Timestamp};
 use serde::Serialize;
 
-use super::profile::Profile;
 use crate::{
     app::App,
     config::RemoteUser,
@@ -145,7 +144,7 @@ fn write(
     let name = profile.display_name();
     let email = profile.email.as_ref().map(|email| email.as_str());
     let user = profile.user.to_string();
-    let groups: Vec<&str> = profile.groups.iter().map(String::as_str).collect();
+    let groups: Vec<&str> = profile.groups.iter().map(GroupName::as_str).collect();
     let told_groups = groups.join(",");
     let told_user = match app.config.forward_auth.remote_user {
         RemoteUser::Id => user.as_str(),

@@ -9,7 +9,6 @@ pub mod explain;
 pub mod identity;
 pub mod original;
 pub mod path;
-pub mod profile;
 pub mod return_address;
 pub mod rules;
 
@@ -26,8 +25,8 @@ use axum::{
     http::{HeaderMap, Request, Response, StatusCode},
     response::IntoResponse,
 };
-use kerria::{Checked, ClientAddress, SessionLayer, SessionState};
-use kerria_core::Timestamp;
+use kerria::{Checked, ClientAddress, Consistency, SessionLayer, SessionState};
+use kerria_core::{Profile, Timestamp};
 use tracing::{debug, warn};
 
 use crate::{
@@ -38,7 +37,6 @@ use crate::{
 };
 use identity::Identities;
 use original::{Dialect, Original, Untold, looks_like};
-use profile::Profile;
 use rules::{Found, Rule, Unclear, Verdict};
 
 /// With these, a client asks an application to take its request for one with another method.
@@ -122,7 +120,7 @@ impl ForwardAuth {
             return self.refuse(now, detail);
         }
         let state = self.sessions.check(headers, client, rule.consistency).await;
-        let user = match self.user(&state).await {
+        let user = match self.user(&state, rule.consistency).await {
             Ok(user) => user,
             // For everyone means also: whoever it is.
             Err(_) if is_public => None,
@@ -151,6 +149,7 @@ impl ForwardAuth {
     async fn user<'s>(
         &self,
         state: &'s SessionState,
+        consistency: Option<Consistency>,
     ) -> Result<Option<(&'s Checked, Arc<Profile>)>, Problem> {
         let checked = match state {
             SessionState::Good(checked) => checked,
@@ -161,8 +160,13 @@ impl ForwardAuth {
             SessionState::None | SessionState::Refused(_) => return Ok(None),
         };
         let Some(user) = checked.session.user else { return Ok(None) };
+        let checker = &self.app.checker;
+        let profile = match consistency.unwrap_or(self.app.config.session.consistency) {
+            Consistency::Leased => checker.profile(user).await?,
+            Consistency::Strict => checker.read_profile(user).await?,
+        };
         // A user who is gone has no session, either.
-        Ok(profile::profile_of(&self.app, user).await?.map(|profile| (checked, profile)))
+        Ok(profile.map(|profile| (checked, profile)))
     }
 
     fn identity(

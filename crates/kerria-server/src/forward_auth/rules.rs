@@ -4,12 +4,11 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use axum::http::Method;
 use kerria::Consistency;
-use kerria_core::{Audience, LoginName, Timestamp, UserId};
+use kerria_core::{Audience, GroupName, LoginName, Profile, Timestamp, UserId};
 
 use super::{
     original::{self, Original},
     path::{Ambiguous, PathPattern, canonical},
-    profile::Profile,
 };
 
 /// The rules, in the order in which they are tried. The first one that matches a request decides.
@@ -49,7 +48,7 @@ pub enum Allow {
         /// The users.
         users: Vec<UserIs>,
         /// The groups.
-        groups: BTreeSet<String>,
+        groups: BTreeSet<GroupName>,
     },
 }
 
@@ -171,7 +170,7 @@ impl Rule {
         let is_allowed = match &self.allow {
             Allow::Everyone | Allow::SignedIn => true,
             Allow::Some { users, groups } => {
-                users.iter().any(|user| user.is(profile)) || !groups.is_disjoint(&profile.groups)
+                users.iter().any(|user| user.is(profile)) || profile.groups.contains_any(groups)
             }
         };
         match self.fresh_within {
@@ -247,8 +246,14 @@ mod tests {
     }
 
     fn some(users: &[UserIs], groups: &[&str]) -> Allow {
-        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let groups = groups.iter().map(|group| group.parse().unwrap()).collect();
         Allow::Some { users: users.to_vec(), groups }
+    }
+
+    fn profile(name: &str, groups: &str) -> Profile {
+        let user = UserId::new(NOW, &kerria::SystemEntropy);
+        let name = kerria_core::UserName::parse(name).ok();
+        Profile { user, name, email: None, groups: groups.parse().unwrap() }
     }
 
     /// The number of the rule that decides, 0 for none.
@@ -318,8 +323,8 @@ mod tests {
 
     #[test]
     fn a_rule_lets_through_whom_it_names() {
-        let alice = Profile::of_test("Alice", &["staff"]);
-        let bob = Profile::of_test("bob", &[]);
+        let alice = profile("Alice", "staff");
+        let bob = profile("bob", "");
         let judge = |allow: Allow, user: Option<&Profile>| {
             rule(&["x"], &[], &[], allow).judge(user.map(|profile| (profile, NOW)), NOW)
         };
@@ -341,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_proof_that_is_too_old_is_asked_for_again() {
-        let alice = Profile::of_test("alice", &[]);
+        let alice = profile("alice", "");
         let strict =
             Rule { fresh_within: Some(Duration::from_secs(600)), ..rule(&["x"], &[], &[], Allow::SignedIn) };
         let after = |seconds| strict.judge(Some((&alice, NOW)), NOW + Duration::from_secs(seconds));

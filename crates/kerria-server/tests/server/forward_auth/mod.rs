@@ -31,6 +31,10 @@ allow = "signed-in"
 fresh_within = "10m"
 
 [[forward_auth.rule]]
+hosts = ["staff.example"]
+groups = ["Staff", "admins"]
+
+[[forward_auth.rule]]
 hosts = ["app.example"]
 allow = "signed-in"
 
@@ -369,6 +373,28 @@ async fn somebody_whom_a_rule_does_not_name_is_told_who_they_are() {
 }
 
 #[tokio::test]
+async fn a_change_of_groups_is_seen_by_the_next_request() {
+    let kerria = kerria().await;
+    let bob = kerria.signed_in("bob").await;
+    let url = "http://staff.example/";
+    assert_eq!(ask(&bob, "GET", url).await.status, StatusCode::FORBIDDEN);
+    for _ in 0..20 {
+        change_groups(&kerria, "bob", &json!({ "join": ["staff", "cooks"] })).await;
+        let answer = ask(&bob, "GET", url).await;
+        assert_eq!((answer.status, answer.header("remote-groups")), (StatusCode::OK, Some("cooks,staff")));
+        assert_eq!(claims(identity(&answer)[4])["groups"], json!(["cooks", "staff"]));
+        change_groups(&kerria, "bob", &json!({ "leave": ["staff", "cooks"] })).await;
+        assert_eq!(ask(&bob, "GET", url).await.status, StatusCode::FORBIDDEN);
+    }
+}
+
+async fn change_groups(kerria: &Kerria, user: &str, change: &Value) {
+    let path = format!("/api/v1/operator/users/{user}/groups");
+    let answer = kerria.operator().send("POST", &path, change).await;
+    assert!(answer.status.is_success(), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn a_sign_in_that_is_too_old_is_confirmed() {
     let kerria = kerria().await;
     let mut alice = kerria.signed_in("alice").await;
@@ -482,7 +508,7 @@ async fn the_operator_is_told_which_rule_decides_and_why() {
             "https://app.example",
             "GET",
             None,
-            told("sign_in", Some(4), "It is not for those who are not signed in."),
+            told("sign_in", Some(5), "It is not for those who are not signed in."),
         ),
         (
             "https://app.example/fresh/",

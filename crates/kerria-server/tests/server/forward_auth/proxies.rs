@@ -8,7 +8,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::proxy::{Application, Proxy, envoy};
+use super::{
+    change_groups,
+    proxy::{Application, Proxy, envoy},
+};
 use crate::cast::{Answer, Browser, FILE, Kerria, PASSWORD, PATIENCE};
 
 /// A Kerria with the rules of the examples, an application, and a proxy between them.
@@ -110,6 +113,12 @@ impl Place {
         let answer = self.at_application(&bearer).get("/").await;
         assert_eq!((answer.status, told(&answer, "remote-name")), (StatusCode::OK, vec!["bob".to_owned()]));
         assert!(told(&answer, "authorization").iter().all(String::is_empty), "{}", answer.text);
+        change_groups(&self.kerria, "alice", &json!({ "join": ["admins"] })).await;
+        let answer = self.open(&browser, "/admin/").await;
+        assert_eq!(
+            (answer.status, told(&answer, "remote-groups")),
+            (StatusCode::OK, vec!["admins".to_owned()])
+        );
         let thief = browser.thief();
         assert_eq!(self.open(&thief, "/reports").await.status, StatusCode::OK);
         browser.send("POST", "/api/v1/logout", &json!({})).await;
