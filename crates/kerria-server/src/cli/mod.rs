@@ -28,9 +28,9 @@ use tokio::runtime::Runtime;
 
 use crate::{
     config::{self, Config, Flag, Sources},
-    logs,
+    demo, logs,
 };
-use args::{Cli, ClusterCommand, Command, ServeArgs, SettingFlags, TokenCommand};
+use args::{Cli, ClusterCommand, Command, DemoArgs, ServeArgs, SettingFlags, TokenCommand};
 use failure::Failure;
 use operator::{Missing, Operator};
 use out::Out;
@@ -56,6 +56,10 @@ pub fn main() -> ExitCode {
 fn run(command: Command, sources: &Sources, out: &mut Out) -> Result<(), Failure> {
     match command {
         Command::Serve(_) => Ok(runtime()?.block_on(serve(config::load(sources)?))?),
+        Command::Demo(DemoArgs { listen, application }) => {
+            let welcome = |text: &str| out.note(text);
+            Ok(runtime()?.block_on(demo::run(listen, application, welcome))?)
+        }
         Command::User(command) => {
             let missing = command.missing();
             ask(sources, missing, async |operator| users::run(command, operator, out).await)

@@ -11,6 +11,7 @@ mod cluster;
 mod cookies;
 mod csrf;
 mod data;
+mod demo;
 mod devices;
 mod documents;
 mod doors;
