@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Reverse,
+    collections::BTreeSet,
     fs::{File, TryLockError},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -460,18 +461,11 @@ fn create_private_folder(path: &Path) -> std::io::Result<()> {
 /// Nothing but our own style sheet, script and mark. Forms go to us, and from there to the origins that a sign-in may
 /// return to (browsers apply `form-action` to the redirect, too).
 fn page_policy(config: &Config) -> HeaderValue {
-    let targets: String = config
-        .return_to_origins
-        .iter()
-        .map(|url| format!(" {}", url.origin().ascii_serialization()))
-        .chain(
-            config
-                .forward_auth
-                .rules
-                .hosts()
-                .map(|host| format!(" {}://{host}:*", config.public_url.scheme())),
-        )
-        .collect();
+    let origins = config.return_to_origins.iter().map(|url| url.origin().ascii_serialization());
+    let hosts = config.forward_auth.rules.hosts();
+    let behind_proxies = hosts.map(|host| format!("{}://{host}:*", config.public_url.scheme()));
+    let targets: BTreeSet<_> = origins.chain(behind_proxies).collect();
+    let targets: String = targets.iter().map(|target| format!(" {target}")).collect();
     let policy = format!(
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
          form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'; object-src 'none'"

@@ -168,7 +168,7 @@ impl Reader<'_, '_> {
             None => self.complain(&at, key, "write a list, as in [\"one\", \"two\"]"),
             // An empty list would be about everything, or about nothing.
             Some(texts) if texts.is_empty() => {
-                self.complain(&at, key, "nothing is in the list: remove it, or name something")
+                self.complain(&at, key, "nothing is in the list: remove it, or name something");
             }
             Some(texts) => match texts.into_iter().map(read).collect() {
                 Ok(list) => return list,

@@ -170,7 +170,12 @@ async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
     let kept = page.text.split("name=\"return_to\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let kept = kept.replace("&#38;", "&");
     let policy = page.header("content-security-policy").unwrap();
-    assert!(policy.contains("form-action 'self' http://app.example:* http://app.example:*"), "{policy}");
+    assert!(
+        policy.contains(
+            "form-action 'self' http://api.example:* http://app.example:* http://staff.example:*; "
+        ),
+        "{policy}"
+    );
     let fields = [("login", "alice"), ("password", PASSWORD), ("return_to", &*kept)];
     let answer = browser.submit(&path, "/sign-in", &fields).await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, Some(url)));
