@@ -69,11 +69,12 @@ impl Place {
     }
 
     /// Everything that every proxy has to do.
-    async fn holds(&self) {
+    async fn holds(mut self) {
         self.a_person_signs_in_and_is_out_with_the_next_request().await;
         self.what_a_client_sends_is_not_believed().await;
         self.tricks_with_paths_do_not_pass().await;
         self.a_websocket_is_checked_like_everything().await;
+        self.what_kerria_cannot_know_does_not_pass().await;
         self.without_kerria_nothing_passes().await;
     }
 
@@ -185,6 +186,7 @@ impl Place {
         }
         let (host, before) = (&bob.host, self.application.requests());
         for request in [
+            "GET /x HTTP/1.1\r\nHost: open.example\r\nConnection: close\r\n\r\n".to_owned(),
             format!("GET http://open.example/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
             format!("GET /x HTTP/1.1\r\nHost: {host}\r\nHost: open.example\r\nConnection: close\r\n\r\n"),
             format!("GET http://{host}/x HTTP/1.1\r\nHost: open.example\r\nConnection: close\r\n\r\n"),
@@ -252,7 +254,7 @@ impl Place {
         assert_eq!(self.application.requests(), before);
     }
 
-    async fn without_kerria_nothing_passes(&self) {
+    async fn what_kerria_cannot_know_does_not_pass(&self) {
         let alice = self.kerria.signed_in("alice").await;
         assert_eq!(self.open(&alice, "/").await.status, StatusCode::OK);
         self.kerria.store.suffers(crate::faults::Fault::All);
@@ -261,6 +263,17 @@ impl Place {
         let answer = self.open(&stranger, "/").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
         self.kerria.store.suffers(crate::faults::Fault::None);
+    }
+
+    async fn without_kerria_nothing_passes(&mut self) {
+        let alice = self.kerria.signed_in("alice").await;
+        self.kerria.stop().await;
+        let before = self.application.requests();
+        for path in ["/", "/public/"] {
+            let answer = self.open(&alice, path).await;
+            assert!(answer.status.is_server_error(), "{}", answer.status);
+        }
+        assert_eq!(self.application.requests(), before);
     }
 
     /// A token that this installation could have written, of no session.
