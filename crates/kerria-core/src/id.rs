@@ -77,6 +77,21 @@ id! {
     UserId
 }
 
+impl UserId {
+    /// The user whom an application knows by a number, such as the key of a row.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        Self(Uuid::from_u64_pair(0, number))
+    }
+
+    /// The number, of a user who has one.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        let (rest, number) = self.0.as_u64_pair();
+        (rest == 0).then_some(number)
+    }
+}
+
 id! {
     /// An access token: its `jti` (RFC 7519, section 4.1.7). It opens nothing; the token does.
     TokenId
@@ -97,6 +112,15 @@ pub struct MalformedId;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_with_numbers_are_told_from_those_without() {
+        for number in [0, 1, 42, u64::MAX] {
+            let user = UserId::from_number(number);
+            assert_eq!((user.number(), user.to_string().parse().unwrap()), (Some(number), user));
+        }
+        assert_eq!(UserId::from_bytes([1; 16]).number(), None);
+    }
 
     #[test]
     fn only_the_form_that_is_written_is_read() {

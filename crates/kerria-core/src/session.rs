@@ -63,6 +63,8 @@ pub enum Method {
     Invitation,
     /// By signing up.
     SignUp,
+    /// In a way that is the application's own: it keeps its users itself.
+    Application,
 }
 
 impl Method {
@@ -73,6 +75,7 @@ impl Method {
             Self::Password => "password",
             Self::Invitation => "invitation",
             Self::SignUp => "sign_up",
+            Self::Application => "application",
         }
     }
 }

@@ -39,6 +39,7 @@ struct Shared {
     census: Mutex<Census>,
     waiting: Mutex<Vec<Waiting>>,
     somebody_waits: Notify,
+    told: Arc<Notify>,
 }
 
 /// Somebody who waits for an entry to be applied everywhere.
@@ -57,9 +58,10 @@ pub struct Acknowledged {
 }
 
 impl Acknowledging {
-    /// Starts to read the ledger. Needs a Tokio runtime.
+    /// Starts to read the ledger: while somebody waits, at once when `told` is notified, and again and again without that. Needs a Tokio
+    /// runtime.
     #[must_use]
-    pub fn start(ledger: Arc<dyn Leases>, terms: LeaseTerms, own: Own) -> Self {
+    pub fn start(ledger: Arc<dyn Leases>, terms: LeaseTerms, own: Own, told: Arc<Notify>) -> Self {
         let shared = Arc::new(Shared {
             ledger,
             terms,
@@ -67,6 +69,7 @@ impl Acknowledging {
             census: Mutex::new(Census::new(terms)),
             waiting: Mutex::default(),
             somebody_waits: Notify::new(),
+            told,
         });
         let task = tokio::spawn(watch_the_ledger(Arc::clone(&shared)));
         Self { shared, task }
@@ -132,7 +135,13 @@ async fn watch_the_ledger(shared: Arc<Shared>) {
                 wait
             }
         };
-        if timeout(wait, shared.somebody_waits.notified()).await.is_ok() {
+        let woken = async {
+            tokio::select! {
+                () = shared.somebody_waits.notified() => {}
+                () = shared.told.notified(), if next.is_some() => {}
+            }
+        };
+        if timeout(wait, woken).await.is_ok() {
             pause = SOON;
         }
     }

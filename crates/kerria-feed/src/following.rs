@@ -49,6 +49,8 @@ struct Shared {
     /// Until when the lease has been extended.
     extended: watch::Sender<Option<Moment>>,
     news: Notify,
+    /// Somebody has noted that this process has applied all that there is.
+    told: Arc<Notify>,
     /// Whether there will be no more renewals.
     stopped: watch::Sender<bool>,
 }
@@ -76,6 +78,7 @@ impl Following {
             followed: Mutex::new(followed),
             extended: watch::Sender::new(None),
             news: Notify::new(),
+            told: Arc::default(),
             stopped: watch::Sender::new(false),
         });
         let task = tokio::spawn(renew_always(Arc::clone(&shared)));
@@ -103,6 +106,13 @@ impl Following {
             let head = lock(&shared.followed).holder.head()?;
             Some((shared.checker, head))
         })
+    }
+
+    /// Is notified whenever a renewal has said that all there is was applied here. The other processes, which hear of it at the same time, have
+    /// said so by then, too, unless they are slower.
+    #[must_use]
+    pub fn told(&self) -> Arc<Notify> {
+        Arc::clone(&self.shared.told)
     }
 
     /// There may be new entries. Costs nothing if there are none.
@@ -184,6 +194,7 @@ async fn renew_always(shared: Arc<Shared>) {
                 if ask_again {
                     continue;
                 }
+                shared.told.notify_waiters();
                 // An answer that was held back has used up its pause.
                 let took = Duration::from_nanos(moment().0.saturating_sub(sent.0));
                 shared.terms.renew_every().saturating_sub(took)

@@ -3,15 +3,11 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    io::{Seek, Write},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use kerria::Stopwatch;
-use kerria_store::testing::{TestDatabase, TestServer};
-use serde_json::{Value, json};
 
 use crate::{
     Measure,
@@ -19,31 +15,23 @@ use crate::{
     numbers::{median, percentile},
     process::{On, Server},
     report::Report,
+    shared::{SETTINGS, Shared, signed_up},
     wrk::{Ask, Outcome, drive},
 };
 
 const NODES: usize = 3;
 /// Sessions that are ended in a round.
 const ENDS: usize = 200;
-const IDLE: Duration = Duration::from_secs(5);
-const PASSWORD: &str = "a copper kettle on the third shelf";
 
 /// Compares with what we aim at.
 pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::Result<()> {
-    let folder = measure.folder.join("cluster");
-    drop(fs::remove_dir_all(&folder));
-    fs::create_dir_all(&folder)?;
-    let database = TestDatabase::create_on(&Arc::new(TestServer::start_durable()));
-    fs::write(url_file(&folder), database.url())?;
-    let mut nodes = Vec::new();
-    for number in 0..NODES {
-        nodes.push(node(&folder, number).await?);
-    }
-    let before = nodes[0].cpu()?;
-    tokio::time::sleep(IDLE).await;
-    let idle = (nodes[0].cpu()? - before).as_secs_f64() / IDLE.as_secs_f64();
-    report.note("processor time of a node of three that has nothing to do", idle * 100.0, "% of a core");
-
+    let shared = Shared::postgres(&measure.folder.join("cluster"))?;
+    let nodes = shared.nodes(NODES).await?;
+    report.note(
+        "for comparison: what the disk takes to keep 8 KiB, as each end has to be, p50",
+        disk()?,
+        "ms",
+    );
     let (mut quiet, mut loaded) = (Vec::new(), Vec::new());
     for _ in 0..measure.rounds {
         quiet.extend(ends(&nodes, 0).await?);
@@ -61,7 +49,24 @@ pub(crate) async fn measure(measure: &Measure, report: &mut Report) -> anyhow::R
     for node in nodes {
         node.stop().await?;
     }
-    throughput(measure, &folder, report).await
+    throughput("PostgreSQL", &shared, measure, report).await?;
+    throughput("Redis", &Shared::with_redis(&measure.folder.join("redis"))?, measure, report).await
+}
+
+/// Where PostgreSQL has its files, too.
+fn disk() -> anyhow::Result<f64> {
+    let path = std::env::temp_dir().join("kerria-lab-disk");
+    let mut file = fs::File::create(&path)?;
+    let mut times = Vec::new();
+    for _ in 0..ENDS {
+        file.rewind()?;
+        let since = Stopwatch::start();
+        file.write_all(&[7; 8 * 1024])?;
+        file.sync_data()?;
+        times.push(since.elapsed().as_secs_f64() * 1e3);
+    }
+    fs::remove_file(path)?;
+    Ok(median(times))
 }
 
 fn say(report: &mut Report, when: &str, times: Vec<f64>) {
@@ -75,13 +80,16 @@ fn say(report: &mut Report, when: &str, times: Vec<f64>) {
 }
 
 /// Checks per second, beside those of a node that has its own SQLite.
-async fn throughput(measure: &Measure, folder: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let settings = settings(folder, true);
-    let settings: Vec<_> = settings.iter().map(String::as_str).collect();
-    let shared = Server::kerria(On::OneCore, &folder.join("node-0"), &settings).await?;
-    let alone = self::settings(folder, false);
-    let alone: Vec<_> = alone.iter().map(String::as_str).collect();
-    let alone = Server::kerria(On::OneCore, &folder.join("alone"), &alone).await?;
+async fn throughput(
+    store: &str,
+    shared: &Shared,
+    measure: &Measure,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let folder = measure.folder.join("alone");
+    drop(fs::remove_dir_all(&folder));
+    let (shared, alone) =
+        (shared.node(On::OneCore, 0).await?, Server::kerria(On::OneCore, &folder, &SETTINGS).await?);
     let of_shared = format!("authorization: Bearer {}", signed_up(&shared, "reader").await?);
     let of_alone = format!("authorization: Bearer {}", signed_up(&alone, "reader").await?);
     let (mut with, mut without) = (Vec::new(), Vec::new());
@@ -91,38 +99,14 @@ async fn throughput(measure: &Measure, folder: &Path, report: &mut Report) -> an
     }
     let share = |(with, without): (&Outcome, &Outcome)| 100.0 * with.per_second / without.per_second;
     let share = median(with.iter().zip(&without).map(share));
-    report.at_least("checks per second with PostgreSQL behind it, of those with SQLite", share, 95.0, "%");
+    report.at_least(
+        &format!("checks per second with {store} behind it, of those with SQLite"),
+        share,
+        95.0,
+        "%",
+    );
     shared.stop().await?;
     alone.stop().await
-}
-
-async fn node(folder: &Path, number: usize) -> anyhow::Result<Server> {
-    let settings = settings(folder, true);
-    let settings: Vec<_> = settings.iter().map(String::as_str).collect();
-    Server::kerria(On::AllCores, &folder.join(format!("node-{number}")), &settings).await
-}
-
-/// Neither passwords nor throttling are what is measured here.
-const SETTINGS: [&str; 5] = [
-    "sign_up.mode=open",
-    "password.memory_kib=8",
-    "password.iterations=1",
-    "throttle.network_free=1000000",
-    "throttle.network_closes_after=1000000",
-];
-
-fn settings(folder: &Path, shared: bool) -> Vec<String> {
-    let mut settings: Vec<String> = SETTINGS.map(str::to_owned).into();
-    if shared {
-        settings.push(format!("database.url_file={}", url_file(folder).display()));
-        settings.push(format!("tokens.sealing_key_file={}", folder.join("sealing.key").display()));
-    }
-    settings
-}
-
-/// The URL of the database may hold a password, so it stands in a file.
-fn url_file(folder: &Path) -> PathBuf {
-    folder.join("database-url")
 }
 
 /// Signs people up, lets every node remember their sessions, and signs them out at one of the nodes. How long that took, in
@@ -151,14 +135,6 @@ async fn ends(nodes: &[Server], round: usize) -> anyhow::Result<Vec<f64>> {
         }
     }
     Ok(times)
-}
-
-async fn signed_up(node: &Server, name: &str) -> anyhow::Result<String> {
-    let account = json!({ "name": name, "password": PASSWORD, "transport": "bearer" }).to_string();
-    let answer = Client::connect(node.port).await?.post("/api/v1/users", &account).await?;
-    ensure!(answer.status < 300, "signing up: {}", String::from_utf8_lossy(&answer.body));
-    let body: Value = serde_json::from_slice(&answer.body)?;
-    Ok(body["token"].as_str().context("no token in the answer")?.to_owned())
 }
 
 fn unique() -> u64 {

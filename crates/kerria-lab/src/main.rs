@@ -3,17 +3,23 @@
 //! Machines differ, and one machine differs from minute to minute. So everything here is measured next to something that
 //! is known (an axum "hello", a JWT check), in turns, and the median of the rounds is compared.
 
+mod asking;
+mod checkers;
 mod checks;
 mod client;
 mod cluster;
+mod crowd;
 mod footprint;
 mod hello;
 mod http;
+mod idle;
+mod many;
 mod numbers;
 mod operation;
 mod process;
 mod refreshes;
 mod report;
+mod shared;
 mod sign_ins;
 mod simulation;
 mod timing;
@@ -46,6 +52,13 @@ enum Command {
         /// The port.
         port: u16,
     },
+    /// Answers checks as is usual: each asks a store.
+    Ask {
+        /// The port.
+        port: u16,
+        /// The URL of the store: Redis or PostgreSQL.
+        store: String,
+    },
     /// Uses refresh tokens against a server, and prints how often and how slowly.
     Refresh {
         /// The server's port.
@@ -63,7 +76,9 @@ enum Command {
 /// What to measure, and how long.
 #[derive(clap::Args)]
 struct Measure {
-    /// The parts: checks, tokens, http, sign-ins, timing, refreshes, cluster, operation. All, if none is named.
+    /// The parts: checks, tokens, http, sign-ins, timing, refreshes, asking, cluster, checkers, idle, operation.
+    /// All, if none is named; and many,
+    /// only if it is named.
     parts: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 5)]
@@ -74,6 +89,9 @@ struct Measure {
     /// Sessions in the large measurements.
     #[arg(long, default_value_t = 1_000_000)]
     sessions: u32,
+    /// Sessions in the part `many`. Ten millions take about 15 GB of memory and 10 GB of disk.
+    #[arg(long, default_value_t = 10_000_000)]
+    many: u32,
     /// Where databases are prepared. They are used again by the next run.
     #[arg(long, default_value = "target/lab")]
     folder: PathBuf,
@@ -98,6 +116,7 @@ fn main() -> anyhow::Result<()> {
         Command::Measure(measure) => runtime.block_on(run(&measure)),
         Command::Simulate(wanted) => simulation::simulate(&wanted),
         Command::Hello { port } => runtime.block_on(hello::serve(port)),
+        Command::Ask { port, store } => runtime.block_on(asking::serve(port, &store)),
         Command::Refresh { port, seconds } => runtime.block_on(refreshes::work(port, seconds)),
         Command::Footprint { sessions } => runtime.block_on(footprint::print(sessions)),
     }
@@ -123,11 +142,23 @@ async fn run(measure: &Measure) -> anyhow::Result<()> {
     if measure.wants("refreshes") {
         refreshes::measure(measure, &mut report).await?;
     }
+    if measure.wants("asking") {
+        asking::measure(measure, &mut report).await?;
+    }
     if measure.wants("cluster") {
         cluster::measure(measure, &mut report).await?;
     }
+    if measure.wants("checkers") {
+        checkers::measure(measure, &mut report).await?;
+    }
+    if measure.wants("idle") {
+        idle::measure(measure, &mut report).await?;
+    }
     if measure.wants("operation") {
         operation::measure(measure, &mut report).await?;
+    }
+    if measure.parts.iter().any(|part| part == "many") {
+        many::measure(measure, &mut report).await?;
     }
     report.publish(&measure.output)
 }

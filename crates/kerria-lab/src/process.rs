@@ -1,6 +1,7 @@
 //! Servers in processes of their own.
 
 use std::{
+    fmt::Display,
     fs,
     path::{Path, PathBuf},
     process::Stdio,
@@ -50,6 +51,14 @@ impl Server {
         Self::start(command, port, "/").await
     }
 
+    /// One that asks this store at every request.
+    pub(crate) async fn asking(store: &str) -> anyhow::Result<Self> {
+        let port = free_port().await?;
+        let mut command = command(On::OneCore, &std::env::current_exe()?);
+        command.arg("ask").arg(port.to_string()).arg(store);
+        Self::start(command, port, "/").await
+    }
+
     /// The `kerria` that was built beside this program, with its defaults but for `settings`.
     pub(crate) async fn kerria(on: On, data: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let port = free_port().await?;
@@ -81,11 +90,7 @@ impl Server {
 
     /// The processor time it has used.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = fs::read_to_string(self.proc("stat"))?;
-        let after_name = stat.rsplit_once(") ").context("no name in stat")?.1;
-        // utime and stime are fields 14 and 15; the one after the name is field 3.
-        let ticks = after_name.split(' ').skip(11).take(2).map(str::parse::<u32>).sum::<Result<u32, _>>()?;
-        Ok(TICK * ticks)
+        Ok(TICK * Stat::of(self.pid.as_raw_nonzero())?.own)
     }
 
     /// The bytes of memory it holds.
@@ -111,6 +116,51 @@ impl Server {
 
     fn proc(&self, file: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{file}", self.pid.as_raw_nonzero()))
+    }
+}
+
+/// The processor time that this process has used.
+pub(crate) fn own_cpu() -> anyhow::Result<Duration> {
+    Ok(TICK * Stat::of("self")?.own)
+}
+
+/// The processor time that a process and those that it has started have used.
+pub(crate) fn cpu_of_family(parent: u32) -> anyhow::Result<Duration> {
+    let of_parent = Stat::of(parent)?;
+    let mut ticks = of_parent.own + of_parent.of_children_gone;
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(process) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // One that has just ended is counted with its parent the next time.
+        if let Ok(stat) = Stat::of(process)
+            && stat.parent == parent
+        {
+            ticks += stat.own;
+        }
+    }
+    Ok(TICK * ticks)
+}
+
+/// What `/proc` says about a process. Times are in ticks, those of user and system together.
+struct Stat {
+    parent: u32,
+    own: u32,
+    of_children_gone: u32,
+}
+
+impl Stat {
+    fn of(process: impl Display) -> anyhow::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        let after_name = stat.rsplit_once(") ").context("no name in stat")?.1;
+        let fields: Vec<_> = after_name.split(' ').collect();
+        // The field after the name is number 3.
+        let field =
+            |number: usize| anyhow::Ok(fields.get(number - 3).context("a short stat")?.parse::<u32>()?);
+        Ok(Self {
+            parent: field(4)?,
+            own: field(14)? + field(15)?,
+            of_children_gone: field(16)? + field(17)?,
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use kerria_core::{
     Clock, CredentialVersion, Device, LogNumber, Method, PasswordHash, Session, SessionId, SessionPolicy,
     Store, Succession, Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
     entropy::random_bytes,
-    store::{Found, InstallationKeys, NewSession, NewUser, Opened, SignIn, UserCreation},
+    store::{CarryOver, Found, InstallationKeys, NewSession, NewUser, Opened, SignIn, UserCreation},
 };
 use kerria_store::SqliteStore;
 
@@ -126,10 +126,10 @@ async fn open_session(
     let sign_in = SignIn {
         session,
         user,
-        version,
+        version: Some(version),
         method: Method::Password,
         replaces: None,
-        carry_over: Vec::new(),
+        carry_over: CarryOver::default(),
         limit: None,
         policy: SessionPolicy::default(),
         grant: None,

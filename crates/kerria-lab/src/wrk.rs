@@ -8,7 +8,8 @@ use tokio::process::Command;
 use crate::process::Server;
 
 const CORE: &str = "1";
-const CONNECTIONS: &str = "64";
+/// As many as make sure that the server is never waiting.
+const CONNECTIONS: u32 = 64;
 const SCRIPT: &str = include_str!("wrk.lua");
 
 /// What to ask for.
@@ -36,14 +37,23 @@ pub(crate) struct Outcome {
     pub(crate) cpu: f64,
 }
 
-/// Asks `GET /api/v1/session` for some seconds.
+/// Asks `GET /api/v1/session` for some seconds, on 64 connections.
 pub(crate) async fn drive(server: &Server, ask: Ask<'_>, seconds: u32) -> anyhow::Result<Outcome> {
+    drive_on(CONNECTIONS, server, ask, seconds).await
+}
+
+/// The same on so many connections.
+pub(crate) async fn drive_on(
+    connections: u32,
+    server: &Server,
+    ask: Ask<'_>,
+    seconds: u32,
+) -> anyhow::Result<Outcome> {
     let script = std::env::temp_dir().join("kerria-lab-wrk.lua");
     std::fs::write(&script, SCRIPT)?;
     let mut wrk = Command::new("taskset");
-    wrk.args(["--cpu-list", CORE, "wrk", "--threads", "1", "--connections", CONNECTIONS, "--script"])
-        .arg(script);
-    wrk.args(["--duration", &seconds.to_string()]);
+    wrk.args(["--cpu-list", CORE, "wrk", "--threads", "1", "--script"]).arg(script);
+    wrk.args(["--connections", &connections.to_string(), "--duration", &seconds.to_string()]);
     if let Ask::Same(Some(header)) = ask {
         wrk.args(["--header", header]);
     }

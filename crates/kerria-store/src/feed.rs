@@ -57,7 +57,8 @@ impl Feed {
     ) -> Self {
         let own = Own { ledger: Arc::clone(&ledger), name: node.name.clone() };
         let following = Following::start(Arc::new(own), node.id, terms);
-        let acknowledging = Acknowledging::start(Arc::clone(&ledger), terms, following.own());
+        let acknowledging =
+            Acknowledging::start(Arc::clone(&ledger), terms, following.own(), following.told());
         Self { ledger, node, observer, following, acknowledging }
     }
 

@@ -241,6 +241,16 @@ impl TestServer {
         format!("{}/{database}", self.base)
     }
 
+    /// The number of its process, which is the parent of all its others.
+    ///
+    /// # Panics
+    /// If it is not one of ours, or is stopped.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        let own = self.own.as_ref().expect("only of a server that was started here");
+        own.process.lock().unwrap().as_ref().expect("it was not stopped").id()
+    }
+
     /// Stops the server, as if its machine had failed.
     ///
     /// # Panics

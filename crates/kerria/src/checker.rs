@@ -520,6 +520,24 @@ impl Checker {
         self.cache.insert(*token, found);
     }
 
+    /// A session that was just opened or given a new token, as a check would find it.
+    pub(crate) fn as_checked(&self, token: TokenHash, found: &Found) -> Checked {
+        let session = found.session;
+        let expires_at = match self.policy().standing(&session, session.last_seen_at) {
+            Standing::Active { expires_at } => expires_at,
+            _ => self.policy().absolute_end(&session),
+        };
+        Checked {
+            token,
+            session,
+            user_name: DisplayName::of(found.user_name.as_deref()),
+            as_of: found.as_of,
+            expires_at,
+            moved: false,
+            rotation_due: false,
+        }
+    }
+
     /// Keeps a session in memory that was asked for in this life. If everything was forgotten meanwhile, it would be remembered from
     /// before: then it is forgotten, too, and the answer is `false`.
     fn keep_of(&self, life: u64, token: &TokenHash, found: &Found) -> bool {

@@ -27,6 +27,8 @@ struct Inner {
     presented_in: PresentedIn,
     now: Timestamp,
     answer: Mutex<Option<CookieChange>>,
+    /// What became of the session since.
+    live: Mutex<Live>,
 }
 
 /// In what a session was presented, whatever it is carried in.
@@ -64,6 +66,16 @@ impl From<Check> for SessionState {
     }
 }
 
+/// What became of a session during its request.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Live {
+    /// It is as it was found.
+    #[default]
+    Found,
+    /// It is this one now, or none.
+    Became(Option<Checked>),
+}
+
 /// What becomes of the session cookie.
 #[derive(Debug)]
 pub(crate) enum CookieChange {
@@ -73,7 +85,7 @@ pub(crate) enum CookieChange {
 
 impl CurrentSession {
     pub(crate) fn new(state: SessionState, presented_in: PresentedIn, now: Timestamp) -> Self {
-        Self(Arc::new(Inner { state, presented_in, now, answer: Mutex::new(None) }))
+        Self(Arc::new(Inner { state, presented_in, now, answer: Mutex::default(), live: Mutex::default() }))
     }
 
     /// What was found.
@@ -125,6 +137,16 @@ impl CurrentSession {
         if self.checked().is_none() || self.0.presented_in == PresentedIn::Cookie {
             self.change(CookieChange::Remove);
         }
+    }
+
+    /// What became of the session during this request.
+    pub(crate) fn live(&self) -> Live {
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on it is another session, or none.
+    pub(crate) fn becomes(&self, session: Option<Checked>) {
+        *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = Live::Became(session);
     }
 
     /// Whether a handler has decided what becomes of the session cookie.

@@ -23,6 +23,7 @@ use crate::{
     cookie::SecretCookie,
     current::{CurrentSession, PresentedIn, SessionState},
     jwt::Verifier,
+    sessions::Sessions,
 };
 
 /// The address of the client, as a server has found it out; put into a request's extensions for the layer.
@@ -44,6 +45,8 @@ struct Inner {
     consistency: Consistency,
     /// Where successors of tokens come from, if tokens are replaced.
     entropy: Option<Arc<dyn Entropy>>,
+    /// What handlers do with sessions, if the application keeps its users itself.
+    sessions: Option<Sessions>,
 }
 
 /// Access tokens that are accepted in the place of a session token.
@@ -61,7 +64,15 @@ impl SessionLayer {
     #[must_use]
     pub fn new(checker: Arc<Checker>, clock: Arc<dyn Clock>, cookie: SecretCookie) -> Self {
         let consistency = Consistency::default();
-        Self(Arc::new(Inner { checker, clock, cookie, access: None, consistency, entropy: None }))
+        Self(Arc::new(Inner {
+            checker,
+            clock,
+            cookie,
+            access: None,
+            consistency,
+            entropy: None,
+            sessions: None,
+        }))
     }
 
     /// Accepts access tokens (RFC 9068) that `verifier` finds good, too: in the `Authorization` header, or in `cookie`. The
@@ -90,6 +101,11 @@ impl SessionLayer {
     #[must_use]
     pub fn with_rotation(self, entropy: Arc<dyn Entropy>) -> Self {
         Self(Arc::new(Inner { entropy: Some(entropy), ..Inner::clone(&self.0) }))
+    }
+
+    /// Lets handlers do more with the session than ask for it.
+    pub(crate) fn with_sessions(self, sessions: Sessions) -> Self {
+        Self(Arc::new(Inner { sessions: Some(sessions), ..Inner::clone(&self.0) }))
     }
 
     /// What memory says about the session of this request; `None` if only the store can tell, or has to hear of it. For a
@@ -370,6 +386,9 @@ where
             return Box::pin(self.inner.call(request));
         }
         let layer = Arc::clone(&self.layer.0);
+        if let Some(sessions) = &layer.sessions {
+            request.extensions_mut().insert(sessions.clone());
+        }
         let client = request.extensions().get::<ClientAddress>().copied();
         let recalled = request.extensions_mut().remove::<Recalled>();
         let presented = layer.presented(request.headers());

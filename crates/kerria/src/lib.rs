@@ -26,6 +26,7 @@ pub mod protocol;
 mod reading;
 #[cfg(feature = "remote")]
 pub mod remote;
+pub mod sessions;
 pub mod system;
 
 pub use binding::Binding;
@@ -39,4 +40,8 @@ pub use layer::{ClientAddress, SessionLayer};
 pub use moves::Move;
 #[cfg(feature = "remote")]
 pub use remote::{RemoteChecker, RemoteError, RemoteOptions};
+pub use sessions::{
+    CurrentUser, Denied, LoadUser, Require, Session, SessionError, SessionOptions, Sessions, require_fresh,
+    require_login, require_own_page,
+};
 pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};

@@ -19,8 +19,8 @@ use kerria_core::{
     RotationRule, Selector, SessionId, SessionPolicy, Store, StoreError, Timestamp, Token, TokenHash,
     TokenKey, TokenKind, Transport, UserId, UserName,
     store::{
-        Follower, Found, Grouping, LogPage, NewSession, NewUser, Opened, SessionRotation, SignIn, Source,
-        TokenUse, Trouble,
+        CarryOver, Follower, Found, Grouping, LogPage, NewSession, NewUser, Opened, SessionRotation, SignIn,
+        Source, TokenUse, Trouble,
     },
 };
 use kerria_store::SqliteStore;
@@ -79,10 +79,10 @@ impl Play {
         let sign_in = SignIn {
             session,
             user: self.user,
-            version: CredentialVersion(1),
+            version: Some(CredentialVersion(1)),
             method: Method::Password,
             replaces: None,
-            carry_over: Vec::new(),
+            carry_over: CarryOver::default(),
             limit: None,
             policy: SessionPolicy::default(),
             grant: None,

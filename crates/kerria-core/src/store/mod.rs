@@ -29,9 +29,9 @@ pub use accounts::{
 };
 pub use doors::Doors;
 pub use leases::Leases;
-pub use session_data::{DataOwner, DataWrite, SessionData};
+pub use session_data::{DataOwner, DataWrite, Overtaken, SessionData};
 pub use sessions::{
-    AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit,
+    AtLimit, CarryOver, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit,
     SessionRotation, Sessions, SignIn, Successor, TokenUse,
 };
 pub use source::Source;

@@ -27,11 +27,27 @@ pub trait SessionData: Send + Sync {
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError>;
 
+    /// Replaces the value under that key, if it is still `held`; `None` is no value.
+    async fn change_data(
+        &self,
+        owner: DataOwner,
+        key: &DataKey,
+        held: Option<String>,
+        json: String,
+        limits: DataLimits,
+    ) -> Result<Result<DataWrite, Overtaken>, StoreError>;
+
     /// The value under that key.
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError>;
 
     /// Removes the value under that key, and says whether there was one.
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<bool, StoreError>;
+
+    /// All values, in the order of their keys.
+    async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError>;
+
+    /// Removes all values, and says how many there were.
+    async fn clear_data(&self, session: SessionId) -> Result<u64, StoreError>;
 }
 
 /// Whose data it is.
@@ -57,4 +73,11 @@ pub enum DataWrite {
     Refused(DataRefused),
     /// The session was ended. Nothing was changed.
     Gone,
+}
+
+/// Another value stands there than the one that was to be replaced. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overtaken {
+    /// That value; `None` if there is none.
+    pub json: Option<String>,
 }

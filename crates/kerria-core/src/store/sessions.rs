@@ -115,21 +115,49 @@ pub struct SignIn {
     pub session: NewSession,
     /// Who it is for.
     pub user: UserId,
-    /// The version of the credentials that were verified.
-    pub version: CredentialVersion,
+    /// The version of the credentials that were verified; `None` if the user is not known here, because the application keeps its
+    /// users itself.
+    pub version: Option<CredentialVersion>,
     /// How they were verified.
     pub method: Method,
     /// The session that the same client carried before. It is ended.
     pub replaces: Option<SessionId>,
-    /// The keys of session data that move from the replaced session to the new one, if the replaced one was anonymous
-    /// or the same user's. Nothing else does.
-    pub carry_over: Vec<DataKey>,
+    /// What moves of the session data from the replaced session to the new one, if the replaced one was anonymous or the same
+    /// user's. Nothing else does.
+    pub carry_over: CarryOver,
     /// How many sessions the user may have.
     pub limit: Option<SessionLimit>,
     /// Tells which of them still count.
     pub policy: SessionPolicy,
     /// What the session is opened for, if it is carried in tokens, and only then. Its token is the first refresh token.
     pub grant: Option<Grant>,
+}
+
+/// Which session data survives a sign-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CarryOver {
+    /// What is under these keys.
+    Keys(Vec<DataKey>),
+    /// All of it.
+    Everything,
+}
+
+impl CarryOver {
+    /// Whether what is under this key does.
+    #[must_use]
+    pub fn takes(&self, key: &str) -> bool {
+        match self {
+            Self::Keys(keys) => keys.iter().any(|wanted| wanted.as_str() == key),
+            Self::Everything => true,
+        }
+    }
+}
+
+/// None of it.
+impl Default for CarryOver {
+    fn default() -> Self {
+        Self::Keys(Vec::new())
+    }
 }
 
 /// How many sessions a user may have, this one included.

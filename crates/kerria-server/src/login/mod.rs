@@ -10,7 +10,7 @@ use kerria_core::{
     Cause, Client, CredentialVersion, Device, Grant, LoginName, Method, PasswordHash, RefreshToken, Secret,
     Selector, SessionId, Status, StoreError, Timestamp, Token, TokenKind, Transport, UserId,
     audit::{AuditEntry, AuditEvent},
-    store::{Credentials, Found, NewSession, Opened, SignIn},
+    store::{CarryOver, Credentials, Found, NewSession, Opened, SignIn},
     throttle::Admission,
 };
 use tracing::info;
@@ -288,10 +288,10 @@ pub async fn open(
             now,
         },
         user,
-        version,
+        version: Some(version),
         method,
         replaces: replaced_by(carry.by.transport(), current),
-        carry_over: app.config.session.carry_over.clone(),
+        carry_over: CarryOver::Keys(app.config.session.carry_over.clone()),
         limit: app.config.session.limit,
         policy: app.config.session.policy,
         grant: match &carry.by {

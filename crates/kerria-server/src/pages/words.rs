@@ -41,6 +41,7 @@ pub const fn how(method: Option<Method>) -> &'static str {
     match method {
         Some(Method::Password) => "with a password",
         Some(Method::Invitation) => "by an invitation",
+        Some(Method::Application) => "in an application",
         Some(Method::SignUp) => "when the account was created",
         None => "",
     }

@@ -14,9 +14,10 @@ use kerria_core::{
     lease::RollCall,
     store::{
         Accounts, Clients, Credentials, DataOwner, DataWrite, Doors, Follower, Found, Grouping,
-        InstallationKeys, Invitation, Leases, LogPage, NewUser, Opened, PasswordChange, PasswordChanged,
-        Reference, Refresh, Removal, Renaming, Renewal, Revoked, Rotation, SessionData, SessionDetails,
-        SessionRotation, Sessions, SignIn, SigningKeys, TokenUse, Tokens, Trouble, UserCreation,
+        InstallationKeys, Invitation, Leases, LogPage, NewUser, Opened, Overtaken, PasswordChange,
+        PasswordChanged, Reference, Refresh, Removal, Renaming, Renewal, Revoked, Rotation, SessionData,
+        SessionDetails, SessionRotation, Sessions, SignIn, SigningKeys, TokenUse, Tokens, Trouble,
+        UserCreation,
     },
     throttle::{Admission, Door},
 };
@@ -204,6 +205,28 @@ impl SessionData for FaultyStore {
     ) -> Result<DataWrite, StoreError> {
         self.pass("increment_data")?;
         self.inner.increment_data(owner, key, by, limits).await
+    }
+
+    async fn change_data(
+        &self,
+        owner: DataOwner,
+        key: &DataKey,
+        held: Option<String>,
+        json: String,
+        limits: DataLimits,
+    ) -> Result<Result<DataWrite, Overtaken>, StoreError> {
+        self.pass("change_data")?;
+        self.inner.change_data(owner, key, held, json, limits).await
+    }
+
+    async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError> {
+        self.pass("all_data")?;
+        self.inner.all_data(session).await
+    }
+
+    async fn clear_data(&self, session: SessionId) -> Result<u64, StoreError> {
+        self.pass("clear_data")?;
+        self.inner.clear_data(session).await
     }
 
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {

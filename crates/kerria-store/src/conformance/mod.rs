@@ -170,6 +170,9 @@ macro_rules! conformance {
                 a_value_stands_under_its_key_until_it_is_replaced_or_removed
                 a_session_that_ended_takes_no_data
                 an_increment_answers_the_sum
+                a_change_replaces_only_what_is_still_held
+                all_data_is_read_in_order_and_cleared_at_once
+                of_many_who_change_one_value_at_once_none_is_lost
                 only_a_whole_number_is_incremented_and_stays_one
                 what_is_too_much_is_refused_with_the_limit_in_the_way
                 a_full_session_can_still_replace_what_it_holds
@@ -186,6 +189,8 @@ macro_rules! conformance {
                 an_enabled_user_signs_in_with_newly_verified_credentials
                 the_replaced_session_ends_and_the_log_says_why
                 only_the_named_data_of_a_visitor_survives_a_sign_in
+                all_data_of_a_visitor_survives_a_sign_in_that_says_so_and_another_users_does_not
+                a_user_whom_the_application_keeps_has_sessions_like_everyone
                 own_data_survives_a_new_sign_in_and_another_users_does_not
                 a_session_that_ended_before_it_was_replaced_gives_nothing_and_ends_no_second_time
                 at_the_limit_a_sign_in_is_refused_and_changes_nothing

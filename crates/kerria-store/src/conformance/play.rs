@@ -17,8 +17,8 @@ use kerria_core::{
     RotationNonce, RotationRule, Selector, SessionId, SessionPolicy, Store, Timestamp, TokenHash, TokenId,
     Transport, UserId, UserName, Verdict,
     store::{
-        AtLimit, DataOwner, DataWrite, Follower, Found, LogPage, NewSession, NewUser, Opened, Reference,
-        Refresh, SessionLimit, SignIn, Successor, TokenUse, UserCreation,
+        AtLimit, CarryOver, DataOwner, DataWrite, Follower, Found, LogPage, NewSession, NewUser, Opened,
+        Reference, Refresh, SessionLimit, SignIn, Successor, TokenUse, UserCreation,
     },
 };
 use tokio::sync::Barrier;
@@ -112,10 +112,10 @@ impl Play {
         SignIn {
             session: self.new_session(now),
             user,
-            version: FIRST,
+            version: Some(FIRST),
             method: Method::Password,
             replaces: None,
-            carry_over: Vec::new(),
+            carry_over: CarryOver::default(),
             limit: None,
             policy: SessionPolicy::default(),
             grant: None,
@@ -152,7 +152,7 @@ impl Play {
     /// A session of that user, carried in tokens of that client, and its first refresh token.
     pub(super) async fn with_tokens(&self, user: UserId, client: ClientId) -> (SessionId, TokenHash) {
         let mut sign_in = self.sign_in_with_tokens(user, client);
-        sign_in.version = self.store.credentials_of(user).await.unwrap().unwrap().version;
+        sign_in.version = Some(self.store.credentials_of(user).await.unwrap().unwrap().version);
         let carried = (sign_in.session.id, sign_in.session.token);
         self.open(sign_in).await;
         carried

@@ -11,8 +11,8 @@ use std::{
 use kerria_core::{
     Cause, DataLimits, LogNumber, Selector, Store, Verdict,
     store::{
-        AtLimit, DataOwner, DataWrite, Follower, Invitation, Opened, PasswordChange, PasswordChanged,
-        Renewal, UserCreation,
+        AtLimit, CarryOver, DataOwner, DataWrite, Follower, Invitation, Opened, PasswordChange,
+        PasswordChanged, Renewal, UserCreation,
     },
     throttle::{Admission, Door},
 };
@@ -51,7 +51,7 @@ pub async fn a_session_opened_while_all_are_ended_survives_whole_or_not_at_all(s
         let older_found = play.store.find(&older).await.unwrap().unwrap();
         let (visitor, _) = play.visitor("cart", "[1]").await;
         let mut sign_in = play.sign_in(alice);
-        (sign_in.replaces, sign_in.carry_over) = (Some(visitor), vec![data_key("cart")]);
+        (sign_in.replaces, sign_in.carry_over) = (Some(visitor), CarryOver::Keys(vec![data_key("cart")]));
         let (session, token) = (sign_in.session.id, sign_in.session.token);
         let everything = if round % 2 == 0 { Selector::User { user: alice } } else { Selector::Everyone };
         let (opening, ending) = (Arc::clone(&play.store), Arc::clone(&play.store));
@@ -78,7 +78,7 @@ pub async fn a_sign_in_never_overtakes_a_change_of_password(store: Arc<dyn Store
     let mut version = FIRST;
     for _ in 0..ROUNDS {
         let mut sign_in = play.sign_in(alice);
-        sign_in.version = version;
+        sign_in.version = Some(version);
         let token = sign_in.session.token;
         let change = PasswordChange {
             user: alice,

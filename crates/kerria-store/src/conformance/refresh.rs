@@ -6,7 +6,7 @@ use kerria_core::{
     Cause, ClientId, LogEvent, RotationNonce, Selector, SessionId, SessionPolicy, Status, Store, Timestamp,
     TokenHash, Transport, UserId,
     audit::AuditEvent,
-    store::{Found, Opened, PasswordChange, PasswordChanged, Renewal, Rotation},
+    store::{CarryOver, Found, Opened, PasswordChange, PasswordChanged, Renewal, Rotation},
 };
 
 use super::play::{ADDRESS, FIRST, Play, START, WINDOW, at, client, data_key, ended, grant, one, password};
@@ -386,7 +386,7 @@ pub async fn nothing_is_opened_for_a_client_that_was_removed(store: Arc<dyn Stor
     assert!(on.play.store.remove_client(on.shop, START).await.unwrap());
     let head = on.play.head().await;
     let mut late = sign_in.clone();
-    (late.replaces, late.carry_over) = (Some(visitor), vec![data_key("cart")]);
+    (late.replaces, late.carry_over) = (Some(visitor), CarryOver::Keys(vec![data_key("cart")]));
     assert_eq!(on.play.store.open(late).await.unwrap(), Opened::CredentialsChanged);
     assert_eq!((on.play.sessions_of(on.alice).await, on.play.head().await), (vec![], head));
     assert_eq!(on.play.data(visitor, "cart").await.as_deref(), Some("[1]"));

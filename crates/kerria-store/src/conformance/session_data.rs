@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use kerria_core::{
     DataKey, DataLimits, DataRefused, SessionId, Store,
-    store::{DataOwner, DataWrite},
+    store::{DataOwner, DataWrite, Overtaken},
 };
 
-use super::play::{Play, START, data_key, device, one};
+use super::play::{Play, START, crowd, data_key, device, one};
 
 const LIMITS: DataLimits = DataLimits { keys: 3, value_bytes: 10, total_bytes: 24 };
 
@@ -56,6 +56,83 @@ pub async fn an_increment_answers_the_sum(store: Arc<dyn Store>) {
     assert_eq!(add(&play, session, "count", 5).await, written("5"));
     assert_eq!(add(&play, session, "count", -7).await, written("-2"));
     assert_eq!(play.data(session, "count").await.as_deref(), Some("-2"));
+}
+
+async fn change(
+    play: &Play,
+    owner: DataOwner,
+    held: Option<&str>,
+    json: &str,
+) -> Result<DataWrite, Overtaken> {
+    let (key, held) = (data_key("cart"), held.map(ToOwned::to_owned));
+    play.store.change_data(owner, &key, held, json.to_owned(), LIMITS).await.unwrap()
+}
+
+pub async fn a_change_replaces_only_what_is_still_held(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (session, _) = play.visitor("cart", "[1]").await;
+    let owner = || DataOwner::Session(session);
+    let overtaken = |json: Option<&str>| Err(Overtaken { json: json.map(ToOwned::to_owned) });
+    assert_eq!(change(&play, owner(), Some("[1]"), "[2]").await, Ok(written("[2]")));
+    assert_eq!(change(&play, owner(), Some("[1]"), "[3]").await, overtaken(Some("[2]")));
+    assert_eq!(change(&play, owner(), None, "[3]").await, overtaken(Some("[2]")));
+    let refused = DataWrite::Refused(DataRefused::ValueTooLarge { bytes: 11, limit: 10 });
+    assert_eq!(change(&play, owner(), Some("[2]"), "12345678901").await, Ok(refused));
+    assert_eq!(play.data(session, "cart").await.as_deref(), Some("[2]"));
+    assert!(play.store.remove_data(session, &data_key("cart")).await.unwrap());
+    assert_eq!(change(&play, owner(), Some("[2]"), "[3]").await, overtaken(None));
+    assert_eq!(change(&play, owner(), None, "[4]").await, Ok(written("[4]")));
+    let visitor = DataOwner::Visitor(play.new_session(START));
+    assert!(matches!(
+        change(&play, visitor, None, "1").await,
+        Ok(DataWrite::Written { opened: Some(_), .. })
+    ));
+    let visitor = play.new_session(START);
+    let token = visitor.token;
+    assert_eq!(change(&play, DataOwner::Visitor(visitor), Some("1"), "2").await, overtaken(None));
+    assert!(!play.lives(&token).await);
+    play.end(one(session)).await;
+    assert_eq!(change(&play, owner(), Some("[4]"), "[5]").await, Ok(DataWrite::Gone));
+}
+
+pub async fn all_data_is_read_in_order_and_cleared_at_once(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (session, token) = play.visitor("b", "1").await;
+    let (other, _) = play.visitor("b", "2").await;
+    for key in ["a", "B"] {
+        put(&play, session, key, "0").await;
+    }
+    let held = |key, json: &str| (data_key(key), json.to_owned());
+    let all = [held("B", "0"), held("a", "0"), held("b", "1")];
+    assert_eq!(play.store.all_data(session).await.unwrap(), all);
+    assert_eq!(play.store.clear_data(session).await.unwrap(), 3);
+    assert_eq!(play.store.clear_data(session).await.unwrap(), 0);
+    assert_eq!(play.store.all_data(session).await.unwrap(), []);
+    assert_eq!(play.store.all_data(other).await.unwrap(), [held("b", "2")]);
+    assert!(play.lives(&token).await, "the session goes on");
+    assert_eq!(put(&play, session, "c", "1").await, written("1"));
+}
+
+pub async fn of_many_who_change_one_value_at_once_none_is_lost(store: Arc<dyn Store>) {
+    let play = Play::new(Arc::clone(&store));
+    let (session, _) = play.visitor("cart", "0").await;
+    crowd(16, |_| {
+        let store = Arc::clone(&store);
+        async move {
+            let (key, mut held) = (data_key("cart"), Some("0".to_owned()));
+            loop {
+                let next = held.as_deref().unwrap().parse::<u64>().unwrap() + 1;
+                let owner = DataOwner::Session(session);
+                match store.change_data(owner, &key, held, next.to_string(), LIMITS).await.unwrap() {
+                    Ok(DataWrite::Written { .. }) => return,
+                    Err(Overtaken { json }) => held = json,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    })
+    .await;
+    assert_eq!(play.data(session, "cart").await.as_deref(), Some("16"));
 }
 
 pub async fn only_a_whole_number_is_incremented_and_stays_one(store: Arc<dyn Store>) {

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use kerria_core::{
-    Cause, CredentialVersion, EmailAddress, LogEvent, Method, SessionPolicy, Standing, Status, Store,
-    Transport,
+    Cause, CredentialVersion, EmailAddress, LogEvent, Method, Selector, SessionPolicy, Standing, Status,
+    Store, Transport, UserId, Verdict,
     audit::AuditEvent,
-    store::{AtLimit, NewUser, Opened, Renewal},
+    store::{AtLimit, CarryOver, NewUser, Opened, Renewal, SignIn},
 };
 
-use super::play::{ADDRESS, FIRST, Play, START, at, data_key, device, ended, limit, login, one};
+use super::play::{ADDRESS, FIRST, Play, START, at, data_key, device, ended, limit, login, one, together};
 
 pub async fn a_session_is_found_by_its_token_and_says_all_about_itself(store: Arc<dyn Store>) {
     let play = Play::new(store);
@@ -73,7 +73,7 @@ pub async fn a_sign_in_with_outdated_credentials_opens_nothing(store: Arc<dyn St
         [(alice, newer), (bob, FIRST), (bob, newer), (carol, FIRST), (play.user_id(), FIRST)]
     {
         let mut sign_in = play.sign_in(user);
-        (sign_in.version, sign_in.replaces) = (version, Some(before));
+        (sign_in.version, sign_in.replaces) = (Some(version), Some(before));
         let token = sign_in.session.token;
         assert_eq!(play.store.open(sign_in).await.unwrap(), Opened::CredentialsChanged);
         assert!(!play.lives(&token).await);
@@ -90,7 +90,7 @@ pub async fn an_enabled_user_signs_in_with_newly_verified_credentials(store: Arc
     assert_eq!(play.store.open(play.sign_in(alice)).await.unwrap(), Opened::CredentialsChanged);
     let version = play.store.credentials_of(alice).await.unwrap().unwrap().version;
     let mut sign_in = play.sign_in(alice);
-    sign_in.version = version;
+    sign_in.version = Some(version);
     play.open(sign_in).await;
 }
 
@@ -115,7 +115,7 @@ pub async fn only_the_named_data_of_a_visitor_survives_a_sign_in(store: Arc<dyn 
     play.put(visitor, "return_to", "\"/\"").await;
     let mut sign_in = play.sign_in(alice);
     sign_in.replaces = Some(visitor);
-    sign_in.carry_over = vec![data_key("cart"), data_key("absent")];
+    sign_in.carry_over = CarryOver::Keys(vec![data_key("cart"), data_key("absent")]);
     let session = play.open(sign_in).await.session.id;
     assert_eq!(play.data(session, "cart").await.as_deref(), Some("[1]"));
     assert_eq!(play.data(session, "return_to").await, None);
@@ -131,7 +131,7 @@ pub async fn own_data_survives_a_new_sign_in_and_another_users_does_not(store: A
     let sign_in_after = |user, replaced| {
         let mut sign_in = play.sign_in(user);
         sign_in.replaces = Some(replaced);
-        sign_in.carry_over = vec![data_key("cart")];
+        sign_in.carry_over = CarryOver::Keys(vec![data_key("cart")]);
         sign_in
     };
     let second = play.open(sign_in_after(alice, first)).await.session.id;
@@ -140,6 +140,59 @@ pub async fn own_data_survives_a_new_sign_in_and_another_users_does_not(store: A
     assert_eq!(play.data(third, "cart").await, None);
     assert_eq!(play.data(second, "cart").await, None);
     assert_eq!(play.sessions_of(alice).await, []);
+}
+
+pub async fn all_data_of_a_visitor_survives_a_sign_in_that_says_so_and_another_users_does_not(
+    store: Arc<dyn Store>,
+) {
+    let play = Play::new(store);
+    let [alice, bob] = [play.user("Alice").await, play.user("Bob").await];
+    let (visitor, _) = play.visitor("cart", "[1]").await;
+    play.put(visitor, "return_to", "\"/\"").await;
+    let sign_in_after = |user, replaced| SignIn {
+        replaces: Some(replaced),
+        carry_over: CarryOver::Everything,
+        ..play.sign_in(user)
+    };
+    let first = play.open(sign_in_after(alice, visitor)).await.session.id;
+    let held = |key, json: &str| (data_key(key), json.to_owned());
+    let all = [held("cart", "[1]"), held("return_to", "\"/\"")];
+    assert_eq!(play.store.all_data(first).await.unwrap(), all);
+    assert_eq!(play.store.all_data(visitor).await.unwrap(), []);
+    // It can be written as before.
+    play.put(first, "cart", "[2]").await;
+    let second = play.open(sign_in_after(bob, first)).await.session.id;
+    assert_eq!(play.store.all_data(second).await.unwrap(), []);
+}
+
+pub async fn a_user_whom_the_application_keeps_has_sessions_like_everyone(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let somebody = UserId::from_bytes([7; 16]);
+    let foreign = || SignIn { version: None, method: Method::Application, ..play.sign_in(somebody) };
+    let found = play.open(foreign()).await;
+    assert_eq!((found.session.user, &found.user_name), (Some(somebody), &None));
+    let [details] = &play.store.sessions_of(somebody).await.unwrap()[..] else { panic!("there is one") };
+    assert_eq!((details.session.id, details.method), (found.session.id, Some(Method::Application)));
+    let mut limited = foreign();
+    limited.limit = limit(1, AtLimit::EndOldest);
+    let token = limited.session.token;
+    play.open(limited).await;
+    assert_eq!(play.sessions_of(somebody).await.len(), 1);
+    assert!(play.lives(&token).await);
+    for round in 0..100 {
+        let checker = play.checker().await;
+        let sign_in = foreign();
+        let token = sign_in.session.token;
+        let (opening, ending) = (Arc::clone(&play.store), Arc::clone(&play.store));
+        let (opened, _) = together(async move { opening.open(sign_in).await.unwrap() }, async move {
+            let everything = Selector::User { user: somebody };
+            ending.revoke(everything, Cause::EndedByUser, None, START).await.unwrap()
+        })
+        .await;
+        let Opened::Opened(opened) = opened else { panic!("{opened:?}") };
+        let verdict = if play.lives(&token).await { Verdict::Stands } else { Verdict::Ended };
+        assert_eq!(checker.verdict(&opened), verdict, "round {round}");
+    }
 }
 
 pub async fn a_session_that_ended_before_it_was_replaced_gives_nothing_and_ends_no_second_time(
@@ -151,7 +204,7 @@ pub async fn a_session_that_ended_before_it_was_replaced_gives_nothing_and_ends_
     play.end(one(visitor)).await;
     let mut sign_in = play.sign_in(alice);
     sign_in.replaces = Some(visitor);
-    sign_in.carry_over = vec![data_key("cart")];
+    sign_in.carry_over = CarryOver::Keys(vec![data_key("cart")]);
     let session = play.open(sign_in).await.session.id;
     assert_eq!(play.data(session, "cart").await, None);
     assert_eq!(play.events().await, [ended(one(visitor), Cause::SignedOut)]);
@@ -172,7 +225,7 @@ pub async fn at_the_limit_a_sign_in_is_refused_and_changes_nothing(store: Arc<dy
     let before = (play.store.user(alice).await.unwrap(), play.store.audit(None, 100).await.unwrap());
     let mut sign_in = play.sign_in_at(alice, at(9));
     sign_in.limit = limit(2, AtLimit::Refuse);
-    (sign_in.replaces, sign_in.carry_over) = (Some(visitor), vec![data_key("cart")]);
+    (sign_in.replaces, sign_in.carry_over) = (Some(visitor), CarryOver::Keys(vec![data_key("cart")]));
     assert_eq!(play.store.open(sign_in).await.unwrap(), Opened::LimitReached);
     let after = (play.store.user(alice).await.unwrap(), play.store.audit(None, 100).await.unwrap());
     assert_eq!(before, after);

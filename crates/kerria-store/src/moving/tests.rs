@@ -11,8 +11,8 @@ use kerria_core::{
     Device, Grant, GrantType, KeyState, LogNumber, Method, PasswordHash, Selector, SessionId, SessionPolicy,
     SigningKey, Timestamp, TokenHash, TokenId, Transport, UserId, UserName,
     store::{
-        Accounts, Clients, DataOwner, Doors, InstallationKeys, Invitation, NewSession, NewUser, Opened,
-        Reference, SessionData, Sessions, SignIn, SigningKeys, Store, Tokens,
+        Accounts, CarryOver, Clients, DataOwner, Doors, InstallationKeys, Invitation, NewSession, NewUser,
+        Opened, Reference, SessionData, Sessions, SignIn, SigningKeys, Store, Tokens,
     },
     throttle::{Door, ThrottleRule},
 };
@@ -189,10 +189,10 @@ async fn sign_in(store: &SqliteStore, number: u64, transport: Transport) -> Sess
     let sign_in = SignIn {
         session,
         user: ALICE,
-        version: CredentialVersion(1),
+        version: Some(CredentialVersion(1)),
         method: Method::Password,
         replaces: None,
-        carry_over: Vec::new(),
+        carry_over: CarryOver::default(),
         limit: None,
         policy: SessionPolicy::default(),
         grant: (transport == Transport::Tokens).then(grant),

@@ -14,8 +14,8 @@ use kerria_core::{
     SessionPolicy, StoreError, Timestamp, TokenHash, Transport, UserId, UserName,
     device::Device,
     store::{
-        Accounts, AtLimit, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser, PasswordChange,
-        SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
+        Accounts, AtLimit, CarryOver, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser,
+        PasswordChange, SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
     },
     throttle::{Admission, Door, ThrottleRule},
 };
@@ -339,10 +339,10 @@ async fn no_two_steps_of_ours_deadlock() {
                         let sign_in = SignIn {
                             session: visitor(worker * 1_000 + round),
                             user,
-                            version,
+                            version: Some(version),
                             method: Method::Password,
                             replaces,
-                            carry_over: vec![DataKey::parse("count").unwrap()],
+                            carry_over: CarryOver::Keys(vec![DataKey::parse("count").unwrap()]),
                             limit: Some(SessionLimit {
                                 per_user: NonZeroU32::new(4).unwrap(),
                                 at_limit: AtLimit::EndOldest,
@@ -562,6 +562,45 @@ async fn a_store_does_not_mind_the_clock_of_its_callers() {
 }
 
 /// PostgreSQL cannot hold it.
+#[tokio::test]
+async fn looking_for_sessions_that_are_over_does_not_read_all_of_them() {
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    // As the server knows them, a tenth is over, so that a few would soon be found in any order.
+    database.run(&format!(
+        "INSERT INTO session (id, token_hash, transport, remembered, opened_at, last_seen_at, authenticated_at, user_agent, address) \
+         SELECT decode(repeat('00', 8), 'hex') || int8send(number), sha256(int8send(number)), 'cookie', 0, at, at, at, '', '' \
+         FROM generate_series(1, 20000) AS number, \
+             LATERAL (SELECT CASE number % 10 WHEN 0 THEN 0 ELSE {} END AS at) AS times; \
+         ANALYZE session",
+        NOW.as_millis()
+    ));
+    let sweep =
+        async |store: &PostgresStore| store.sweep_sessions(SessionPolicy::default(), NOW, 500).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(sweep(&store).await, 500);
+    }
+    let before = rows_read_in_no_order(&database, store).await;
+    let store = store_in(&database).await;
+    for _ in 0..10 {
+        assert_eq!(sweep(&store).await, 0);
+    }
+    let read = rows_read_in_no_order(&database, store).await - before;
+    assert!(read < 1_000, "{read} rows are read to find none");
+}
+
+/// How many sessions were read by going through the table, until this store was closed: the server counts what a connection has read when
+/// that ends.
+async fn rows_read_in_no_order(database: &TestDatabase, store: PostgresStore) -> i64 {
+    drop(store);
+    let others = "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    while database.count(others) > 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    database.count("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'session'")
+}
+
 #[tokio::test]
 async fn a_nul_in_a_text_is_replaced_and_fails_nothing() {
     let database = TestDatabase::create();

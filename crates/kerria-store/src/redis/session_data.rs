@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use kerria_core::{
-    DataKey, DataLimits, DataRefused, SessionId, StoreError,
-    store::{DataOwner, DataWrite, SessionData},
+    DataKey, DataLimits, SessionId, StoreError,
+    store::{DataOwner, DataWrite, Overtaken, SessionData, Trouble},
 };
 
 use super::{
@@ -11,10 +11,13 @@ use super::{
     sessions::{for_visitor, insert},
     step::{Commit, Question, Reading},
 };
-use crate::sql::Result;
+use crate::sql::{
+    Result,
+    session_data::{exchange, sum},
+};
 
 /// Under this key, which no value can have, is a number that each write changes: what was read before is out of date then.
-const STAMP: &[u8] = b"";
+pub(super) const STAMP: &[u8] = b"";
 
 #[async_trait]
 impl SessionData for RedisSessions {
@@ -25,7 +28,7 @@ impl SessionData for RedisSessions {
         json: String,
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
-        self.put(&owner, key, limits, |_| Ok(json.clone())).await
+        Ok(self.put(&owner, key, limits, |_| Ok(json.clone())).await?.unwrap_or_else(DataWrite::Refused))
     }
 
     async fn increment_data(
@@ -35,7 +38,18 @@ impl SessionData for RedisSessions {
         by: i64,
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
-        self.put(&owner, key, limits, |held| sum(held, by)).await
+        Ok(self.put(&owner, key, limits, |held| sum(held, by)).await?.unwrap_or_else(DataWrite::Refused))
+    }
+
+    async fn change_data(
+        &self,
+        owner: DataOwner,
+        key: &DataKey,
+        held: Option<String>,
+        json: String,
+        limits: DataLimits,
+    ) -> Result<Result<DataWrite, Overtaken>, StoreError> {
+        self.put(&owner, key, limits, |now| exchange(now, held.as_deref(), &json)).await
     }
 
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
@@ -58,17 +72,49 @@ impl SessionData for RedisSessions {
         })
         .await
     }
+
+    async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError> {
+        let mut reading = self.ask(Question::default().data(session)).await?;
+        let read = |bytes| String::from_utf8(bytes).map_err(|error| StoreError::new(Trouble::Damaged, error));
+        let values = Data::read(&mut reading)?.values.into_iter().map(|(key, json)| {
+            let key =
+                DataKey::parse(&read(key)?).map_err(|error| StoreError::new(Trouble::Damaged, error))?;
+            Ok((key, read(json)?))
+        });
+        let mut all = values.collect::<Result<Vec<_>>>()?;
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    async fn clear_data(&self, session: SessionId) -> Result<u64, StoreError> {
+        self.step(&[session.as_bytes()], || async {
+            let mut reading = self.read(Question::default().data(session)).await?;
+            let data = Data::read(&mut reading)?;
+            let mut commit = reading.commit();
+            data.changes(&mut commit, session);
+            let kept = commit.key("d:", session.as_bytes());
+            for (key, _) in &data.values {
+                commit.order(&[b"HDEL", &kept, key]);
+            }
+            let cleared = data.values.len() as u64;
+            if cleared == 0 {
+                return Ok(Some(0));
+            }
+            Ok(self.commit(&commit).await?.map(|_| cleared))
+        })
+        .await
+    }
 }
 
 impl RedisSessions {
     /// Puts under `key` what `value` makes of what is held there, if that is allowed.
-    async fn put(
+    async fn put<E>(
         &self,
         owner: &DataOwner,
         key: &DataKey,
         limits: DataLimits,
-        value: impl Fn(Option<&str>) -> Result<String, DataRefused>,
-    ) -> Result<DataWrite> {
+        value: impl Fn(Option<&str>) -> Result<String, E>,
+    ) -> Result<Result<DataWrite, E>> {
         let session = match owner {
             DataOwner::Session(session) => *session,
             DataOwner::Visitor(new) => new.id,
@@ -78,7 +124,7 @@ impl RedisSessions {
             let there = reading.session()?.is_some();
             let mut commit = reading.commit();
             let opened = match owner {
-                DataOwner::Session(_) if !there => return Ok(Some(DataWrite::Gone)),
+                DataOwner::Session(_) if !there => return Ok(Some(Ok(DataWrite::Gone))),
                 DataOwner::Session(_) => {
                     let record = commit.key("s:", session.as_bytes());
                     commit.only_if(Some(b"1"), &[b"EXISTS", &record]);
@@ -92,19 +138,20 @@ impl RedisSessions {
             };
             let mut data = Data::read(&mut reading)?;
             let held = data.take(key);
-            let admitted = value(held.as_deref())
-                .and_then(|json| limits.admit(data.others(), key, json.len() as u64).map(|()| json));
-            let json = match admitted {
+            let json = match value(held.as_deref()) {
                 Ok(json) => json,
-                Err(refused) => return Ok(Some(DataWrite::Refused(refused))),
+                Err(why_not) => return Ok(Some(Err(why_not))),
             };
+            if let Err(refused) = limits.admit(data.others(), key, json.len() as u64) {
+                return Ok(Some(Ok(DataWrite::Refused(refused))));
+            }
             data.changes(&mut commit, session);
             let kept = commit.key("d:", session.as_bytes());
             commit.order(&[b"HSET", &kept, key.as_str().as_bytes(), json.as_bytes()]);
             let committed = self.commit(&commit).await?;
-            Ok(committed.map(|committed| DataWrite::Written {
-                json,
-                opened: opened.map(|kept| kept.found(committed.head)),
+            Ok(committed.map(|committed| {
+                let opened = opened.map(|kept| kept.found(committed.head));
+                Ok(DataWrite::Written { json, opened })
             }))
         })
         .await
@@ -142,9 +189,4 @@ impl Data {
         commit.only_if(self.stamp.as_deref(), &[b"HGET", &kept, STAMP]);
         commit.order(&[b"HINCRBY", &kept, STAMP, b"1"]);
     }
-}
-
-fn sum(held: Option<&str>, by: i64) -> Result<String, DataRefused> {
-    let held: i64 = serde_json::from_str(held.unwrap_or("0")).map_err(|_| DataRefused::NotANumber)?;
-    held.checked_add(by).map(|sum| sum.to_string()).ok_or(DataRefused::NotANumber)
 }

@@ -3,12 +3,16 @@
 use kerria_core::{
     Cause, Grant, LogEvent, Method, Selector, SessionId, SessionPolicy, Standing, Timestamp, TokenHash,
     UserId,
-    store::{AtLimit, Found, NewSession, Renewal, SessionDetails, SessionLimit, SignIn, StoreError, Trouble},
+    store::{
+        AtLimit, CarryOver, Found, NewSession, Renewal, SessionDetails, SessionLimit, SignIn, StoreError,
+        Trouble,
+    },
 };
 
 use super::{
     Entered, RedisSessions,
     record::Kept,
+    session_data::STAMP,
     step::{Commit, Question, Reading, digits},
 };
 use crate::sql::Result;
@@ -200,13 +204,17 @@ fn replaced_by(
     if kept.session.user.is_some_and(|user| user != sign_in.user) {
         return Ok(Vec::new());
     }
+    let hash = commit.key("d:", replaced.as_bytes());
+    if sign_in.carry_over == CarryOver::Everything {
+        let stamp = data.iter().find(|(key, _)| key == STAMP).map(|(_, stamp)| &stamp[..]);
+        commit.only_if(stamp, &[b"HGET", &hash, STAMP]);
+    }
     let moves = |(key, _): &(Vec<u8>, Vec<u8>)| {
-        sign_in.carry_over.iter().any(|wanted| wanted.as_str().as_bytes() == key.as_slice())
+        key != STAMP && std::str::from_utf8(key).is_ok_and(|key| sign_in.carry_over.takes(key))
     };
     let carried_over: Vec<_> = data.into_iter().filter(moves).collect();
     for (key, json) in &carried_over {
-        let data = commit.key("d:", replaced.as_bytes());
-        commit.only_if(Some(json), &[b"HGET", &data, key]);
+        commit.only_if(Some(json), &[b"HGET", &hash, key]);
     }
     Ok(carried_over)
 }

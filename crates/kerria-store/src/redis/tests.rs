@@ -10,7 +10,7 @@ use kerria_core::{
     Cause, DataKey, DataLimits, Device, Grant, LogEntry, LogEvent, LogNumber, Method, Selector, SessionId,
     SessionPolicy, Timestamp, TokenHash, Transport, UserId,
     store::{
-        AtLimit, DataOwner, DataWrite, Doors, Follower, Found, LogPage, NewSession, SessionData,
+        AtLimit, CarryOver, DataOwner, DataWrite, Doors, Follower, Found, LogPage, NewSession, SessionData,
         SessionLimit, SignIn, Trouble,
     },
     throttle::{Admission, Door, ThrottleRule},
@@ -61,10 +61,10 @@ fn sign_in(user: UserId, number: u64) -> SignIn {
     SignIn {
         session: new_session(number),
         user,
-        version: kerria_core::CredentialVersion(1),
+        version: Some(kerria_core::CredentialVersion(1)),
         method: Method::Password,
         replaces: None,
-        carry_over: Vec::new(),
+        carry_over: CarryOver::default(),
         limit: None,
         policy: SessionPolicy::default(),
         grant: None,

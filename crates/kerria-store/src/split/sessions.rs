@@ -7,8 +7,8 @@ use kerria_core::{
     Cause, DataKey, DataLimits, Device, LogNumber, Selector, SessionId, SessionPolicy, Timestamp, TokenHash,
     UserId,
     store::{
-        DataOwner, DataWrite, Found, LogPage, Opened, Renewal, Revoked, SessionData, SessionDetails,
-        SessionRotation, Sessions, SignIn, TokenUse,
+        DataOwner, DataWrite, Found, LogPage, Opened, Overtaken, Renewal, Revoked, SessionData,
+        SessionDetails, SessionRotation, Sessions, SignIn, TokenUse,
     },
 };
 
@@ -191,11 +191,30 @@ impl<D: Driver> SessionData for SplitStore<D> {
         self.sessions().increment_data(owner, key, by, limits).await
     }
 
+    async fn change_data(
+        &self,
+        owner: DataOwner,
+        key: &DataKey,
+        held: Option<String>,
+        json: String,
+        limits: DataLimits,
+    ) -> Result<Result<DataWrite, Overtaken>> {
+        self.sessions().change_data(owner, key, held, json, limits).await
+    }
+
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>> {
         self.sessions().data(session, key).await
     }
 
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<bool> {
         self.sessions().remove_data(session, key).await
+    }
+
+    async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>> {
+        self.sessions().all_data(session).await
+    }
+
+    async fn clear_data(&self, session: SessionId) -> Result<u64> {
+        self.sessions().clear_data(session).await
     }
 }

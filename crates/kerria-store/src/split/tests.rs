@@ -11,8 +11,8 @@ use kerria_core::{
     Status, Timestamp, TokenHash, Transport, UserId, UserName,
     audit::AuditEvent,
     store::{
-        Accounts, NewSession, NewUser, Opened, PasswordChange, PasswordChanged, Sessions, SignIn, Store,
-        UserCreation,
+        Accounts, CarryOver, NewSession, NewUser, Opened, PasswordChange, PasswordChanged, Sessions, SignIn,
+        Store, UserCreation,
     },
 };
 use tempfile::TempDir;
@@ -91,10 +91,10 @@ fn sign_in(number: u8, version: u64) -> SignIn {
             now: NOW,
         },
         user: ALICE,
-        version: CredentialVersion(version),
+        version: Some(CredentialVersion(version)),
         method: Method::Password,
         replaces: None,
-        carry_over: Vec::new(),
+        carry_over: CarryOver::default(),
         limit: None,
         policy: SessionPolicy::default(),
         grant: None,

@@ -174,7 +174,9 @@ mod tests {
         CredentialVersion, Method, PasswordHash, SessionPolicy, Transport, UserName,
         audit::AuditEvent,
         device::Device,
-        store::{Accounts, NewSession, NewUser, PasswordChange, Sessions, SignIn, Store, UserCreation},
+        store::{
+            Accounts, CarryOver, NewSession, NewUser, PasswordChange, Sessions, SignIn, Store, UserCreation,
+        },
     };
     use tempfile::TempDir;
 
@@ -215,10 +217,10 @@ mod tests {
         let sign_in = SignIn {
             session,
             user: ALICE,
-            version: CredentialVersion(1),
+            version: Some(CredentialVersion(1)),
             method: Method::Password,
             replaces: None,
-            carry_over: Vec::new(),
+            carry_over: CarryOver::default(),
             limit: None,
             policy: SessionPolicy::default(),
             grant: None,

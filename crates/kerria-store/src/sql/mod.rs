@@ -16,7 +16,7 @@ pub(crate) mod keys;
 pub(crate) mod log;
 mod rotation;
 mod rows;
-mod session_data;
+pub(crate) mod session_data;
 pub(crate) mod sessions;
 mod tokens;
 

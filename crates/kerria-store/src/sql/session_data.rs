@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use kerria_core::{
     DataKey, DataLimits, DataRefused, SessionId, StoreError,
-    store::{DataOwner, DataWrite, SessionData},
+    store::{DataOwner, DataWrite, Overtaken, SessionData},
 };
 
-use super::{Driver, Result, Root, SqlStore, Step, sessions};
+use super::{Driver, Result, Root, SqlStore, Step, rows, sessions};
 
 #[async_trait]
 impl<D: Driver> SessionData for SqlStore<D> {
@@ -18,7 +18,8 @@ impl<D: Driver> SessionData for SqlStore<D> {
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
         let key = key.clone();
-        self.write_part(move |step| put(step, &owner, &key, limits, |_| Ok(json.clone()))).await
+        let put = move |step: &mut Step<'_>| put(step, &owner, &key, limits, |_| Ok(json.clone()));
+        Ok(self.write_part(put).await?.unwrap_or_else(DataWrite::Refused))
     }
 
     async fn increment_data(
@@ -29,7 +30,21 @@ impl<D: Driver> SessionData for SqlStore<D> {
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
         let key = key.clone();
-        self.write_part(move |step| put(step, &owner, &key, limits, |held| sum(held, by))).await
+        let put = move |step: &mut Step<'_>| put(step, &owner, &key, limits, |held| sum(held, by));
+        Ok(self.write_part(put).await?.unwrap_or_else(DataWrite::Refused))
+    }
+
+    async fn change_data(
+        &self,
+        owner: DataOwner,
+        key: &DataKey,
+        held: Option<String>,
+        json: String,
+        limits: DataLimits,
+    ) -> Result<Result<DataWrite, Overtaken>, StoreError> {
+        let key = key.clone();
+        let change = move |now: Option<&str>| exchange(now, held.as_deref(), &json);
+        self.write_part(move |step| put(step, &owner, &key, limits, &change)).await
     }
 
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
@@ -56,23 +71,45 @@ impl<D: Driver> SessionData for SqlStore<D> {
         })
         .await
     }
+
+    async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError> {
+        self.read(move |asked| {
+            let mut all = asked.all(
+                "SELECT key, json FROM session_data WHERE session_id = ?1",
+                [session.as_bytes()],
+                |row| Ok((rows::parsed(row, 0, DataKey::parse)?, row.get(1)?)),
+            )?;
+            // Engines have orders of their own.
+            all.sort_unstable();
+            Ok(all)
+        })
+        .await
+    }
+
+    async fn clear_data(&self, session: SessionId) -> Result<u64, StoreError> {
+        self.write_part(move |step| {
+            step.hold(Root::Session(session))?;
+            step.change("DELETE FROM session_data WHERE session_id = ?1", [session.as_bytes()])
+        })
+        .await
+    }
 }
 
 /// Puts under `key` what `value` makes of what is held there, if that is allowed.
-fn put(
+fn put<E>(
     step: &Step<'_>,
     owner: &DataOwner,
     key: &DataKey,
     limits: DataLimits,
-    value: impl FnOnce(Option<&str>) -> Result<String, DataRefused>,
-) -> Result<DataWrite> {
+    value: impl FnOnce(Option<&str>) -> Result<String, E>,
+) -> Result<Result<DataWrite, E>> {
     if let DataOwner::Session(session) = owner {
         step.hold(Root::Session(*session))?;
     }
     let session = match owner {
         DataOwner::Visitor(new) => new.id,
         DataOwner::Session(session) if sessions::exists(step, *session)? => *session,
-        DataOwner::Session(_) => return Ok(DataWrite::Gone),
+        DataOwner::Session(_) => return Ok(Ok(DataWrite::Gone)),
     };
     let held = step.one(
         "SELECT json FROM session_data WHERE session_id = ?1 AND key = ?2",
@@ -80,12 +117,13 @@ fn put(
         |row| row.get::<String>(0),
     )?;
     let others = others(step, session, key)?;
-    let admitted =
-        value(held.as_deref()).and_then(|json| limits.admit(others, key, json.len() as u64).map(|()| json));
-    let json = match admitted {
+    let json = match value(held.as_deref()) {
         Ok(json) => json,
-        Err(refused) => return Ok(DataWrite::Refused(refused)),
+        Err(why_not) => return Ok(Err(why_not)),
     };
+    if let Err(refused) = limits.admit(others, key, json.len() as u64) {
+        return Ok(Ok(DataWrite::Refused(refused)));
+    }
     if let DataOwner::Visitor(new) = owner {
         sessions::insert(step, new, None, None)?;
     }
@@ -98,7 +136,7 @@ fn put(
         DataOwner::Visitor(_) => Some(sessions::found(step, session)?),
         DataOwner::Session(_) => None,
     };
-    Ok(DataWrite::Written { json, opened })
+    Ok(Ok(DataWrite::Written { json, opened }))
 }
 
 /// The number of keys other than `key`, and the bytes of them and their values.
@@ -111,7 +149,13 @@ fn others(step: &Step<'_>, session: SessionId, key: &DataKey) -> Result<(u64, u6
     )
 }
 
-fn sum(held: Option<&str>, by: i64) -> Result<String, DataRefused> {
+/// The sum of what is held and `by`.
+pub(crate) fn sum(held: Option<&str>, by: i64) -> Result<String, DataRefused> {
     let held: i64 = serde_json::from_str(held.unwrap_or("0")).map_err(|_| DataRefused::NotANumber)?;
     held.checked_add(by).map(|sum| sum.to_string()).ok_or(DataRefused::NotANumber)
+}
+
+/// The new value, if the one that is there is the one that was expected.
+pub(crate) fn exchange(now: Option<&str>, expected: Option<&str>, json: &str) -> Result<String, Overtaken> {
+    if now == expected { Ok(json.to_owned()) } else { Err(Overtaken { json: now.map(ToOwned::to_owned) }) }
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use kerria_core::{
-    Cause, ClientId, Device, Grant, LogEvent, LogNumber, Selector, Session, SessionId, SessionPolicy,
-    Standing, Status, StoreError, Timestamp, TokenHash, UserId,
+    Cause, ClientId, DataKey, Device, Grant, LogEvent, LogNumber, Selector, Session, SessionId,
+    SessionPolicy, Standing, Status, StoreError, Timestamp, TokenHash, UserId,
     audit::{AuditEntry, AuditEvent},
     session::Method,
     store::{
-        AtLimit, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails, SessionLimit,
-        SessionRotation, Sessions, SignIn, TokenUse,
+        AtLimit, CarryOver, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails,
+        SessionLimit, SessionRotation, Sessions, SignIn, TokenUse,
     },
 };
 
@@ -222,9 +222,10 @@ fn may_sign_in(asked: &dyn Ask, sign_in: &SignIn) -> Result<bool> {
     {
         return Ok(false);
     }
+    let Some(version) = sign_in.version else { return Ok(true) };
     asked.the(
         "SELECT EXISTS (SELECT 1 FROM account WHERE id = ?1 AND version = ?2 AND status = ?3)",
-        (sign_in.user.as_bytes(), sign_in.version.0, Status::Active.as_str()),
+        (sign_in.user.as_bytes(), version.0, Status::Active.as_str()),
         |row| row.get(0),
     )
 }
@@ -252,14 +253,22 @@ fn make_room(step: &Step<'_>, sign_in: &SignIn) -> Result<Option<Vec<SessionId>>
 
 /// Moves what may survive a sign-in. Nothing of another user does.
 fn carry_over(step: &Step<'_>, replaced: SessionId, sign_in: &SignIn) -> Result<()> {
-    for key in &sign_in.carry_over {
+    let carry = |key: Option<&DataKey>| {
         step.change(
-            "UPDATE session_data SET session_id = ?1 WHERE session_id = ?2 AND key = ?3 AND EXISTS ( \
+            "UPDATE session_data SET session_id = ?1 WHERE session_id = ?2 AND key = coalesce(?3, key) AND EXISTS ( \
                  SELECT 1 FROM session WHERE id = ?2 AND (user_id IS NULL OR user_id = ?4))",
-            (sign_in.session.id.as_bytes(), replaced.as_bytes(), key.as_str(), sign_in.user.as_bytes()),
-        )?;
+            (
+                sign_in.session.id.as_bytes(),
+                replaced.as_bytes(),
+                key.map(DataKey::as_str),
+                sign_in.user.as_bytes(),
+            ),
+        )
+    };
+    match &sign_in.carry_over {
+        CarryOver::Keys(keys) => keys.iter().try_for_each(|key| carry(Some(key)).map(drop)),
+        CarryOver::Everything => carry(None).map(drop),
     }
-    Ok(())
 }
 
 fn signed_in(sign_in: &SignIn) -> AuditEntry {
@@ -421,10 +430,18 @@ pub(super) fn give_new_token(
 fn sweep(step: &Step<'_>, policy: &SessionPolicy, now: Timestamp, limit: u32) -> Result<u64> {
     // A session that was last seen, or opened, at this instant or before is over.
     let (ordinary, remembered) = (policy.ordinary, policy.remembered);
+    // In the order of an index each: with any order, a planner may take it that some will soon be found, and read all sessions if
+    // there are none.
     let over = step.all(
         "DELETE FROM session WHERE id IN ( \
-             SELECT id FROM session WHERE (remembered = 0 AND last_seen_at <= ?1) OR (remembered = 0 AND opened_at <= ?2) \
-                OR (remembered = 1 AND last_seen_at <= ?3) OR (remembered = 1 AND opened_at <= ?4) \
+             SELECT id FROM (SELECT id FROM session WHERE remembered = 0 AND last_seen_at <= ?1 \
+                             ORDER BY last_seen_at LIMIT ?5) AS idle \
+             UNION SELECT id FROM (SELECT id FROM session WHERE remembered = 0 AND opened_at <= ?2 \
+                                   ORDER BY opened_at LIMIT ?5) AS old \
+             UNION SELECT id FROM (SELECT id FROM session WHERE remembered = 1 AND last_seen_at <= ?3 \
+                                   ORDER BY last_seen_at LIMIT ?5) AS remembered_idle \
+             UNION SELECT id FROM (SELECT id FROM session WHERE remembered = 1 AND opened_at <= ?4 \
+                                   ORDER BY opened_at LIMIT ?5) AS remembered_old \
              LIMIT ?5) \
          RETURNING id",
         (

@@ -15,7 +15,7 @@ use kerria_core::{
     store::{Follower, Leases, LogPage, StoreError},
 };
 use kerria_feed::Acknowledging;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
 use crate::{feed::Node, observer::Observer};
 
@@ -38,6 +38,8 @@ pub(super) struct MemoryLedger {
     /// The process that has the file.
     node: Node,
     inner: Mutex<Inner>,
+    /// A checker has said how far it is.
+    told: Arc<Notify>,
 }
 
 struct Inner {
@@ -60,7 +62,8 @@ impl Checkers {
     pub(super) fn start(ledger: Arc<MemoryLedger>, observer: Arc<dyn Observer>) -> Self {
         // The process that has the file hears of every entry before anybody waits for it, and so is not in the ledger.
         let own = Box::new(|| None);
-        let acknowledging = Acknowledging::start(Arc::clone(&ledger) as _, LeaseTerms::default(), own);
+        let told = Arc::clone(&ledger.told);
+        let acknowledging = Acknowledging::start(Arc::clone(&ledger) as _, LeaseTerms::default(), own, told);
         Self { ledger, acknowledging, observer }
     }
 
@@ -89,7 +92,7 @@ impl MemoryLedger {
     pub(super) fn new(node: Node) -> Arc<Self> {
         let ledger = Ledger::new(Life(1), false);
         let inner = Inner { ledger, names: BTreeMap::new(), log: Recent::default() };
-        Arc::new(Self { node, inner: Mutex::new(inner) })
+        Arc::new(Self { node, inner: Mutex::new(inner), told: Arc::default() })
     }
 
     pub(super) fn follower(self: &Arc<Self>) -> Weak<dyn Follower> {
@@ -112,9 +115,11 @@ impl Leases for MemoryLedger {
     async fn renew_lease(&self, renewal: Renewal, name: &str) -> Result<Renewed, StoreError> {
         let Inner { ledger, names, log } = &mut *self.lock();
         names.insert(renewal.checker, name.to_owned());
-        Ok(ledger.renew(renewal, PAGE, |applied, limit| {
+        let renewed = ledger.renew(renewal, PAGE, |applied, limit| {
             (log.head, log.after(applied.unwrap_or(log.head), limit as usize))
-        }))
+        });
+        self.told.notify_waiters();
+        Ok(renewed)
     }
 
     async fn ledger(&self) -> Result<LedgerReading, StoreError> {
@@ -185,6 +190,8 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use kerria_core::{Cause, LogEvent, Selector, Timestamp};
     use tokio::time::timeout;
 
@@ -219,6 +226,27 @@ mod tests {
         log.add(&entries(46..=last));
         assert_eq!(log.after(LogNumber(44), 9), LogPage::StartOver { head: LogNumber(last) });
         assert_eq!(numbers(&log.after(LogNumber(45), 2)), [46, 47]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_is_answered_as_soon_as_the_last_checker_says_that_it_has_applied_it() {
+        let ledger =
+            MemoryLedger::new(Node { id: CheckerId::from_bytes([1; 16]), name: "kerria".to_owned() });
+        ledger.settle(Life(1)).await.unwrap();
+        let checkers = Arc::new(Checkers::start(Arc::clone(&ledger), Arc::new(Nobody)));
+        let checker = CheckerId::from_bytes([2; 16]);
+        ledger.renew_lease(Renewal { checker, applied: None }, "shop").await.unwrap();
+        for number in 1..=20 {
+            ledger.apply(&entries(number..=number));
+            let waiting = Arc::clone(&checkers);
+            let answered = tokio::spawn(async move { waiting.acknowledged(LogNumber(number)).await });
+            // By now the ledger is looked at every 16 ms.
+            sleep(Duration::from_millis(400)).await;
+            assert!(!answered.is_finished());
+            let applied = Some(LogNumber(number));
+            ledger.renew_lease(Renewal { checker, applied }, "shop").await.unwrap();
+            timeout(Duration::from_millis(2), answered).await.expect("it is answered at once").unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]

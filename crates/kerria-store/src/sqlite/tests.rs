@@ -14,8 +14,8 @@ use kerria_core::{
     account::CredentialVersion,
     device::Device,
     store::{
-        Accounts, Clients, DataOwner, Follower, LogPage, NewSession, NewUser, Opened, Reference, Refresh,
-        Rotation, SessionData, Sessions, SignIn, SigningKeys, Store, Tokens, Trouble, UserCreation,
+        Accounts, CarryOver, Clients, DataOwner, Follower, LogPage, NewSession, NewUser, Opened, Reference,
+        Refresh, Rotation, SessionData, Sessions, SignIn, SigningKeys, Store, Tokens, Trouble, UserCreation,
     },
 };
 use rusqlite::Connection;
@@ -165,10 +165,10 @@ async fn with_tokens(store: &SqliteStore) -> SessionId {
     let sign_in = SignIn {
         session,
         user,
-        version: CredentialVersion(1),
+        version: Some(CredentialVersion(1)),
         method: Method::Password,
         replaces: None,
-        carry_over: Vec::new(),
+        carry_over: CarryOver::default(),
         limit: None,
         policy: SessionPolicy::default(),
         grant: Some(grant()),

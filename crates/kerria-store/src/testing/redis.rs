@@ -229,6 +229,15 @@ impl TestRedis {
         self.own().port
     }
 
+    /// The number of its process.
+    ///
+    /// # Panics
+    /// If it is not one of ours, or is stopped.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.own().process.lock().unwrap().as_ref().expect("it was not stopped").id()
+    }
+
     /// Asks for something in a database.
     ///
     /// # Panics

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, fmt::Debug, num::NonZeroU32, sync::Arc};
 
 use kerria_core::{
     ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, EmailAddress, Groups, LogNumber,
-    LoginName, RotationNonce, RotationRule, Selector, SessionId, SessionPolicy, Status, Store, Timestamp,
-    TokenHash, TokenId, Transport, UserId, UserName,
+    LoginName, Method, RotationNonce, RotationRule, Selector, SessionId, SessionPolicy, Status, Store,
+    Timestamp, TokenHash, TokenId, Transport, UserId, UserName,
     audit::{AuditEntry, AuditEvent},
     store::{
-        AtLimit, DataOwner, Invitation, NewSession, NewUser, PasswordChange, PasswordChanged, Reference,
-        Refresh, Renewal, Rotation, SessionLimit, SessionRotation, SignIn, Successor, TokenUse,
+        AtLimit, CarryOver, DataOwner, DataWrite, Invitation, NewSession, NewUser, Overtaken, PasswordChange,
+        PasswordChanged, Reference, Refresh, Renewal, Rotation, SessionLimit, SessionRotation, SignIn,
+        Successor, TokenUse,
     },
     throttle::Door,
 };
@@ -154,10 +155,13 @@ impl Run {
                 let sign_in = SignIn {
                     session,
                     user,
-                    version: self.version(user, stale),
+                    version: (method != Method::Application).then(|| self.version(user, stale)),
                     method,
                     replaces,
-                    carry_over: carry.into_iter().map(key).collect(),
+                    carry_over: match carry {
+                        Some(carry) => CarryOver::Keys(carry.into_iter().map(key).collect()),
+                        None => CarryOver::Everything,
+                    },
                     limit: limit.map(|(count, refuse)| SessionLimit {
                         per_user: NonZeroU32::new(count).unwrap(),
                         at_limit: if refuse { AtLimit::Refuse } else { AtLimit::EndOldest },
@@ -282,7 +286,8 @@ impl Run {
             }
             Step::Put { serial, owner, key: name, json } => {
                 let (owner, key) = (self.owner(owner, serial), key(name));
-                let expected = self.model.write_data(&owner, &key, LIMITS, |_| Ok(json.clone()));
+                let put = |_: Option<&str>| Ok::<_, DataRefused>(json.clone());
+                let expected = self.model.write_data(&owner, &key, LIMITS, put).unwrap();
                 same("written", store.put_data(owner, &key, json, LIMITS).await.unwrap(), expected)
             }
             Step::Increment { serial, owner, key: name, by } => {
@@ -292,7 +297,29 @@ impl Run {
                     held.checked_add(by).map(|sum| sum.to_string()).ok_or(DataRefused::NotANumber)
                 };
                 let expected = self.model.write_data(&owner, &key, LIMITS, sum);
+                let expected = expected.unwrap_or_else(DataWrite::Refused);
                 same("written", store.increment_data(owner, &key, by, LIMITS).await.unwrap(), expected)
+            }
+            Step::Change { serial, owner, key: name, guess, json } => {
+                let (owner, key) = (self.owner(owner, serial), key(name));
+                let held = match (&owner, guess) {
+                    (_, Some(guess)) => guess,
+                    (DataOwner::Session(session), None) => {
+                        self.model.sessions.get(session).and_then(|held| held.data.get(&key).cloned())
+                    }
+                    (DataOwner::Visitor(_), None) => None,
+                };
+                let expected =
+                    self.model.write_data(&owner, &key, LIMITS, |now| match now == held.as_deref() {
+                        true => Ok(json.clone()),
+                        false => Err(Overtaken { json: now.map(ToOwned::to_owned) }),
+                    });
+                same("changed", store.change_data(owner, &key, held, json, LIMITS).await.unwrap(), expected)
+            }
+            Step::Clear { session } => {
+                let session = self.session(session);
+                let expected = self.model.clear_data(session);
+                same("cleared", store.clear_data(session).await.unwrap(), expected)
             }
             Step::Remove { session, key: name } => {
                 let (session, key) = (self.session(session), key(name));
@@ -446,6 +473,8 @@ impl Run {
                 let expected = model.sessions.get(session).is_some_and(|held| held.details.token == *token);
                 same("present", store.is_present_refresh(*session, token).await.unwrap(), expected)?;
             }
+            let held = model.sessions.get(session).map(|held| held.data.clone()).unwrap_or_default();
+            same("all data", store.all_data(*session).await.unwrap(), held.into_iter().collect())?;
             for key in (0..4).map(key) {
                 let expected = model.sessions.get(session).and_then(|held| held.data.get(&key).cloned());
                 same("data", store.data(*session, &key).await.unwrap(), expected)?;

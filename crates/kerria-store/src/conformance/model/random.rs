@@ -11,7 +11,8 @@ pub(super) enum Step {
         user: usize,
         stale: bool,
         replaces: Option<usize>,
-        carry: Vec<u8>,
+        /// None is everything.
+        carry: Option<Vec<u8>>,
         limit: Option<(u32, bool)>,
         remembered: bool,
         method: Method,
@@ -112,6 +113,17 @@ pub(super) enum Step {
         user: usize,
         name: Option<u8>,
         email: Option<u8>,
+    },
+    Change {
+        serial: u64,
+        owner: Option<usize>,
+        key: u8,
+        /// What is said to be held; None is what is.
+        guess: Option<Option<String>>,
+        json: String,
+    },
+    Clear {
+        session: usize,
     },
     ChangeGroups {
         user: usize,
@@ -219,16 +231,17 @@ impl Random {
 
     pub(super) fn step(&mut self, serial: usize) -> Step {
         let serial = serial as u64;
-        match self.below(84) {
+        match self.below(88) {
             0..=11 => Step::Open {
                 serial,
                 user: self.user(),
                 stale: self.one_in(8),
                 replaces: self.maybe(Self::pick),
-                carry: self.some(3, Self::small),
+                carry: self.maybe(|random| random.some(3, Self::small)),
                 limit: self.maybe(|random| (1 + random.below(3) as u32, random.one_in(3))),
                 remembered: self.one_in(3),
-                method: [Method::Password, Method::Invitation, Method::SignUp][self.below(3) as usize],
+                method: [Method::Password, Method::Invitation, Method::SignUp, Method::Application]
+                    [self.below(4) as usize],
                 client: self.maybe(Self::client),
             },
             12..=14 => Step::Touch { seen: self.some(4, |random| (random.pick(), random.below(90))) },
@@ -294,6 +307,14 @@ impl Random {
             69 => Step::RemoveClient { client: self.client() },
             // A short while, so that a token comes again inside its grace and after it.
             70..=71 => Step::Wait { minutes: self.below(4) },
+            74..=76 => Step::Change {
+                serial,
+                owner: self.maybe(Self::pick),
+                key: self.small(),
+                guess: if self.one_in(3) { Some(self.maybe(Self::json)) } else { None },
+                json: self.json(),
+            },
+            77 => Step::Clear { session: self.pick() },
             72..=73 => Step::ChangeGroups {
                 user: self.user(),
                 joined: self.some(2, Self::small),

@@ -6,10 +6,9 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, Device, EmailAddress, Grant,
-    Groups, LogEntry, LogEvent, LogNumber, LoginName, PasswordHash, Phase, RotationNonce, Selector, Session,
-    SessionId, SessionPolicy, Standing, Status, Succession, Timestamp, TokenHash, Transport, User, UserId,
-    UserName,
+    Cause, ClientId, CredentialVersion, DataKey, DataLimits, Device, EmailAddress, Grant, Groups, LogEntry,
+    LogEvent, LogNumber, LoginName, PasswordHash, Phase, RotationNonce, Selector, Session, SessionId,
+    SessionPolicy, Standing, Status, Succession, Timestamp, TokenHash, Transport, User, UserId, UserName,
     audit::AuditEvent,
     store::{
         AtLimit, Credentials, DataOwner, DataWrite, Found, Grouping, Invitation, LogPage, NewSession,
@@ -75,8 +74,8 @@ impl Model {
     /// As it is read: with the present name of its user.
     pub(super) fn details(&self, session: SessionId) -> SessionDetails {
         let mut details = self.sessions[&session].details.clone();
-        let user = details.session.user.map(|user| &self.users[&user].user);
-        details.user_name = user.map(|user| user.display_name().into());
+        let account = details.session.user.and_then(|user| self.users.get(&user));
+        details.user_name = account.map(|account| account.user.display_name().into());
         details
     }
 
@@ -223,8 +222,10 @@ impl Model {
     pub(super) fn open(&mut self, sign_in: &SignIn) -> Opened {
         let SignIn { user, version, replaces, ref session, .. } = *sign_in;
         let now = session.now;
-        let current = self.users.get(&user).is_some_and(|account| {
-            account.credentials.version == version && account.credentials.status == Status::Active
+        let current = version.is_none_or(|version| {
+            self.users.get(&user).is_some_and(|account| {
+                account.credentials.version == version && account.credentials.status == Status::Active
+            })
         });
         let has_client = sign_in.grant.as_ref().is_none_or(|grant| self.knows(grant.client));
         if !current || !has_client {
@@ -256,14 +257,17 @@ impl Model {
                 }
                 _ => BTreeMap::new(),
             };
-            let kept = carried.into_iter().filter(|(key, _)| sign_in.carry_over.contains(key)).collect();
+            let kept =
+                carried.into_iter().filter(|(key, _)| sign_in.carry_over.takes(key.as_str())).collect();
             self.sessions.get_mut(&session.id).unwrap().data = kept;
             self.revoke(Selector::Session { session: replaced }, Cause::Replaced, now);
         }
         for oldest in &counting[..over_limit] {
             self.revoke(Selector::Session { session: oldest.id }, Cause::Limit, now);
         }
-        self.users.get_mut(&user).unwrap().user.last_sign_in_at = Some(now);
+        if let Some(account) = self.users.get_mut(&user) {
+            account.user.last_sign_in_at = Some(now);
+        }
         Opened::Opened(self.found(session.id))
     }
 
@@ -431,40 +435,42 @@ impl Model {
         old as u64
     }
 
-    pub(super) fn write_data(
+    pub(super) fn write_data<E>(
         &mut self,
         owner: &DataOwner,
         key: &DataKey,
         limits: DataLimits,
-        value: impl FnOnce(Option<&str>) -> Result<String, DataRefused>,
-    ) -> DataWrite {
+        value: impl FnOnce(Option<&str>) -> Result<String, E>,
+    ) -> Result<DataWrite, E> {
         let (session, mut data) = match owner {
             DataOwner::Session(session) => match self.sessions.get(session) {
                 Some(held) => (*session, held.data.clone()),
-                None => return DataWrite::Gone,
+                None => return Ok(DataWrite::Gone),
             },
             DataOwner::Visitor(new) => (new.id, BTreeMap::new()),
         };
         let held = data.remove(key);
         let bytes = data.iter().map(|(key, json)| (key.as_str().len() + json.len()) as u64).sum();
         let others = (data.len() as u64, bytes);
-        let admitted = value(held.as_deref())
-            .and_then(|json| limits.admit(others, key, json.len() as u64).map(|()| json));
-        let json = match admitted {
-            Ok(json) => json,
-            Err(refused) => return DataWrite::Refused(refused),
-        };
+        let json = value(held.as_deref())?;
+        if let Err(refused) = limits.admit(others, key, json.len() as u64) {
+            return Ok(DataWrite::Refused(refused));
+        }
         if let DataOwner::Visitor(new) = owner {
             self.insert(new, None);
         }
         data.insert(key.clone(), json.clone());
         self.sessions.get_mut(&session).unwrap().data = data;
         let opened = matches!(owner, DataOwner::Visitor(_)).then(|| self.found(session));
-        DataWrite::Written { json, opened }
+        Ok(DataWrite::Written { json, opened })
     }
 
     pub(super) fn remove_data(&mut self, session: SessionId, key: &DataKey) -> bool {
         self.sessions.get_mut(&session).is_some_and(|held| held.data.remove(key).is_some())
+    }
+
+    pub(super) fn clear_data(&mut self, session: SessionId) -> u64 {
+        self.sessions.get_mut(&session).map_or(0, |held| std::mem::take(&mut held.data).len() as u64)
     }
 
     fn name_taken(&self, user: UserId, name: Option<&UserName>) -> bool {

@@ -1,0 +1,175 @@
+//! Routes that want somebody who is signed in.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    csrf::{OriginVerdict, OwnOrigin},
+    current::{CurrentSession, SessionState},
+};
+
+/// Lets only requests of somebody who is signed in through. To be put around routes, inside of the session layer.
+#[must_use]
+pub fn require_login() -> Require {
+    Require::new(|request| signed_in(request).err())
+}
+
+/// Lets only requests through whose user has proved who they are not longer than this ago.
+#[must_use]
+pub fn require_fresh(within: Duration) -> Require {
+    Require::new(move |request| match signed_in(request) {
+        Ok(age) => (age >= within).then_some(Denied::NotFresh),
+        Err(denied) => Some(denied),
+    })
+}
+
+/// Lets no request through that another site makes a browser send, or that no current browser sends and that a cookie speaks for.
+/// To be put around everything that changes something, inside of the session layer: a browser attaches the session's cookie
+/// to such requests by itself.
+#[must_use]
+pub fn require_own_page(origin: &OwnOrigin) -> Require {
+    let origin = origin.clone();
+    Require::new(move |request| {
+        let by_cookie =
+            || request.extensions().get::<CurrentSession>().is_none_or(CurrentSession::is_by_cookie);
+        match origin.judge(request.method(), request.headers()) {
+            OriginVerdict::Own => None,
+            OriginVerdict::Foreign => Some(Denied::OtherSite),
+            OriginVerdict::Unknown => by_cookie().then_some(Denied::OtherSite),
+        }
+    })
+}
+
+/// How long ago the user has proved who they are.
+fn signed_in(request: &Request) -> Result<Duration, Denied> {
+    let Some(current) = request.extensions().get::<CurrentSession>() else {
+        tracing::error!("no session layer is around a route that requires one: nobody is let through");
+        return Err(Denied::NotSignedIn);
+    };
+    match current.state() {
+        SessionState::Good(checked) if checked.session.user.is_some() => {
+            Ok(current.now().since(checked.session.authenticated_at))
+        }
+        SessionState::Unknown(_) => Err(Denied::Unavailable),
+        _ => Err(Denied::NotSignedIn),
+    }
+}
+
+/// What [`require_login`], [`require_fresh`] and [`require_own_page`] make.
+#[derive(Clone)]
+pub struct Require {
+    denies: Arc<Denies>,
+    answer: Arc<AnswerTo>,
+}
+
+type Denies = dyn Fn(&Request) -> Option<Denied> + Send + Sync;
+type AnswerTo = dyn Fn(Denied, &Request) -> Response + Send + Sync;
+
+/// Why a request was not let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Nobody is signed in.
+    #[error("sign in first")]
+    NotSignedIn,
+    /// Somebody is, who has not proved for too long who they are.
+    #[error("this takes a proof of who you are that is not so old")]
+    NotFresh,
+    /// Another site has made a browser send the request.
+    #[error("this request does not come from a page of ours")]
+    OtherSite,
+    /// It is not known, because the store does not answer.
+    #[error("it cannot be said at the moment who you are; try again in a moment")]
+    Unavailable,
+}
+
+impl Require {
+    fn new(denies: impl Fn(&Request) -> Option<Denied> + Send + Sync + 'static) -> Self {
+        Self { denies: Arc::new(denies), answer: Arc::new(|denied, _| denied.into_response()) }
+    }
+
+    /// Answers so in place of a bare status: sends a browser to a page for signing in, say. What cannot be said at the moment
+    /// ([`Denied::Unavailable`]) should not look like a sign-out.
+    #[must_use]
+    pub fn or(self, answer: impl Fn(Denied, &Request) -> Response + Send + Sync + 'static) -> Self {
+        Self { answer: Arc::new(answer), ..self }
+    }
+}
+
+impl fmt::Debug for Require {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Require(..)")
+    }
+}
+
+/// A status and a line. What is not fresh is a challenge of RFC 9470, section 3.
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let challenge = match self {
+            Self::Unavailable => return unavailable(),
+            Self::OtherSite => return (StatusCode::FORBIDDEN, format!("{self}\n")).into_response(),
+            Self::NotSignedIn => "Bearer",
+            Self::NotFresh => "Bearer error=\"insufficient_user_authentication\"",
+        };
+        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], format!("{self}\n"))
+            .into_response()
+    }
+}
+
+/// The answer while nobody knows.
+pub(super) fn unavailable() -> Response {
+    let retry = [(header::RETRY_AFTER, HeaderValue::from_static("1"))];
+    (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{}\n", Denied::Unavailable)).into_response()
+}
+
+impl<S> Layer<S> for Require {
+    type Service = RequireService<S>;
+
+    fn layer(&self, inner: S) -> RequireService<S> {
+        RequireService { require: self.clone(), inner }
+    }
+}
+
+/// The service that [`Require`] makes.
+#[derive(Clone, Debug)]
+pub struct RequireService<S> {
+    require: Require,
+    inner: S,
+}
+
+impl<S> Service<Request> for RequireService<S>
+where
+    S: Service<Request, Response = Response>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match (self.require.denies)(&request) {
+            None => Box::pin(self.inner.call(request)),
+            Some(denied) => {
+                let response = (self.require.answer)(denied, &request);
+                Box::pin(async move { Ok(response) })
+            }
+        }
+    }
+}

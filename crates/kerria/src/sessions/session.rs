@@ -1,0 +1,546 @@
+//! The session of a request, and what a handler does with it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts},
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use kerria_core::{
+    Cause, DataKey, DataRefused, Device, Method, Secret, Selector, SessionId, Standing, StoreError,
+    Timestamp, Token, TokenKind, Transport, UserId,
+    store::{
+        CarryOver, DataOwner, DataWrite, Found, NewSession, Opened, Overtaken, Renewal, SessionDetails,
+        SignIn,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tracing::warn;
+
+use super::Sessions;
+use crate::{
+    current::{CurrentSession, Live, SessionState},
+    layer::ClientAddress,
+};
+
+/// The session of a request, in an application that keeps its users itself.
+///
+/// A visitor has none until something is put into it: no cookie, and nothing in the store. Each method is done, and durable, when
+/// it returns; a handler that fails afterwards, or whose client goes away, takes nothing back. The cookie is set with the
+/// response, whatever it says.
+#[derive(Clone, Debug)]
+pub struct Session {
+    current: CurrentSession,
+    sessions: Sessions,
+    device: Device,
+}
+
+/// Why something could not be done with a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The store does not answer. Nothing is known, and nothing was changed, as far as is known.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was to be kept is not allowed. Nothing was changed.
+    #[error(transparent)]
+    Data(#[from] DataRefused),
+    /// What is kept, or was to be kept, is not what it should be.
+    #[error("session data is not what was expected: {0}")]
+    Shape(#[from] serde_json::Error),
+    /// The session has ended since the request was checked. Nothing was changed.
+    #[error("the session has ended")]
+    Ended,
+    /// It takes somebody who is signed in.
+    #[error("nobody is signed in")]
+    NotSignedIn,
+    /// The user has as many sessions as they may have.
+    #[error("this user has as many sessions as one may have: end one of them first")]
+    TooManySessions,
+}
+
+/// What stands for no value where there was one.
+const NOTHING: &str = "null";
+
+fn read<T: DeserializeOwned>(json: Option<&str>) -> Result<Option<T>, SessionError> {
+    Ok(json.filter(|json| *json != NOTHING).map(serde_json::from_str).transpose()?)
+}
+
+impl Session {
+    /// Who is signed in, if anybody.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.live()?.session.user
+    }
+
+    /// The public name of the session: safe to show and to log. A visitor has none yet.
+    #[must_use]
+    pub fn handle(&self) -> Option<SessionId> {
+        self.live().map(|live| live.session.id)
+    }
+
+    /// Whether the user has proved who they are not longer than this ago.
+    #[must_use]
+    pub fn is_fresh(&self, within: Duration) -> bool {
+        self.live().is_some_and(|live| {
+            live.session.user.is_some() && self.now().since(live.session.authenticated_at) < within
+        })
+    }
+
+    /// The value under `key`; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the store fails, the key is none, or the value is no `T`.
+    pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
+        let key = DataKey::parse(key)?;
+        read(self.held(&key).await?.as_deref())
+    }
+
+    /// Puts a value under `key`. Other keys are not touched, whoever writes them meanwhile. A visitor gets a session with it.
+    ///
+    /// # Errors
+    /// If the store fails, the session has ended, or it is full.
+    pub async fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), SessionError> {
+        let (key, json) = (DataKey::parse(key)?, serde_json::to_string(value)?);
+        let (owner, token) = self.owner()?;
+        let written = self.store().put_data(owner, &key, json, self.sessions.0.options.data).await?;
+        self.written(written, &token)
+    }
+
+    /// Puts under `key` what `change` makes of the value that is there, and returns it. Should somebody else change the value
+    /// meanwhile, `change` is called again, with theirs: of two that add something to a list at once, none is lost.
+    ///
+    /// # Errors
+    /// If the store fails, the value is no `T`, the session has ended, or it is full.
+    pub async fn update<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<T>) -> T,
+    ) -> Result<T, SessionError> {
+        let key = DataKey::parse(key)?;
+        let mut held = self.held(&key).await?;
+        loop {
+            let value = change(read(held.as_deref())?);
+            match self.exchange(&key, held, serde_json::to_string(&value)?).await? {
+                Ok(()) => return Ok(value),
+                Err(Overtaken { json }) => held = json,
+            }
+        }
+    }
+
+    /// Removes the value under `key`, and says whether there was one.
+    ///
+    /// # Errors
+    /// If the store fails, or the key is none.
+    pub async fn remove(&self, key: &str) -> Result<bool, SessionError> {
+        let key = DataKey::parse(key)?;
+        match self.known()? {
+            Some(live) => Ok(self.store().remove_data(live.session.id, &key).await?),
+            None => Ok(false),
+        }
+    }
+
+    /// Takes the value under `key` away, and returns it: of several who do so at once, one gets it. For what is shown once.
+    ///
+    /// # Errors
+    /// If the store fails, the key is none, the value is no `T`, or the session has ended.
+    pub async fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
+        let key = DataKey::parse(key)?;
+        let mut held = self.held(&key).await?;
+        loop {
+            let Some(value) = read(held.as_deref())? else { return Ok(None) };
+            match self.exchange(&key, held, NOTHING.to_owned()).await? {
+                Ok(()) => return Ok(Some(value)),
+                Err(Overtaken { json }) => held = json,
+            }
+        }
+    }
+
+    /// Removes all values. The session goes on.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn clear(&self) -> Result<(), SessionError> {
+        if let Some(live) = self.known()? {
+            self.store().clear_data(live.session.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Signs a user in, whom the application has just verified. The session is a new one, with a new token; what a visitor's session
+    /// held moves into it, and what another user's held does not. It is over when the browser is closed.
+    ///
+    /// # Errors
+    /// If the store fails, or the user has as many sessions as they may have. Then nobody is signed in by it.
+    pub async fn login(&self, user: UserId) -> Result<(), SessionError> {
+        self.open(user, Transport::Cookie, false).await.map(drop)
+    }
+
+    /// The same, for a user who wants to stay signed in on this device.
+    ///
+    /// # Errors
+    /// As with [`login`](Self::login).
+    pub async fn login_remembered(&self, user: UserId) -> Result<(), SessionError> {
+        self.open(user, Transport::Cookie, true).await.map(drop)
+    }
+
+    /// The same for a program, which gets the token in the answer's body and sends it as a bearer token (RFC 6750, section 2.1).
+    ///
+    /// # Errors
+    /// As with [`login`](Self::login).
+    pub async fn login_with_token(&self, user: UserId) -> Result<Secret<String>, SessionError> {
+        self.open(user, Transport::Bearer, false).await
+    }
+
+    /// The user has just proved again who they are: the session gets a new token, and is fresh.
+    ///
+    /// # Errors
+    /// If the store fails, the session has ended, or nobody is signed in.
+    pub async fn confirm(&self) -> Result<(), SessionError> {
+        let live = self.signed_in()?;
+        let token = self.new_token();
+        match self.store().renew(&live.token, &token.hash(), self.now()).await? {
+            Renewal::Renewed(found) => {
+                self.becomes(&token, &found);
+                Ok(())
+            }
+            Renewal::Gone => Err(SessionError::Ended),
+        }
+    }
+
+    /// Ends the session, with all that it holds, and removes its cookie. Once this has returned, nobody accepts it any more. A visitor
+    /// may call it, too.
+    ///
+    /// # Errors
+    /// If the store fails. Then it is not known whether the session has ended.
+    pub async fn logout(&self) -> Result<(), SessionError> {
+        if let Some(live) = self.known()? {
+            self.end(Selector::Session { session: live.session.id }, Cause::SignedOut).await?;
+        }
+        self.is_over();
+        Ok(())
+    }
+
+    /// Ends all other sessions of the user, and says how many.
+    ///
+    /// # Errors
+    /// If the store fails, or nobody is signed in.
+    pub async fn logout_others(&self) -> Result<u64, SessionError> {
+        let live = self.signed_in()?;
+        let user = live.session.user.ok_or(SessionError::NotSignedIn)?;
+        let others = Selector::UserExcept { user, except: live.session.id };
+        self.end(others, Cause::EndedByUser).await
+    }
+
+    /// Ends all sessions of the user, this one included, and says how many.
+    ///
+    /// # Errors
+    /// If the store fails, or nobody is signed in.
+    pub async fn logout_everywhere(&self) -> Result<u64, SessionError> {
+        let user = self.signed_in()?.session.user.ok_or(SessionError::NotSignedIn)?;
+        let ended = self.end(Selector::User { user }, Cause::EndedByUser).await?;
+        self.is_over();
+        Ok(ended)
+    }
+
+    /// All sessions of the user that still count, the last used first. Of these, [`handle`](Self::handle) is the present one.
+    ///
+    /// # Errors
+    /// If the store fails, or nobody is signed in.
+    pub async fn list(&self) -> Result<Vec<SessionDetails>, SessionError> {
+        let user = self.signed_in()?.session.user.ok_or(SessionError::NotSignedIn)?;
+        let (policy, now) = (self.sessions.checker().policy(), self.now());
+        let mut sessions = self.sessions.of(user).await?;
+        sessions.retain(|details| matches!(policy.standing(&details.session, now), Standing::Active { .. }));
+        Ok(sessions)
+    }
+
+    /// Ends one of the user's sessions, and says whether there was one: nobody ends those of others.
+    ///
+    /// # Errors
+    /// If the store fails, or nobody is signed in.
+    pub async fn end_one(&self, session: SessionId) -> Result<bool, SessionError> {
+        let live = self.signed_in()?;
+        let user = live.session.user.ok_or(SessionError::NotSignedIn)?;
+        let theirs = self.store().sessions_of(user).await?;
+        if !theirs.iter().any(|details| details.session.id == session) {
+            return Ok(false);
+        }
+        let ended = self.end(Selector::Session { session }, Cause::EndedByUser).await?;
+        if session == live.session.id {
+            self.is_over();
+        }
+        Ok(ended > 0)
+    }
+
+    /// Completes when the session is ended, by whomever: for streams and WebSockets, which have to stop then. Without a session it
+    /// completes at once. (An expiry is no end in this sense: nothing happens then.)
+    pub async fn ended(&self) {
+        if let Some(live) = self.live() {
+            self.sessions.checker().ended(&live).await;
+        }
+    }
+
+    /// What is done with the sessions of everybody.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    async fn open(
+        &self,
+        user: UserId,
+        transport: Transport,
+        remembered: bool,
+    ) -> Result<Secret<String>, SessionError> {
+        let options = &self.sessions.0.options;
+        let token = self.new_token();
+        if options.limit.is_some() {
+            // The limit counts sessions that are in use; the store has to know which are.
+            self.sessions.checker().flush_these(&self.store().sessions_of(user).await?).await?;
+        }
+        // Only a cookie takes the place of another in the same browser.
+        let replaces = self
+            .known()?
+            .filter(|live| transport == Transport::Cookie && live.session.transport == Transport::Cookie);
+        let sign_in = SignIn {
+            session: self.new_session(&token, transport, remembered),
+            user,
+            version: None,
+            method: Method::Application,
+            replaces: replaces.map(|live| live.session.id),
+            carry_over: CarryOver::Everything,
+            limit: options.limit,
+            policy: options.policy,
+            grant: None,
+        };
+        match self.store().open(sign_in).await? {
+            Opened::Opened(found) => Ok(self.becomes(&token, &found)),
+            Opened::LimitReached => Err(SessionError::TooManySessions),
+            Opened::CredentialsChanged => Err(SessionError::Ended),
+        }
+    }
+
+    async fn end(&self, selector: Selector, cause: Cause) -> Result<u64, SessionError> {
+        Ok(self.store().revoke(selector, cause, Some(self.device.clone()), self.now()).await?.ended)
+    }
+
+    async fn held(&self, key: &DataKey) -> Result<Option<String>, SessionError> {
+        match self.known()? {
+            Some(live) => Ok(self.store().data(live.session.id, key).await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        key: &DataKey,
+        held: Option<String>,
+        json: String,
+    ) -> Result<Result<(), Overtaken>, SessionError> {
+        let (owner, token) = self.owner()?;
+        let changed = self.store().change_data(owner, key, held, json, self.sessions.0.options.data).await?;
+        Ok(match changed {
+            Ok(written) => Ok(self.written(written, &token)?),
+            Err(overtaken) => Err(overtaken),
+        })
+    }
+
+    /// Whose data is written: this session's, or that of one that is opened for it, with this token.
+    fn owner(&self) -> Result<(DataOwner, Token), SessionError> {
+        let token = self.new_token();
+        Ok(match self.known()? {
+            Some(live) => (DataOwner::Session(live.session.id), token),
+            None => (DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false)), token),
+        })
+    }
+
+    fn written(&self, written: DataWrite, token: &Token) -> Result<(), SessionError> {
+        match written {
+            DataWrite::Written { opened, .. } => {
+                if let Some(found) = opened {
+                    self.becomes(token, &found);
+                }
+                Ok(())
+            }
+            DataWrite::Refused(refused) => Err(refused.into()),
+            DataWrite::Gone => Err(SessionError::Ended),
+        }
+    }
+
+    /// The session of this request is this one from now on. Returns its token in writing.
+    fn becomes(&self, token: &Token, found: &Found) -> Secret<String> {
+        let checker = self.sessions.checker();
+        checker.keep(&token.hash(), found);
+        let text = token.write(checker.key());
+        if found.session.transport == Transport::Cookie {
+            let max_age = checker.cookie_max_age(&found.session, self.now());
+            self.current.set_cookie(text.clone(), max_age);
+        }
+        self.current.becomes(Some(checker.as_checked(token.hash(), found)));
+        text
+    }
+
+    fn is_over(&self) {
+        self.current.becomes(None);
+        self.current.remove_cookie();
+    }
+
+    fn new_token(&self) -> Token {
+        Token::random(TokenKind::Session, &*self.sessions.0.options.entropy)
+    }
+
+    fn new_session(&self, token: &Token, transport: Transport, remembered: bool) -> NewSession {
+        let now = self.now();
+        NewSession {
+            id: SessionId::new(now, &*self.sessions.0.options.entropy),
+            token: token.hash(),
+            transport,
+            remembered,
+            device: self.device.clone(),
+            now,
+        }
+    }
+
+    fn live(&self) -> Option<crate::Checked> {
+        match self.current.live() {
+            Live::Found => self.current.checked().cloned(),
+            Live::Became(now) => now,
+        }
+    }
+
+    /// The session, if there is one; nobody knows while the store does not answer.
+    fn known(&self) -> Result<Option<crate::Checked>, SessionError> {
+        match (self.current.live(), self.current.state()) {
+            (Live::Became(now), _) => Ok(now),
+            (Live::Found, SessionState::Unknown(error)) => Err(StoreError::from(error.trouble).into()),
+            (Live::Found, _) => Ok(self.current.checked().cloned()),
+        }
+    }
+
+    fn signed_in(&self) -> Result<crate::Checked, SessionError> {
+        self.known()?.filter(|live| live.session.user.is_some()).ok_or(SessionError::NotSignedIn)
+    }
+
+    fn store(&self) -> &dyn kerria_core::Store {
+        &*self.sessions.0.store
+    }
+
+    fn now(&self) -> Timestamp {
+        self.sessions.0.options.clock.now()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Session {
+    type Rejection = MissingLayer;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
+        let sessions = parts.extensions.get::<Sessions>().cloned().ok_or(MissingLayer)?;
+        let current = parts.extensions.get::<CurrentSession>().cloned().ok_or(MissingLayer)?;
+        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let device = Device::new(user_agent.unwrap_or_default(), address(parts));
+        Ok(Self { current, sessions, device })
+    }
+}
+
+/// From where a request comes: what somebody who knows of proxies has put there, or else the peer of the connection.
+fn address(parts: &Parts) -> IpAddr {
+    let told = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
+    let peer = || parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    told.or_else(peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+/// No layer has looked for a session: the application is put together wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no session layer is around this route: add .layer(sessions.layer())")]
+pub struct MissingLayer;
+
+impl IntoResponse for MissingLayer {
+    fn into_response(self) -> Response {
+        tracing::error!("{self}");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+/// The status that says most of it, and the reason in a line. What the store has said goes into the log.
+impl IntoResponse for SessionError {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::Store(error) => {
+                let source = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+                warn!(error.source = %source, "a session could not be used: {error}");
+                return super::require::unavailable();
+            }
+            Self::Data(DataRefused::ValueTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Data(_) | Self::TooManySessions => StatusCode::CONFLICT,
+            Self::Shape(error) => {
+                warn!("session data could not be read or written: {error}");
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            }
+            Self::Ended | Self::NotSignedIn => StatusCode::UNAUTHORIZED,
+        };
+        (status, format!("{self}\n")).into_response()
+    }
+}
+
+/// How an application finds a user of its own, for [`CurrentUser`]. `S` is the state of its router.
+pub trait LoadUser<S>: Sized + Send {
+    /// Why it cannot say.
+    type Error: IntoResponse + Send;
+
+    /// The user; `None` if there is none any more.
+    fn load(user: UserId, state: &S) -> impl Future<Output = Result<Option<Self>, Self::Error>> + Send;
+}
+
+/// The user who is signed in, as the application knows them.
+///
+/// As an extractor, it answers 401 for everybody else. `Option<CurrentUser<U>>` takes everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CurrentUser<U>(pub U);
+
+/// Why there is no user.
+#[derive(Debug)]
+pub enum UserError<E> {
+    /// No layer has looked for a session.
+    MissingLayer(MissingLayer),
+    /// Whether somebody is signed in cannot be said, or nobody is.
+    Session(SessionError),
+    /// The application cannot say who the user is.
+    Load(E),
+}
+
+impl<E: IntoResponse> IntoResponse for UserError<E> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::MissingLayer(missing) => missing.into_response(),
+            Self::Session(error) => error.into_response(),
+            Self::Load(error) => error.into_response(),
+        }
+    }
+}
+
+impl<S: Sync, U: LoadUser<S>> OptionalFromRequestParts<S> for CurrentUser<U> {
+    type Rejection = UserError<U::Error>;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Self::Rejection> {
+        let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state);
+        let session = session.await.map_err(UserError::MissingLayer)?;
+        let Some(user) = session.known().map_err(UserError::Session)?.and_then(|live| live.session.user)
+        else {
+            return Ok(None);
+        };
+        Ok(U::load(user, state).await.map_err(UserError::Load)?.map(Self))
+    }
+}
+
+impl<S: Sync, U: LoadUser<S>> FromRequestParts<S> for CurrentUser<U> {
+    type Rejection = UserError<U::Error>;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let user = <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?;
+        user.ok_or(UserError::Session(SessionError::NotSignedIn))
+    }
+}

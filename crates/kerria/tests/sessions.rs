@@ -1,0 +1,539 @@
+//! An application that keeps its users itself: sessions, their data, sign-in and sign-out, and routes that want somebody.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Path,
+    http::{Request, Response, StatusCode, header},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use kerria::{
+    CurrentUser, Denied, LoadUser, ManualClock, Session, SessionError, SessionOptions, Sessions,
+    require_fresh, require_login, require_own_page,
+};
+use kerria_core::{
+    Clock, SessionId, Store, StoreError, Timestamp, UserId,
+    store::{AtLimit, SessionLimit},
+};
+use kerria_store::SqliteStore;
+use tower::ServiceExt;
+
+const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const MINUTE: Duration = Duration::from_secs(60);
+const ALICE: UserId = UserId::from_bytes([1; 16]);
+
+/// What the application knows of its users.
+#[derive(Clone, Debug, PartialEq)]
+struct Person(&'static str);
+
+impl LoadUser<Shop> for Person {
+    type Error = StatusCode;
+
+    async fn load(user: UserId, _: &Shop) -> Result<Option<Self>, StatusCode> {
+        match user {
+            ALICE => Ok(Some(Self("Alice"))),
+            _ => Ok(None),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Shop;
+
+struct Play {
+    store: Arc<dyn Store>,
+    sessions: Sessions,
+    clock: Arc<ManualClock>,
+    app: Router,
+}
+
+/// Somebody with a cookie jar of one cookie.
+#[derive(Clone, Default)]
+struct Browser(Option<String>);
+
+struct Answer {
+    status: StatusCode,
+    text: String,
+    set: Option<String>,
+}
+
+impl Play {
+    async fn new() -> Self {
+        Self::with(|options| options).await
+    }
+
+    async fn with(options: impl FnOnce(SessionOptions) -> SessionOptions) -> Self {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
+        let clock = Arc::new(ManualClock::new(START));
+        let plain = SessionOptions::new("http://localhost:3000".parse().unwrap());
+        let options = options(plain.clock(Arc::clone(&clock) as Arc<dyn Clock>));
+        let sessions = Sessions::start(Arc::clone(&store), options).await.unwrap();
+        let guarded = Router::new()
+            .route("/private", get(async || "private"))
+            .layer(require_login())
+            .merge(Router::new().route("/danger", get(async || "done")).layer(require_fresh(5 * MINUTE)))
+            .merge(Router::new().route("/page", get(async || "page")).layer(require_login().or(to_sign_in)));
+        let app = Router::new()
+            .route("/", get(look))
+            .route("/count", post(count))
+            .route("/put/{key}/{value}", post(put))
+            .route("/get/{key}", get(get_value))
+            .route("/take/{key}", post(take))
+            .route("/remove/{key}", post(remove))
+            .route("/clear", post(clear))
+            .route("/login", post(login))
+            .route("/login/remembered", post(remembered))
+            .route("/login/token", post(with_token))
+            .route("/login/and-fail", post(login_and_fail))
+            .route("/confirm", post(confirm))
+            .route("/logout", post(logout))
+            .route("/logout/others", post(logout_others))
+            .route("/logout/everywhere", post(logout_everywhere))
+            .route("/sessions", get(list))
+            .route("/sessions/{session}/end", post(end_one))
+            .route("/ended", get(ended))
+            .route("/me", get(me))
+            .route("/whoever", get(whoever))
+            .merge(guarded)
+            .layer(sessions.layer())
+            // Twice does no harm.
+            .layer(sessions.layer())
+            .with_state(Shop);
+        Self { store, sessions, clock, app }
+    }
+
+    async fn ask(&self, request: Request<Body>) -> Answer {
+        let response: Response<Body> = self.app.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let set: Vec<_> = headers.get_all(header::SET_COOKIE).iter().collect();
+        assert!(set.len() <= 1, "{set:?}");
+        let set = set.first().map(|set| set.to_str().unwrap().to_owned());
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Answer { status, text: String::from_utf8(body.to_vec()).unwrap(), set }
+    }
+
+    async fn send(&self, browser: &mut Browser, method: &str, path: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(cookie) = &browser.0 {
+            request = request.header(header::COOKIE, format!("session={cookie}"));
+        }
+        let answer = self.ask(request.body(Body::empty()).unwrap()).await;
+        if let Some(set) = &answer.set {
+            let value = set.strip_prefix("session=").unwrap().split(';').next().unwrap();
+            browser.0 = (!value.is_empty()).then(|| value.to_owned());
+        }
+        answer
+    }
+
+    async fn post(&self, browser: &mut Browser, path: &str) -> String {
+        let answer = self.send(browser, "POST", path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+        answer.text
+    }
+
+    async fn get(&self, browser: &mut Browser, path: &str) -> (StatusCode, String) {
+        let answer = self.send(browser, "GET", path).await;
+        (answer.status, answer.text)
+    }
+
+    async fn signed_in(&self) -> Browser {
+        let mut browser = Browser::default();
+        self.post(&mut browser, "/login").await;
+        browser
+    }
+
+    async fn is_signed_in(&self, browser: &Browser) -> bool {
+        self.get(&mut browser.clone(), "/private").await.0 == StatusCode::OK
+    }
+}
+
+fn to_sign_in(denied: Denied, request: &axum::extract::Request) -> axum::response::Response {
+    match denied {
+        Denied::Unavailable => denied.into_response(),
+        _ => axum::response::Redirect::to(&format!("/login?back={}", request.uri().path())).into_response(),
+    }
+}
+
+async fn look(session: Session) -> String {
+    format!("{:?}", session.user())
+}
+
+async fn count(session: Session) -> Result<String, SessionError> {
+    Ok(session.update("count", |count: Option<u64>| count.unwrap_or(0) + 1).await?.to_string())
+}
+
+async fn put(session: Session, Path((key, value)): Path<(String, String)>) -> Result<(), SessionError> {
+    session.insert(&key, &value).await?;
+    // Read-your-writes within a request.
+    assert_eq!(session.get(&key).await?, Some(value));
+    Ok(())
+}
+
+async fn get_value(session: Session, Path(key): Path<String>) -> Result<String, SessionError> {
+    Ok(session.get::<String>(&key).await?.unwrap_or_else(|| "nothing".to_owned()))
+}
+
+async fn take(session: Session, Path(key): Path<String>) -> Result<String, SessionError> {
+    Ok(session.take::<String>(&key).await?.unwrap_or_else(|| "nothing".to_owned()))
+}
+
+async fn remove(session: Session, Path(key): Path<String>) -> Result<String, SessionError> {
+    Ok(session.remove(&key).await?.to_string())
+}
+
+async fn clear(session: Session) -> Result<(), SessionError> {
+    session.clear().await
+}
+
+async fn login(session: Session) -> Result<(), SessionError> {
+    session.login(ALICE).await?;
+    assert_eq!(session.user(), Some(ALICE));
+    session.insert("seen", "yes").await
+}
+
+async fn remembered(session: Session) -> Result<(), SessionError> {
+    session.login_remembered(ALICE).await
+}
+
+async fn with_token(session: Session) -> Result<String, SessionError> {
+    Ok(session.login_with_token(ALICE).await?.expose().clone())
+}
+
+async fn login_and_fail(session: Session) -> Result<StatusCode, SessionError> {
+    session.login(ALICE).await?;
+    Ok(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+async fn confirm(session: Session) -> Result<(), SessionError> {
+    session.confirm().await
+}
+
+async fn logout(session: Session) -> Result<(), SessionError> {
+    session.logout().await?;
+    assert_eq!((session.user(), session.get::<String>("count").await?), (None, None));
+    Ok(())
+}
+
+async fn logout_others(session: Session) -> Result<String, SessionError> {
+    Ok(session.logout_others().await?.to_string())
+}
+
+async fn logout_everywhere(session: Session) -> Result<String, SessionError> {
+    Ok(session.logout_everywhere().await?.to_string())
+}
+
+async fn list(session: Session) -> Result<String, SessionError> {
+    let own = session.handle();
+    let sessions = session.list().await?;
+    let line = |id: SessionId| format!("{id}{}\n", if Some(id) == own { " this one" } else { "" });
+    Ok(sessions.iter().map(|details| line(details.session.id)).collect())
+}
+
+async fn end_one(session: Session, Path(handle): Path<String>) -> Result<String, SessionError> {
+    Ok(session.end_one(handle.parse().unwrap()).await?.to_string())
+}
+
+async fn ended(session: Session) -> &'static str {
+    session.ended().await;
+    "ended"
+}
+
+async fn me(CurrentUser(Person(name)): CurrentUser<Person>) -> &'static str {
+    name
+}
+
+async fn whoever(person: Option<CurrentUser<Person>>) -> &'static str {
+    person.map_or("nobody", |CurrentUser(Person(name))| name)
+}
+
+#[tokio::test]
+async fn a_visitor_has_no_session_until_something_is_put_into_it() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    assert_eq!(play.get(&mut browser, "/").await.1, "None");
+    assert_eq!(play.get(&mut browser, "/get/cart").await.1, "nothing");
+    play.post(&mut browser, "/logout").await;
+    play.post(&mut browser, "/clear").await;
+    assert_eq!(play.post(&mut browser, "/remove/cart").await, "false");
+    assert_eq!((browser.0.clone(), play.store.all_sessions(None, 10).await.unwrap()), (None, vec![]));
+    for visits in 1..=3 {
+        assert_eq!(play.post(&mut browser, "/count").await, visits.to_string());
+    }
+    assert_eq!(play.store.all_sessions(None, 10).await.unwrap().len(), 1);
+    assert_eq!(play.post(&mut Browser::default(), "/count").await, "1", "another visitor");
+}
+
+#[tokio::test]
+async fn values_are_put_read_taken_removed_and_cleared() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    for (key, value) in [("a", "1"), ("b", "2"), ("c", "3")] {
+        play.post(&mut browser, &format!("/put/{key}/{value}")).await;
+    }
+    assert_eq!(play.get(&mut browser, "/get/a").await.1, "1");
+    assert_eq!(play.post(&mut browser, "/take/a").await, "1");
+    assert_eq!(play.post(&mut browser, "/take/a").await, "nothing");
+    assert_eq!(play.get(&mut browser, "/get/a").await.1, "nothing");
+    play.post(&mut browser, "/put/a/again").await;
+    assert_eq!(play.get(&mut browser, "/get/a").await.1, "again");
+    assert_eq!(play.post(&mut browser, "/remove/b").await, "true");
+    assert_eq!(play.post(&mut browser, "/remove/b").await, "false");
+    play.post(&mut browser, "/clear").await;
+    assert_eq!(play.get(&mut browser, "/get/c").await.1, "nothing");
+    let bad = play.send(&mut browser, "POST", "/put/b%20d/1").await;
+    assert_eq!(bad.status, StatusCode::CONFLICT, "{}", bad.text);
+    let long = play.send(&mut browser, "POST", &format!("/put/a/{}", "x".repeat(5_000))).await;
+    assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", long.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parallel_requests_lose_no_update_and_no_flash_is_shown_twice() {
+    let play = Arc::new(Play::new().await);
+    let mut browser = Browser::default();
+    play.post(&mut browser, "/put/flash/saved").await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let (play, mut browser) = (Arc::clone(&play), browser.clone());
+        crowd.spawn(async move {
+            play.post(&mut browser, "/count").await;
+            play.post(&mut browser, "/take/flash").await
+        });
+    }
+    let taken = crowd.join_all().await;
+    assert_eq!(taken.iter().filter(|text| *text == "saved").count(), 1);
+    assert_eq!(play.post(&mut browser, "/count").await, "51");
+}
+
+#[tokio::test]
+async fn a_sign_in_takes_the_cart_along_and_leaves_the_old_cookie_worthless() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    play.post(&mut browser, "/put/cart/book").await;
+    let visitor = browser.clone();
+    play.post(&mut browser, "/login").await;
+    assert_ne!(browser.0, visitor.0);
+    assert_eq!(play.get(&mut browser, "/").await.1, format!("{:?}", Some(ALICE)));
+    for (key, value) in [("cart", "book"), ("seen", "yes")] {
+        assert_eq!(play.get(&mut browser, &format!("/get/{key}")).await.1, value);
+    }
+    assert_eq!(play.get(&mut visitor.clone(), "/get/cart").await.1, "nothing");
+    // Somebody who plants a cookie gains nothing.
+    let mut planted = Browser(Some("kst_planted".to_owned()));
+    play.post(&mut planted, "/login").await;
+    assert_ne!(planted.0.as_deref(), Some("kst_planted"));
+}
+
+#[tokio::test]
+async fn a_log_out_counts_at_once_for_every_copy_of_the_cookie() {
+    let play = Play::new().await;
+    let mut browser = play.signed_in().await;
+    let copy = browser.clone();
+    assert!(play.is_signed_in(&copy).await);
+    play.post(&mut browser, "/logout").await;
+    assert_eq!(browser.0, None, "the cookie is removed");
+    assert!(!play.is_signed_in(&copy).await);
+}
+
+#[tokio::test]
+async fn a_user_sees_their_sessions_and_ends_them() {
+    let play = Play::new().await;
+    let [mut laptop, mut phone, mut other] =
+        [play.signed_in().await, play.signed_in().await, play.signed_in().await];
+    let (_, list) = play.get(&mut laptop, "/sessions").await;
+    assert_eq!((list.lines().count(), list.matches("this one").count()), (3, 1), "{list}");
+    let (_, phones) = play.get(&mut phone, "/sessions").await;
+    let handle = phones.lines().find_map(|line| line.strip_suffix(" this one")).unwrap();
+    assert_eq!(play.post(&mut laptop, &format!("/sessions/{handle}/end")).await, "true");
+    assert_eq!(play.post(&mut laptop, &format!("/sessions/{handle}/end")).await, "false");
+    assert!(!play.is_signed_in(&phone).await && play.is_signed_in(&other).await);
+    assert_eq!(play.post(&mut laptop, "/logout/others").await, "1");
+    assert!(play.is_signed_in(&laptop).await && !play.is_signed_in(&other).await);
+    let another = play.signed_in().await;
+    assert_eq!(play.post(&mut laptop, "/logout/everywhere").await, "2");
+    assert!(!play.is_signed_in(&laptop).await && !play.is_signed_in(&another).await);
+    assert_eq!(play.send(&mut other, "GET", "/sessions").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn nobody_ends_the_session_of_another_user() {
+    let play = Play::new().await;
+    let mut alice = play.signed_in().await;
+    let mut visitor = Browser::default();
+    play.post(&mut visitor, "/count").await;
+    let all = play.store.all_sessions(None, 10).await.unwrap();
+    let theirs = all.iter().find(|details| details.session.user.is_none()).unwrap().session.id;
+    assert_eq!(play.post(&mut alice, &format!("/sessions/{theirs}/end")).await, "false");
+    assert_eq!(play.post(&mut visitor, "/count").await, "2");
+}
+
+#[tokio::test]
+async fn whoever_is_not_signed_in_is_told_so_or_sent_where_the_application_says() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    assert_eq!(play.send(&mut browser, "GET", "/private").await.status, StatusCode::UNAUTHORIZED);
+    let sent = play.send(&mut browser, "GET", "/page").await;
+    assert_eq!(sent.status, StatusCode::SEE_OTHER);
+    assert_eq!(play.send(&mut browser, "GET", "/me").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(play.get(&mut browser, "/whoever").await, (StatusCode::OK, "nobody".to_owned()));
+    // A visitor's session is nobody's.
+    play.post(&mut browser, "/count").await;
+    assert_eq!(play.send(&mut browser, "GET", "/private").await.status, StatusCode::UNAUTHORIZED);
+    play.post(&mut browser, "/login").await;
+    for (path, text) in [("/private", "private"), ("/page", "page"), ("/me", "Alice"), ("/whoever", "Alice")]
+    {
+        assert_eq!(play.get(&mut browser, path).await, (StatusCode::OK, text.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_sensitive_wants_a_proof_that_is_not_old() {
+    let play = Play::new().await;
+    let mut browser = play.signed_in().await;
+    assert_eq!(play.get(&mut browser, "/danger").await.0, StatusCode::OK);
+    play.clock.advance(5 * MINUTE);
+    assert_eq!(play.get(&mut browser, "/danger").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(play.get(&mut browser, "/private").await.0, StatusCode::OK);
+    let before = browser.clone();
+    play.post(&mut browser, "/confirm").await;
+    assert_eq!(play.get(&mut browser, "/danger").await.0, StatusCode::OK);
+    assert!(!play.is_signed_in(&before).await, "the token before is dead");
+}
+
+#[tokio::test]
+async fn a_request_that_another_site_makes_a_browser_send_is_not_let_through() {
+    let play = Play::new().await;
+    let app =
+        play.app.clone().layer(require_own_page(play.sessions.own_origin())).layer(play.sessions.layer());
+    let browser = play.signed_in().await;
+    let ask = async |method: &str, headers: &[(&str, &str)], by_cookie: bool| {
+        let mut request = Request::builder().method(method).uri("/whoever");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if by_cookie {
+            request = request.header(header::COOKIE, format!("session={}", browser.0.as_ref().unwrap()));
+        }
+        app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status()
+    };
+    let passed = StatusCode::METHOD_NOT_ALLOWED;
+    for site in ["cross-site", "same-site", "anything"] {
+        assert_eq!(ask("POST", &[("sec-fetch-site", site)], true).await, StatusCode::FORBIDDEN, "{site}");
+    }
+    assert_eq!(ask("POST", &[("origin", "http://evil.example")], true).await, StatusCode::FORBIDDEN);
+    assert_eq!(ask("POST", &[], true).await, StatusCode::FORBIDDEN, "no current browser sends that");
+    assert_eq!(ask("POST", &[], false).await, passed, "a program, without a cookie");
+    assert_eq!(ask("POST", &[("sec-fetch-site", "same-origin")], true).await, passed);
+    assert_eq!(ask("POST", &[("origin", "http://localhost:3000")], true).await, passed);
+    assert_eq!(ask("GET", &[("sec-fetch-site", "cross-site")], true).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_program_carries_the_session_as_a_bearer_token() {
+    let play = Play::new().await;
+    let token = play.post(&mut Browser::default(), "/login/token").await;
+    let ask = async |scheme: &str| {
+        let request = Request::get("/me").header(header::AUTHORIZATION, format!("{scheme} {token}"));
+        play.ask(request.body(Body::empty()).unwrap()).await
+    };
+    assert_eq!(ask("Bearer").await.text, "Alice");
+    assert_eq!(ask("Basic").await.status, StatusCode::UNAUTHORIZED);
+    let in_a_cookie = play.is_signed_in(&Browser(Some(token.clone()))).await;
+    assert!(!in_a_cookie, "a bearer token is no cookie");
+    let ended = play.sessions.end_all(ALICE).await.unwrap();
+    assert_eq!((ended.ended, ask("Bearer").await.status), (1, StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test]
+async fn a_remembered_session_outlives_the_browser_and_an_ordinary_one_does_not() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    let remembered = play.send(&mut browser, "POST", "/login/remembered").await.set.unwrap();
+    assert!(remembered.contains("Max-Age="), "{remembered}");
+    let ordinary = play.send(&mut Browser::default(), "POST", "/login").await.set.unwrap();
+    assert!(!ordinary.contains("Max-Age="), "{ordinary}");
+    for set in [remembered, ordinary] {
+        assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax") && set.contains("Path=/"), "{set}");
+    }
+    play.clock.advance(20 * 60 * MINUTE);
+    assert!(play.is_signed_in(&browser).await);
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_after_the_sign_in_leaves_a_good_session() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    let failed = play.send(&mut browser, "POST", "/login/and-fail").await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(play.is_signed_in(&browser).await);
+}
+
+#[tokio::test]
+async fn a_stream_hears_that_its_session_has_ended() {
+    let play = Arc::new(Play::new().await);
+    let mut browser = play.signed_in().await;
+    assert_eq!(play.get(&mut Browser::default(), "/ended").await.1, "ended", "there is none");
+    let (listening, mut same) = (Arc::clone(&play), browser.clone());
+    let stream = tokio::spawn(async move { listening.get(&mut same, "/ended").await.1 });
+    let session = play.store.sessions_of(ALICE).await.unwrap()[0].session.id;
+    while play.sessions.checker().watchers(session) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!stream.is_finished());
+    play.post(&mut browser, "/logout").await;
+    assert_eq!(stream.await.unwrap(), "ended");
+}
+
+#[tokio::test]
+async fn at_the_limit_one_more_sign_in_ends_the_oldest_or_is_refused() {
+    for at_limit in [AtLimit::EndOldest, AtLimit::Refuse] {
+        let limit = SessionLimit { per_user: 1.try_into().unwrap(), at_limit };
+        let play = Play::with(|options| options.limit(limit)).await;
+        let first = play.signed_in().await;
+        let second = play.send(&mut Browser::default(), "POST", "/login").await;
+        let refused = at_limit == AtLimit::Refuse;
+        assert_eq!(second.status, if refused { StatusCode::CONFLICT } else { StatusCode::OK });
+        assert_eq!(play.is_signed_in(&first).await, refused);
+    }
+}
+
+#[tokio::test]
+async fn without_the_layer_a_handler_says_what_is_missing_and_nobody_is_let_through() {
+    let app: Router =
+        Router::new().route("/", get(look)).route("/private", get(async || "private")).layer(require_login());
+    let bare: Router = Router::new().route("/", get(look));
+    for (app, path, status) in
+        [(bare, "/", StatusCode::INTERNAL_SERVER_ERROR), (app, "/private", StatusCode::UNAUTHORIZED)]
+    {
+        let answer = app.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status);
+    }
+}
+
+#[tokio::test]
+async fn sessions_survive_a_restart_of_the_application() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.db");
+    let mut browser = Browser::default();
+    for visits in 1..=2 {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).unwrap());
+        let options = SessionOptions::new("http://localhost:3000".parse().unwrap());
+        let sessions = Sessions::start(Arc::clone(&store), options).await.unwrap();
+        let app = Router::new().route("/count", post(count)).layer(sessions.layer());
+        let clock = Arc::new(ManualClock::new(START));
+        let play = Play { store, sessions, clock, app };
+        assert_eq!(play.post(&mut browser, "/count").await, visits.to_string());
+        play.sessions.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_a_store_that_fails_is_no_sign_out() {
+    let error: SessionError = StoreError::from(kerria_core::store::Trouble::Unavailable).into();
+    let answer = error.into_response();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().get(header::SET_COOKIE).is_none());
+}
