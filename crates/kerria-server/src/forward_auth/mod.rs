@@ -1,7 +1,7 @@
 //! Forward-auth: a reverse proxy asks for each request whether it may pass, and whose it is.
 //!
-//! A proxy tells of the [request](original) in its own dialect; the first of the [rules](rules) that matches it decides, on the
-//! session that came along; and the [answer] lets it pass with the [identity] of the user, or says what to do instead.
+//! A proxy tells of the [request](original) in its own dialect; the first of the [rules] that matches it decides, on the
+//! session that came along; and the answer lets it pass with the [identity] of the user, or says what to do instead.
 
 mod answer;
 mod credentials;
