@@ -11,7 +11,6 @@ use crate::{
     forward_auth::{
         explain::{Explanation, explain},
         original::Original,
-        untold,
     },
     problem::Problem,
 };
@@ -34,7 +33,8 @@ pub async fn test(
     let method = wanted.method.as_deref().unwrap_or("GET").to_ascii_uppercase();
     let method = Method::from_bytes(method.as_bytes())
         .map_err(|_| Problem::bad_request("method is a word such as GET or POST."))?;
-    let original = Original::typed(method, &wanted.url).map_err(|why| Problem::bad_request(untold(why)))?;
+    let original = Original::typed(method, &wanted.url)
+        .map_err(|_| Problem::bad_request("url is a whole address, as in https://wiki.example.com/admin."))?;
     let profile = match &wanted.user {
         Some(text) => Some(find_user(&app, text).await?.into_profile()),
         None => None,

@@ -60,7 +60,7 @@ pub fn explain(rules: &Rules, original: &Original, user: Option<&Profile>) -> Ex
         Verdict::Forbidden => Outcome::Forbidden,
     };
     let mut why = why(rule, user, outcome);
-    if let Some(within) = rule.fresh_within {
+    if let (Some(within), Outcome::Passes) = (rule.fresh_within, outcome) {
         let within = duration::write(within);
         why.push_str(&format!(" Who has signed in more than {within} ago is asked for the password again."));
     }

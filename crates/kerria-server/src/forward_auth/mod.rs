@@ -206,8 +206,7 @@ fn untrusted(peer: IpAddr) -> String {
 }
 
 /// What is wrong with what a proxy tells, and what to do.
-#[must_use]
-pub fn untold(why: Untold) -> String {
+fn untold(why: Untold) -> String {
     match why {
         Untold::Missing(name) => {
             format!("The proxy does not tell {name}. Configure it as docs/forward-auth.md shows for it.")
