@@ -3,6 +3,7 @@
 mod proxies;
 mod proxy;
 
+use base64::Engine;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
@@ -78,10 +79,11 @@ fn identity(answer: &Answer) -> Vec<&str> {
 }
 
 fn claims(jwt: &str) -> Value {
-    use base64::Engine;
-    let payload = jwt.split('.').nth(1).unwrap();
-    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap())
-        .unwrap()
+    serde_json::from_slice(&decoded(jwt.split('.').nth(1).unwrap())).unwrap()
+}
+
+fn decoded(text: &str) -> Vec<u8> {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap()
 }
 
 #[tokio::test]
@@ -106,10 +108,24 @@ async fn a_request_passes_with_the_identity_of_its_user_and_without_our_credenti
         (&json!(alice.handle().await), &json!("http://localhost:8080"))
     );
     assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
+    assert!(is_signed_with_a_published_key(&kerria, jwt).await);
+    assert!(!is_signed_with_a_published_key(&kerria, &jwt.replacen('.', ".e", 1)).await);
     // It is no access token.
     let mut program = kerria.program();
     program.bearer = Some(jwt.to_owned());
     assert!(!program.is_signed_in().await);
+}
+
+async fn is_signed_with_a_published_key(kerria: &Kerria, jwt: &str) -> bool {
+    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+    let (message, signature) = jwt.rsplit_once('.').unwrap();
+    let header: Value = serde_json::from_slice(&decoded(jwt.split('.').next().unwrap())).unwrap();
+    assert_eq!((&header["typ"], &header["alg"]), (&json!("identity+jwt"), &json!("EdDSA")));
+    let published = kerria.program().get("/.well-known/jwks.json").await.json();
+    let keys = published["keys"].as_array().unwrap();
+    let key = keys.iter().find(|key| key["kid"] == header["kid"]).expect("the key is published");
+    let key = UnparsedPublicKey::new(&ED25519, decoded(key["x"].as_str().unwrap()));
+    key.verify(message.as_bytes(), &decoded(signature)).is_ok()
 }
 
 #[tokio::test]
