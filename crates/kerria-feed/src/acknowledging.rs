@@ -6,8 +6,8 @@ use std::{
 
 use kerria_core::{
     CheckerId, LeaseTerms, LogNumber, Moment,
-    lease::{Awaited, Census, LedgerReading, Progress, RollCall},
-    store::{Leases, StoreError},
+    lease::{Awaited, Census, CheckerStanding, LedgerReading, Progress, RollCall},
+    store::{Acknowledged, Leases, StoreError},
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -16,7 +16,11 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use crate::{clock::moment, in_time, lock};
+use crate::{
+    clock::moment,
+    in_time, lock,
+    roster::{Roster, Watches},
+};
 
 /// How soon the ledger is read again while somebody waits; each time a quarter later, up to the second. An end is answered at the
 /// next reading, so that what it takes is never much longer than it has to be.
@@ -37,6 +41,7 @@ struct Shared {
     terms: LeaseTerms,
     own: Own,
     census: Mutex<Census>,
+    roster: Mutex<Roster>,
     waiting: Mutex<Vec<Waiting>>,
     somebody_waits: Notify,
     told: Arc<Notify>,
@@ -45,28 +50,28 @@ struct Shared {
 /// Somebody who waits for an entry to be applied everywhere.
 struct Waiting {
     awaited: Awaited,
-    reply: oneshot::Sender<Vec<CheckerId>>,
-}
-
-/// What it took until an entry was applied everywhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acknowledged {
-    /// How long.
-    pub took: Duration,
-    /// The checkers that have not applied it. Their leases have run out.
-    pub late: Vec<CheckerId>,
+    /// Those whose leases ran out meanwhile, and who are not in the ledger any more.
+    gone: Vec<String>,
+    reply: oneshot::Sender<Vec<String>>,
 }
 
 impl Acknowledging {
     /// Starts to read the ledger: while somebody waits, at once when `told` is notified, and again and again without that. Needs a Tokio
     /// runtime.
     #[must_use]
-    pub fn start(ledger: Arc<dyn Leases>, terms: LeaseTerms, own: Own, told: Arc<Notify>) -> Self {
+    pub fn start(
+        ledger: Arc<dyn Leases>,
+        terms: LeaseTerms,
+        own: Own,
+        told: Arc<Notify>,
+        watches: Arc<dyn Watches>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             ledger,
             terms,
             own,
             census: Mutex::new(Census::new(terms)),
+            roster: Mutex::new(Roster::new(watches)),
             waiting: Mutex::default(),
             somebody_waits: Notify::new(),
             told,
@@ -80,7 +85,9 @@ impl Acknowledging {
     pub async fn acknowledged(&self, number: LogNumber) -> Acknowledged {
         let committed = moment();
         let (reply, acknowledged) = oneshot::channel();
-        lock(&self.shared.waiting).push(Waiting { awaited: Awaited { number, committed }, reply });
+        let awaited = Awaited { number, committed };
+        lock(&self.shared.roster).measure(awaited);
+        lock(&self.shared.waiting).push(Waiting { awaited, gone: Vec::new(), reply });
         self.shared.somebody_waits.notify_one();
         // Should the task that answers be gone, a lease is waited for all the same.
         let late = match timeout(self.shared.terms.over_after() * 2, acknowledged).await {
@@ -91,7 +98,7 @@ impl Acknowledging {
             }
             Err(_) => Vec::new(),
         };
-        Acknowledged { took: Duration::from_nanos(moment().0.saturating_sub(committed.0)), late }
+        Acknowledged { took: moment().since(committed), late }
     }
 
     /// Who shares the store. `this` is who asks.
@@ -105,6 +112,11 @@ impl Acknowledging {
                 node.applied = node.applied.max(applied);
             }
         }
+        let roster = lock(&self.shared.roster);
+        for node in &mut call.nodes {
+            node.lag = roster.lag(node.id);
+        }
+        drop(roster);
         Ok(call)
     }
 }
@@ -129,8 +141,7 @@ async fn watch_the_ledger(shared: Arc<Shared>) {
                 shared.terms.over_after()
             }
             Some(until) => {
-                let left = Duration::from_nanos(until.0.saturating_sub(moment().0));
-                let wait = pause.min(left).max(Duration::from_micros(100));
+                let wait = pause.min(until.since(moment())).max(Duration::from_micros(100));
                 pause = (pause * 5 / 4).min(LATER);
                 wait
             }
@@ -153,10 +164,13 @@ impl Shared {
         let asked = moment();
         let mut reading = in_time(self.terms.length, self.ledger.ledger()).await?;
         self.add_own(&mut reading);
+        self.learn_names(&reading).await;
         let (settle, forget) = {
             let mut census = lock(&self.census);
             let now = moment();
-            census.note(reading, asked, now);
+            let ran_out = census.note(reading.clone(), asked, now);
+            self.note_late(&ran_out);
+            lock(&self.roster).note(&reading, asked, now, self.terms.over_after());
             (census.to_settle(now), census.to_forget(now))
         };
         if let Some(life) = settle {
@@ -167,6 +181,30 @@ impl Shared {
             in_time(self.terms.length, self.ledger.forget_checker(gone)).await?;
         }
         Ok(())
+    }
+
+    /// Asks what people call those who are new. Nothing depends on it.
+    async fn learn_names(&self, reading: &LedgerReading) {
+        if lock(&self.roster).knows_all(reading) {
+            return;
+        }
+        let nobody = CheckerId::from_bytes([0; 16]);
+        match in_time(self.terms.length, self.ledger.roll_call(nobody)).await {
+            Ok(call) => lock(&self.roster).learn(call),
+            Err(error) => debug!("what the checkers are called cannot be read: {error}"),
+        }
+    }
+
+    /// Those whose leases ran out are late for every entry that they have not applied, and that was committed while their leases
+    /// ran.
+    fn note_late(&self, ran_out: &[(CheckerStanding, Moment)]) {
+        for (gone, since) in ran_out {
+            let name = lock(&self.roster).name(gone.checker);
+            let is_late = |one: &&mut Waiting| {
+                gone.applied < one.awaited.number && one.awaited.committed < *since + self.terms.length
+            };
+            lock(&self.waiting).iter_mut().filter(is_late).for_each(|one| one.gone.push(name.clone()));
+        }
     }
 
     fn add_own(&self, reading: &mut LedgerReading) {
@@ -186,8 +224,10 @@ impl Shared {
         let still_waiting = std::mem::take(&mut *waiting).into_iter().filter_map(|one| {
             match census.progress(one.awaited, now) {
                 Progress::Acknowledged { late } => {
+                    let roster = lock(&self.roster);
+                    let late = late.into_iter().map(|late| roster.name(late));
                     // Whoever does not wait any more does not want to know.
-                    let _ = one.reply.send(late);
+                    let _ = one.reply.send(one.gone.into_iter().chain(late).collect());
                     None
                 }
                 Progress::Waiting { until } => {
@@ -204,5 +244,97 @@ impl Shared {
 impl fmt::Debug for Acknowledging {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Acknowledging(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use kerria_core::{
+        lease::{Ledger, Life, NodeStanding, Renewal, Renewed},
+        store::LogPage,
+    };
+
+    use super::*;
+
+    const TERMS: LeaseTerms = LeaseTerms { length: Duration::from_millis(200) };
+
+    /// A ledger in memory. Who is in it is called by its identifier.
+    struct InMemory(Mutex<Ledger>);
+
+    #[async_trait]
+    impl Leases for InMemory {
+        async fn renew_lease(&self, renewal: Renewal, _: &str) -> Result<Renewed, StoreError> {
+            Ok(lock(&self.0).renew(renewal, 9, |_, _| (LogNumber(0), LogPage::Entries(Vec::new()))))
+        }
+
+        async fn ledger(&self) -> Result<LedgerReading, StoreError> {
+            Ok(lock(&self.0).read())
+        }
+
+        async fn roll_call(&self, this: CheckerId) -> Result<RollCall, StoreError> {
+            let standing = |standing: &CheckerStanding| NodeStanding {
+                id: standing.checker,
+                name: format!("number {}", standing.checker.as_bytes()[0]),
+                applied: standing.applied,
+                lag: None,
+            };
+            let nodes = lock(&self.0).read().checkers.iter().map(standing).collect();
+            Ok(RollCall { this, head: LogNumber(0), settled: true, nodes })
+        }
+
+        async fn settle(&self, life: Life) -> Result<(), StoreError> {
+            lock(&self.0).settle(life);
+            Ok(())
+        }
+
+        async fn forget_checker(&self, seen: CheckerStanding) -> Result<(), StoreError> {
+            lock(&self.0).forget(&seen);
+            Ok(())
+        }
+    }
+
+    struct Nobody;
+
+    impl Watches for Nobody {
+        fn applied(&self, _: &str, _: Duration) {}
+        fn gone(&self, _: &str) {}
+    }
+
+    fn start() -> (Arc<InMemory>, Acknowledging) {
+        let ledger = Arc::new(InMemory(Mutex::new(Ledger::new(Life(1), true))));
+        let own: Own = Box::new(|| None);
+        let acknowledging =
+            Acknowledging::start(Arc::clone(&ledger) as _, TERMS, own, Arc::default(), Arc::new(Nobody));
+        (ledger, acknowledging)
+    }
+
+    fn silent() -> Renewal {
+        Renewal { checker: CheckerId::from_bytes([9; 16]), applied: None }
+    }
+
+    #[tokio::test]
+    async fn whoever_was_silent_before_already_is_named_when_the_lease_is_over() {
+        let (ledger, acknowledging) = start();
+        ledger.renew_lease(silent(), "").await.unwrap();
+        // It is seen now, so its lease is known to be over before that of somebody who renews just before the next commit.
+        let first = acknowledging.acknowledged(LogNumber(0)).await;
+        assert_eq!(first.late, [""; 0]);
+        sleep(TERMS.length / 2).await;
+        let second = acknowledging.acknowledged(LogNumber(1)).await;
+        assert_eq!(second.late, ["number 9"]);
+        assert!(second.took < TERMS.length, "{second:?}");
+    }
+
+    #[tokio::test]
+    async fn whoever_leaves_in_good_order_is_not_late() {
+        let (ledger, acknowledging) = start();
+        ledger.renew_lease(silent(), "").await.unwrap();
+        let leaves = async {
+            sleep(TERMS.length / 4).await;
+            ledger.dismiss(silent().checker).await.unwrap();
+        };
+        let (acknowledged, ()) = tokio::join!(acknowledging.acknowledged(LogNumber(1)), leaves);
+        assert_eq!(acknowledged.late, [""; 0]);
     }
 }

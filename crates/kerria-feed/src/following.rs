@@ -31,6 +31,11 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub trait Renews: Send + Sync {
     /// The answer to one renewal. It may be held back for a third of a lease at most, until there is news.
     async fn renew(&self, renewal: Renewal) -> Result<Renewed, StoreError>;
+
+    /// What to call it in the log.
+    fn called(&self) -> &'static str {
+        "the store"
+    }
 }
 
 /// Keeps the followers of this process up to date and their lease alive, for as long as it is not dropped.
@@ -49,6 +54,8 @@ struct Shared {
     /// Until when the lease has been extended.
     extended: watch::Sender<Option<Moment>>,
     news: Notify,
+    /// What the last renewal failed of, unless it has succeeded.
+    failed_of: Mutex<Option<String>>,
     /// Somebody has noted that this process has applied all that there is.
     told: Arc<Notify>,
     /// Whether there will be no more renewals.
@@ -78,6 +85,7 @@ impl Following {
             followed: Mutex::new(followed),
             extended: watch::Sender::new(None),
             news: Notify::new(),
+            failed_of: Mutex::default(),
             told: Arc::default(),
             stopped: watch::Sender::new(false),
         });
@@ -154,6 +162,15 @@ impl Following {
         self.extended_beyond(now + self.shared.terms.length).await
     }
 
+    /// Waits until this process has applied the entry with this number, or can hold no lease any more from before it was
+    /// committed.
+    pub async fn applied(&self, number: LogNumber) {
+        self.wake();
+        let mut extended = self.shared.extended.subscribe();
+        let applied = extended.wait_for(|_| self.head().is_some_and(|head| head >= number));
+        drop(timeout(self.shared.terms.over_after(), applied).await);
+    }
+
     /// Waits until the lease was extended by a renewal that was sent late enough to reach up to `until`.
     async fn extended_beyond(&self, until: Moment) -> Result<(), StoreError> {
         let mut extended = self.shared.extended.subscribe();
@@ -161,7 +178,10 @@ impl Following {
         match timeout(DEADLINE, reaches).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(gone)) => Err(StoreError::new(Trouble::Unavailable, gone)),
-            Err(elapsed) => Err(StoreError::new(Trouble::Unavailable, elapsed)),
+            Err(elapsed) => {
+                let why = lock(&self.shared.failed_of).clone().unwrap_or_else(|| elapsed.to_string());
+                Err(StoreError::new(Trouble::Unavailable, why))
+            }
         }
     }
 
@@ -184,27 +204,31 @@ impl Drop for Following {
 
 async fn renew_always(shared: Arc<Shared>) {
     let mut failing = false;
+    let called = shared.renews.called();
     while !lock(&shared.followed).left {
         let sent = moment();
         let pause = match shared.renew().await {
             Ok(ask_again) => {
                 if std::mem::take(&mut failing) {
-                    info!("the store answers again: memory may be relied on as before");
+                    *lock(&shared.failed_of) = None;
+                    info!("{called} answers again: memory may be relied on as before");
                 }
                 if ask_again {
                     continue;
                 }
                 shared.told.notify_waiters();
                 // An answer that was held back has used up its pause.
-                let took = Duration::from_nanos(moment().0.saturating_sub(sent.0));
+                let took = moment().since(sent);
                 shared.terms.renew_every().saturating_sub(took)
             }
             Err(error) => {
+                let why = error.source.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
                 if !std::mem::replace(&mut failing, true) {
                     warn!(
-                        "the lease cannot be renewed, and runs out: the store is asked for every session until then: {error}"
+                        "the lease cannot be renewed: when it is over, {called} is asked for every session: {why}"
                     );
                 }
+                *lock(&shared.failed_of) = Some(why);
                 AFTER_AN_ERROR
             }
         };

@@ -7,10 +7,12 @@
 mod acknowledging;
 mod clock;
 mod following;
+mod roster;
 
-pub use acknowledging::{Acknowledged, Acknowledging, Own};
+pub use acknowledging::{Acknowledging, Own};
 pub use clock::moment;
 pub use following::{Following, Renews};
+pub use roster::Watches;
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

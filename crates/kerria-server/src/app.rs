@@ -6,7 +6,7 @@ use std::{
     fs::{File, TryLockError},
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use kerria_core::{
     Algorithm, Audience, CheckerId, Clock, Entropy, LogEntry, LogNumber, Selector, Store, StoreError, Token,
     TokenKey, TokenKind, UserId,
     entropy::random_bytes,
-    store::{Follower, InstallationKeys, Invitation, SessionDetails},
+    store::{Follower, InstallationKeys, Invitation, SessionDetails, Trouble},
 };
 use kerria_store::{
     ConnectError, Node, Observer, PostgresOptions, PostgresStore, RedisError, RedisOptions, SplitStore,
@@ -28,12 +28,13 @@ use kerria_store::{
 };
 use tokio::{
     sync::{Notify, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 use tracing::{info, warn};
 
 use crate::{
     config::{Config, DatabaseSettings, RedisSettings},
+    followers::Followers,
     keys::{Keyring, sealing::SealingFile},
     maintenance,
     metrics::Metrics,
@@ -44,6 +45,9 @@ use crate::{
 
 /// How long the link to the first account is good. A later start prints a new one.
 const FIRST_ACCOUNT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How much may be done later at once.
+const MOST_LATER: usize = 1_000;
 
 /// Everything that a request needs.
 pub struct App {
@@ -81,12 +85,16 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Wakes those who wait for entries of the revocation log.
     pub news: Arc<News>,
+    /// The checkers in applications that renew their leases here.
+    pub followers: Followers,
     /// The key of tokens, for checkers in other processes.
     pub token_key: [u8; 16],
     /// Hears of keys that another process has changed.
     key_watch: Arc<KeyWatch>,
     stop: watch::Sender<bool>,
     background: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+    /// What was taken in, and is done without anybody waiting for it.
+    later: Mutex<JoinSet<()>>,
     _folder: Option<File>,
 }
 
@@ -188,10 +196,12 @@ impl App {
             page_policy: page_policy(&config),
             metrics,
             news,
+            followers: Followers::default(),
             token_key: keys.token,
             key_watch,
             stop: watch::channel(false).0,
             background: tokio::sync::Mutex::default(),
+            later: Mutex::default(),
             _folder: folder,
             clock: edge.clock,
             entropy: edge.entropy,
@@ -213,6 +223,8 @@ impl App {
         for task in std::mem::take(&mut *self.background.lock().await) {
             drop(task.await);
         }
+        let later = std::mem::take(&mut *self.later());
+        later.join_all().await;
         let told = maintenance::tell(self, self.checker.moves_so_far()).await;
         let grace = self.config.shutdown_grace;
         let flushed = tokio::time::timeout(grace, self.checker.flush(self.clock.now())).await;
@@ -224,6 +236,24 @@ impl App {
         for failed in [told.err(), flushed.ok().and_then(Result::err), left.err()].into_iter().flatten() {
             crate::problem::log_store_error(&failed);
         }
+    }
+
+    /// Does something without anybody waiting for it. [`close`](Self::close) waits for it.
+    ///
+    /// # Errors
+    /// If too much is to be done already.
+    pub fn do_later(&self, work: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreError> {
+        let mut later = self.later();
+        while later.try_join_next().is_some() {}
+        if later.len() >= MOST_LATER {
+            return Err(StoreError::new(Trouble::Unavailable, "too much is to be done later already"));
+        }
+        later.spawn(work);
+        Ok(())
+    }
+
+    fn later(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells everything that waits (open event streams, background work) that the server is about to stop.

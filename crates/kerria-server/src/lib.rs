@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod events;
 pub mod field;
+pub mod followers;
 pub mod forward_auth;
 pub mod front;
 pub mod keys;

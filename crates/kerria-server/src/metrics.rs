@@ -1,6 +1,7 @@
 //! What is counted and measured, for whoever reads `/metrics`.
 //!
-//! Every label takes its values from a list in this file. What happens on each request is counted with one atomic
+//! Every label takes its values from a list in this file, but for the names of the processes that hold a lease, of which there
+//! are few at once. What happens on each request is counted with one atomic
 //! addition, without a look-up and without a lock.
 
 use std::{
@@ -41,7 +42,10 @@ pub struct Metrics {
     pub revocation_lag: Histogram,
     /// Processes that had not applied a revocation when their leases were over.
     pub late_checkers: Counter,
+    /// The same for each process, from the commit to when it had applied the entry.
+    checker_lag: ByChecker,
     without_lease: Counter,
+    undecided: Counter,
     lease: Gauge,
     /// Seconds that steps of the store took, by step.
     pub store_seconds: StoreSeconds,
@@ -89,6 +93,19 @@ impl Metrics {
             "Processes that had not applied a revocation when their leases were over",
             late_checkers.clone(),
         );
+        let checker_lag = ByChecker::new_with_constructor(|| Histogram::new(LAG_BUCKETS));
+        to.register_with_unit(
+            "checker_lag",
+            "Time from the commit of a revocation until a process had applied it, of some of those that were waited for here",
+            Unit::Seconds,
+            checker_lag.clone(),
+        );
+        let undecided = Counter::default();
+        to.register(
+            "checks_undecided",
+            "Checks that nobody could decide, because the store did not answer",
+            undecided.clone(),
+        );
         let without_lease = Counter::default();
         to.register(
             "checks_without_lease",
@@ -117,7 +134,9 @@ impl Metrics {
             sessions_ended,
             revocation_lag,
             late_checkers,
+            checker_lag,
             without_lease,
+            undecided,
             lease,
             store_seconds,
             password_queue_busy,
@@ -135,6 +154,7 @@ impl Metrics {
         show(&self.cache_misses, &counts.misses);
         show(&self.moved, &counts.moved);
         show(&self.without_lease, &counts.without_lease);
+        show(&self.undecided, &counts.undecided);
         self.lease.set(checker.lease().holds().into());
         self.cache_entries.set(i64::try_from(checker.cached()).unwrap_or(i64::MAX));
         self.text()
@@ -180,7 +200,18 @@ impl Observer for Metrics {
         self.revocation_lag.observe(took.as_secs_f64());
         self.late_checkers.inc_by(late as u64);
     }
+
+    fn applied(&self, checker: &str, took: Duration) {
+        self.checker_lag.get_or_create(&[("checker", checker.to_owned())]).observe(took.as_secs_f64());
+    }
+
+    fn gone(&self, checker: &str) {
+        self.checker_lag.remove(&[("checker", checker.to_owned())]);
+    }
 }
+
+/// A histogram for each process that holds a lease, by what people call it.
+type ByChecker = Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>;
 
 impl Default for Metrics {
     fn default() -> Self {

@@ -123,6 +123,16 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "not-a-checker", "This needs the credential of checkers", detail)
     }
 
+    /// As many checkers follow as may.
+    pub fn too_many_checkers(max: u32) -> Self {
+        let detail = format!(
+            "{max} processes hold a lease already, as many as checkers.max allows. Stop those that are not needed (`kerria cluster \
+             status` lists them), or raise checkers.max at every node."
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-checkers", "Too many checkers follow", detail)
+            .retry_after(1)
+    }
+
     /// The last proof of identity is too old for what was asked.
     pub fn not_fresh() -> Self {
         let detail = "Confirm your password with POST /api/v1/session/step-up, then try again.";

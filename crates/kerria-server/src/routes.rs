@@ -70,7 +70,7 @@ fn row(method: Method, path: &'static str, access: Access, handler: Handler) -> 
 #[rustfmt::skip]
 pub fn pages() -> Vec<Route> {
     use Access::{Fresh, Public, User};
-    use pages::{account, confirm, sessions, sign_in, sign_up};
+    use pages::{account, confirm, operator, sessions, sign_in, sign_up};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     vec![
@@ -94,6 +94,7 @@ pub fn pages() -> Vec<Route> {
         row(POST, "/sessions/{handle}/end", User,   post(sessions::end_one)),
         row(POST, "/sessions/end-others",   User,   post(sessions::end_others)),
         row(POST, "/sessions/end-all",      Fresh,  post(sessions::end_all)),
+        row(GET,  "/operator",              User,   get(operator::show)),
     ]
 }
 

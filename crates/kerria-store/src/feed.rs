@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use kerria_core::{
     CheckerId, Lease, LeaseTerms, LogNumber,
     lease::{Renewal, Renewed, RollCall},
-    store::{Follower, Leases, StoreError},
+    store::{Acknowledged, Follower, Leases, StoreError, Wait},
 };
 pub(crate) use kerria_feed::moment;
-use kerria_feed::{Acknowledged, Acknowledging, Following, Renews};
+use kerria_feed::{Acknowledging, Following, Renews};
 
-use crate::observer::Observer;
+use crate::observer::{Observer, Watching};
 
 /// A process among those that share a store.
 #[derive(Clone, Debug)]
@@ -28,6 +28,7 @@ pub struct Node {
 /// Keeps the followers of this process up to date, for as long as it is not dropped.
 pub(crate) struct Feed {
     ledger: Arc<dyn Leases>,
+    for_others: Arc<dyn Leases>,
     node: Node,
     observer: Arc<dyn Observer>,
     following: Following,
@@ -48,23 +49,26 @@ impl Renews for Own {
 }
 
 impl Feed {
-    /// Starts to renew a lease for this process. Needs a Tokio runtime.
+    /// Starts to renew a lease for this process. `for_others` is the same ledger on connections of its own: however many follow through this
+    /// process, and however slow that is, its own renewals do not wait for theirs. Needs a Tokio runtime.
     pub(crate) fn start(
         ledger: Arc<dyn Leases>,
+        for_others: Arc<dyn Leases>,
         node: Node,
         terms: LeaseTerms,
         observer: Arc<dyn Observer>,
     ) -> Self {
         let own = Own { ledger: Arc::clone(&ledger), name: node.name.clone() };
         let following = Following::start(Arc::new(own), node.id, terms);
-        let acknowledging =
-            Acknowledging::start(Arc::clone(&ledger), terms, following.own(), following.told());
-        Self { ledger, node, observer, following, acknowledging }
+        let watching = Arc::new(Watching(Arc::clone(&observer)));
+        let told = following.told();
+        let acknowledging = Acknowledging::start(Arc::clone(&ledger), terms, following.own(), told, watching);
+        Self { ledger, for_others, node, observer, following, acknowledging }
     }
 
     /// The ledger, for others who follow the log through this process.
     pub(crate) fn ledger(&self) -> Arc<dyn Leases> {
-        Arc::clone(&self.ledger)
+        Arc::clone(&self.for_others)
     }
 
     /// The lease of this process.
@@ -90,6 +94,17 @@ impl Feed {
     /// Lets the followers apply all that was committed before.
     pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
         self.following.catch_up().await
+    }
+
+    /// Waits for whom `wait` says, after the entry with this number was committed; for the own process in any case.
+    pub(crate) async fn waited(&self, number: LogNumber, wait: Wait) -> Option<Acknowledged> {
+        match wait {
+            Wait::Store => {
+                self.following.applied(number).await;
+                None
+            }
+            Wait::Checkers => Some(self.acknowledged(number).await),
+        }
     }
 
     /// What [`Acknowledging::acknowledged`] says.

@@ -1,6 +1,11 @@
 //! For those who measure how long the store takes.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kerria_feed::Watches;
 
 /// Is told how long the work of a store took. Must be quick: it is called on the way to the answer.
 pub trait Observer: Send + Sync {
@@ -13,6 +18,26 @@ pub trait Observer: Send + Sync {
     /// An entry of the revocation log is true everywhere: so long after its commit, and with so many checkers that were late, so
     /// that their leases had to run out.
     fn acknowledged(&self, took: Duration, late: usize);
+
+    /// The checker that people call so has applied an entry, so long after its commit. Of those entries alone that this process waits
+    /// for, and not of each.
+    fn applied(&self, _checker: &str, _took: Duration) {}
+
+    /// No checker that people call so is there any more.
+    fn gone(&self, _checker: &str) {}
+}
+
+/// Passes on what a feed has to tell.
+pub(crate) struct Watching(pub(crate) Arc<dyn Observer>);
+
+impl Watches for Watching {
+    fn applied(&self, checker: &str, took: Duration) {
+        self.0.applied(checker, took);
+    }
+
+    fn gone(&self, checker: &str) {
+        self.0.gone(checker);
+    }
 }
 
 /// What was asked.

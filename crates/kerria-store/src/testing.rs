@@ -181,6 +181,42 @@ impl TestServer {
         Self::start_own(own)
     }
 
+    /// A server for one test whose tables are on a small disk. What it writes ahead is elsewhere: without room for that, PostgreSQL stops.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_on_a_small_disk() -> Self {
+        Self::start_own(OwnServer::create_on_a_small_disk())
+    }
+
+    /// Fills the small disk.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn fill_the_disk(&self) {
+        let mut file = fs::File::create(self.ballast()).unwrap();
+        for size in [64 * 1024, 1] {
+            let block = vec![0; size];
+            while std::io::Write::write_all(&mut file, &block).is_ok() {}
+        }
+    }
+
+    /// Makes room again.
+    ///
+    /// # Panics
+    /// If it was not full.
+    pub fn free_the_disk(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+
+    /// On the small disk, as its server sees it.
+    fn ballast(&self) -> PathBuf {
+        let own = self.own.as_ref().expect("only a server that was started here has a disk of its own");
+        let process = own.process.lock().unwrap().as_ref().expect("it runs").id();
+        PathBuf::from(format!("/proc/{process}/root{}/disk/ballast", own.folder.path().display()))
+    }
+
     fn start_own(own: OwnServer) -> Self {
         own.start();
         let server = Self { base: format!("postgres://postgres@127.0.0.1:{}", own.port), own: Some(own) };
@@ -309,6 +345,8 @@ struct OwnServer {
     owner: Option<(u32, u32)>,
     /// Whether a commit waits for the disk.
     durable: bool,
+    /// Whether its data is copied to a small disk when it starts.
+    on_a_small_disk: bool,
     process: Mutex<Option<Child>>,
 }
 
@@ -321,7 +359,15 @@ impl OwnServer {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).unwrap();
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { folder, binaries: binaries(), port, owner, durable: false, process: Mutex::new(None) }
+        Self {
+            folder,
+            binaries: binaries(),
+            port,
+            owner,
+            durable: false,
+            on_a_small_disk: false,
+            process: Mutex::new(None),
+        }
     }
 
     fn create() -> Self {
@@ -330,6 +376,31 @@ impl OwnServer {
             "initdb",
             &["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"],
         );
+        server
+    }
+
+    /// A disk of its own is in a namespace of its own: no rights are needed for it, and nothing is left behind.
+    fn create_on_a_small_disk() -> Self {
+        let mut server = Self::prepare();
+        let ahead = server.folder.path().join("ahead");
+        server.make(
+            "initdb",
+            &[
+                "--no-sync",
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                &format!("--waldir={}", ahead.display()),
+            ],
+        );
+        fs::create_dir(server.folder.path().join("disk")).unwrap();
+        if server.owner.take().is_some() {
+            // In that namespace there is one user.
+            let made = Command::new("chown").args(["-R", "0:0"]).arg(server.folder.path()).status().unwrap();
+            assert!(made.success());
+        }
+        server.on_a_small_disk = true;
         server
     }
 
@@ -382,10 +453,20 @@ impl OwnServer {
 
     fn start(&self) {
         let log = fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
-        let started = self
-            .command("postgres")
-            .arg("-D")
-            .arg(self.data())
+        let mut command = if self.on_a_small_disk {
+            let mut command = self.program(Path::new("unshare"));
+            // PostgreSQL does not want to be root, and needs not be: it was root who has mounted.
+            let mount = "mount -t tmpfs -o size=72m disk disk && cp -a data disk && chmod 700 disk/data && \
+                         exec unshare --map-user=1000 --map-group=1000 \"$@\"";
+            command.args(["--map-root-user", "--mount", "sh", "-c", mount, "sh"]);
+            command.arg(self.binaries.join("postgres")).args(["-D", "disk/data"]);
+            command
+        } else {
+            let mut command = self.command("postgres");
+            command.arg("-D").arg(self.data());
+            command
+        };
+        let started = command
             .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"])
             .args(["-c", "unix_socket_directories="])
             // What happens when the power fails is not what is tested.

@@ -1,11 +1,11 @@
 //! The conformance suite, on SQLite.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use kerria_core::Store;
-use kerria_store::{SqliteStore, conformance::Stage};
+use kerria_store::{Access, Observer, SqliteStore, conformance::Stage};
 use tempfile::TempDir;
 
 mod file {
@@ -18,6 +18,37 @@ mod memory {
     use super::*;
 
     kerria_store::conformance!(Memory::new());
+}
+
+/// Through this process, checkers in others follow the log.
+#[cfg(feature = "testing")]
+mod followed {
+    use kerria_store::{
+        conformance::revocation::{
+            an_end_names_those_whose_leases_had_to_run_out,
+            an_end_says_for_whom_it_has_waited_and_is_true_here_in_any_case,
+        },
+        testing,
+    };
+
+    use super::*;
+
+    async fn store(folder: &TempDir) -> Arc<SqliteStore> {
+        let path = folder.path().join("kerria.db");
+        Arc::new(SqliteStore::open_for_checkers(&path, testing::node(), Arc::new(Nobody)).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_end_says_for_whom_it_has_waited() {
+        let folder = TempDir::new().unwrap();
+        an_end_says_for_whom_it_has_waited_and_is_true_here_in_any_case(store(&folder).await).await;
+    }
+
+    #[tokio::test]
+    async fn it_names_those_whose_leases_had_to_run_out() {
+        let folder = TempDir::new().unwrap();
+        an_end_names_those_whose_leases_had_to_run_out(store(&folder).await).await;
+    }
 }
 
 struct File {
@@ -65,4 +96,12 @@ impl Stage for Memory {
     fn store(&self) -> Arc<dyn Store> {
         self.0.clone()
     }
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn answered(&self, _: Access, _: Duration) {}
+    fn announced(&self, _: Duration) {}
+    fn acknowledged(&self, _: Duration, _: usize) {}
 }

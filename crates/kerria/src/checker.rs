@@ -150,6 +150,8 @@ pub struct CheckCounters {
     pub misses: AtomicU64,
     /// Of these, because the lease had run out.
     pub without_lease: AtomicU64,
+    /// Nobody could tell: the store did not answer.
+    pub undecided: AtomicU64,
     /// The session was good.
     pub good: AtomicU64,
     /// Refused, by the reason.
@@ -481,7 +483,13 @@ impl Checker {
             // What is true of one access token of a session need not be of another.
             Subject::Token(_) | Subject::AccessToken(..) => self.ask_store(asked).await,
         };
-        answer.map(|check| self.count(check))
+        match answer {
+            Ok(check) => Ok(self.count(check)),
+            Err(error) => {
+                self.counters.undecided.fetch_add(1, Relaxed);
+                Err(error)
+            }
+        }
     }
 
     /// The answer from the store, of which many who want to know the same ask once.

@@ -54,12 +54,20 @@ impl Census {
         Self { terms, latest: None, seen: BTreeMap::new() }
     }
 
-    /// Takes note of what the ledger says. `asked` is from before the question was sent, `now` from after the answer came.
-    pub fn note(&mut self, reading: LedgerReading, asked: Moment, now: Moment) {
+    /// Takes note of what the ledger says. `asked` is from before the question was sent, `now` from after the answer came. Returns
+    /// the checkers that are not in it any more because their leases ran out, as they were seen last, and since when they were seen
+    /// so: those that leave in good order have renewed until then.
+    pub fn note(
+        &mut self,
+        reading: LedgerReading,
+        asked: Moment,
+        now: Moment,
+    ) -> Vec<(CheckerStanding, Moment)> {
         let is_late = |latest: &Latest| latest.asked > asked;
         if self.latest.as_ref().is_some_and(is_late) {
-            return;
+            return Vec::new();
         }
+        let ran_out = self.ran_out(&reading, now);
         let life_since = match &self.latest {
             Some(latest) if latest.reading.life == reading.life => latest.life_since,
             _ => {
@@ -76,6 +84,22 @@ impl Census {
             }
         }
         self.latest = Some(Latest { reading, asked, life_since });
+        ran_out
+    }
+
+    /// The checkers that are not in this reading, and have not renewed their leases for as long as one lasts.
+    fn ran_out(&self, reading: &LedgerReading, now: Moment) -> Vec<(CheckerStanding, Moment)> {
+        let Some(latest) = self.latest.as_ref().filter(|latest| latest.reading.life == reading.life) else {
+            return Vec::new();
+        };
+        let is_known =
+            |gone: &CheckerStanding| reading.checkers.iter().any(|there| there.checker == gone.checker);
+        let gone = latest.reading.checkers.iter().filter(|gone| !is_known(gone));
+        gone.filter_map(|gone| {
+            let (_, since) = *self.seen.get(&gone.checker)?;
+            (now >= since + self.terms.length).then_some((*gone, since))
+        })
+        .collect()
     }
 
     /// Whether `awaited` is true everywhere.
@@ -195,6 +219,16 @@ mod tests {
         assert_eq!(census.to_forget(after(1_002)), []);
         census.note(reading(&[standing(1, 7, 5), standing(2, 7, 3)]), after(1_040), after(1_041));
         assert_eq!(census.to_forget(after(1_041)), [standing(2, 7, 3)]);
+    }
+
+    #[test]
+    fn a_checker_whose_lease_ran_out_is_told_from_one_that_left_in_good_order() {
+        let mut census = Census::new(TERMS);
+        census.note(reading(&[standing(1, 6, 3), standing(2, 6, 3)]), after(0), after(1));
+        census.note(reading(&[standing(1, 6, 3), standing(2, 6, 4)]), after(900), after(901));
+        let ran_out = census.note(reading(&[]), after(1_001), after(1_002));
+        assert_eq!(ran_out, [(standing(1, 6, 3), after(1))]);
+        assert_eq!(census.note(reading(&[]), after(1_003), after(1_004)), [], "it is told once");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The store's side.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,8 @@ pub struct NodeStanding {
     pub name: String,
     /// The last entry that it says it has applied.
     pub applied: LogNumber,
+    /// How long after its commit the last entry was applied there that the process that has asked waited for.
+    pub lag: Option<Duration>,
 }
 
 impl NodeStanding {

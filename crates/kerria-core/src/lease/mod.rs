@@ -36,6 +36,14 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub u64);
 
+impl Moment {
+    /// How long after `earlier` it is; nothing if it is not.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
 impl std::ops::Add<Duration> for Moment {
     type Output = Self;
 

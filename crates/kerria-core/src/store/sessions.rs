@@ -1,4 +1,4 @@
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use async_trait::async_trait;
 
@@ -39,13 +39,27 @@ pub trait Sessions: Send + Sync {
     /// there may be access tokens that no store knows. Each session that ends with its client has an entry of its own with
     /// the same cause, in the order of their handles and before the one about the client: what other clients were issued
     /// in it ends, too.
+    ///
+    /// Whatever `wait` says, it is committed when it is answered, and this process accepts nothing any more of what has ended.
+    async fn revoke_and_wait(
+        &self,
+        selector: Selector,
+        cause: Cause,
+        device: Option<Device>,
+        now: Timestamp,
+        wait: Wait,
+    ) -> Result<Revoked, StoreError>;
+
+    /// The same. It is answered when no checker accepts any more what has ended.
     async fn revoke(
         &self,
         selector: Selector,
         cause: Cause,
         device: Option<Device>,
         now: Timestamp,
-    ) -> Result<Revoked, StoreError>;
+    ) -> Result<Revoked, StoreError> {
+        self.revoke_and_wait(selector, cause, device, now, Wait::Checkers).await
+    }
 
     /// Takes note that a session token in a cookie was used, in one step with everything that follows from it:
     ///
@@ -225,13 +239,34 @@ pub struct SessionDetails {
     pub client: Option<ClientId>,
 }
 
+/// For whom an end waits once it is committed and true in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// For nobody: checkers in other processes hear of it within milliseconds, and no later than their leases run out.
+    Store,
+    /// For every checker, in whatever process.
+    #[default]
+    Checkers,
+}
+
 /// What an end came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
     /// How many sessions it ended.
     pub ended: u64,
     /// The last number of the log afterwards.
     pub number: LogNumber,
+    /// What it took until no checker accepted it any more; `None` if that was not waited for.
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// What it took until no checker accepted any more what had ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// How long, from the moment when the end was known to be committed.
+    pub took: Duration,
+    /// What people call the checkers that did not say in time that they had applied it: their leases had to run out.
+    pub late: Vec<String>,
 }
 
 /// What came of giving a session a new token.

@@ -77,7 +77,7 @@ pub async fn delete(State(app): State<Arc<App>>, FreshUser(user): FreshUser) -> 
     };
     app.metrics.sessions_ended.of(Cause::UserDeleted).inc_by(ended);
     user.current.remove_cookie();
-    Ok(Json(Ended { ended, number: None }))
+    Ok(Json(Ended::sessions(ended)))
 }
 
 /// A change of password.

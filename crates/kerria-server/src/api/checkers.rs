@@ -13,7 +13,7 @@ use kerria_core::{
     store::{Leases, TokenUse, Trouble},
 };
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{api::extract::Body, app::App, problem::Problem};
 
@@ -43,7 +43,13 @@ pub async fn renew(
     let renewal = Renewal { checker, applied };
     let wait = Duration::from(wait).min(LeaseTerms::default().renew_every());
     let ledger = ledger(&app)?;
+    let max = app.config.checkers_max;
+    if !app.followers.has_room(checker, max, &*ledger).await? {
+        warn!("{name} is refused: {max} processes hold a lease already, as many as checkers.max allows");
+        return Err(Problem::too_many_checkers(max));
+    }
     let renewed = renew_once(&*ledger, renewal, &name).await?;
+    app.followers.note(checker);
     if matches!(renewed, Renewed::Registered { .. }) {
         info!(checker.id = %checker, "{name} follows from now on");
     }

@@ -167,7 +167,7 @@ pub async fn remove(State(app): State<Arc<App>>, InPath(id): InPath<String>) -> 
         return Err(no_such_client());
     }
     info!(client.id = %client, "client {client} removed");
-    Ok(Json(Ended { ended: revoked.ended, number: None }))
+    Ok(Json(Ended::sessions(revoked.ended)))
 }
 
 async fn begin(app: &App, registration: &Registration) -> Result<(), Problem> {

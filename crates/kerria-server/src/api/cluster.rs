@@ -15,20 +15,21 @@ use crate::{
 #[derive(Serialize)]
 pub struct Cluster {
     /// Whether other processes can.
-    shared: bool,
+    pub shared: bool,
     /// The number of the last entry of the revocation log. `None` if nobody has to follow it.
-    head: Option<LogNumber>,
+    pub head: Option<LogNumber>,
     /// Whether every lease that may run is in the ledger.
-    settled: bool,
+    pub settled: bool,
     /// Of the one that answers.
-    lease: LeaseStanding,
-    nodes: Vec<Node>,
+    pub lease: LeaseStanding,
+    /// In the order of their names.
+    pub nodes: Vec<Node>,
 }
 
 /// How the lease of the one that answers stands.
-#[derive(Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum LeaseStanding {
+pub enum LeaseStanding {
     /// Nobody else can write.
     NotNeeded,
     /// Memory may answer.
@@ -39,36 +40,57 @@ enum LeaseStanding {
 
 /// A process.
 #[derive(Serialize)]
-struct Node {
-    id: Option<CheckerId>,
-    name: String,
-    applied: Option<LogNumber>,
+pub struct Node {
+    /// Made anew at each start.
+    pub id: Option<CheckerId>,
+    /// What people call it.
+    pub name: String,
+    /// The last entry of the log that it says it has applied.
+    pub applied: Option<LogNumber>,
     /// Entries of the log that it has not applied yet, as far as it has said so.
-    behind: u64,
+    pub behind: u64,
+    /// How many milliseconds after its commit the last entry was applied there that this process waited for.
+    pub lag_in_ms: Option<u64>,
     /// Whether it is the one that answers.
-    answers: bool,
+    pub answers: bool,
 }
 
 /// `GET /api/v1/operator/cluster`: the processes that share the database.
 pub async fn show(State(app): State<Arc<App>>) -> Result<Json<Cluster>, Problem> {
+    look(&app).await.map(Json)
+}
+
+/// Who shares the database.
+///
+/// # Errors
+/// If it does not answer.
+pub async fn look(app: &App) -> Result<Cluster, Problem> {
     let lease = LeaseStanding::of(&app.store.lease());
     let call = app.store.roll_call().await.map_err(|error| {
         log_store_error(&error);
         Problem::unavailable_because(format!("The database does not answer, and {}.", lease.words()))
     })?;
     let Some(call) = call else {
-        let alone = Node { id: None, name: node_name(&app.config), applied: None, behind: 0, answers: true };
-        return Ok(Json(Cluster { shared: false, head: None, settled: true, lease, nodes: vec![alone] }));
+        let alone = Node {
+            id: None,
+            name: node_name(&app.config),
+            applied: None,
+            behind: 0,
+            lag_in_ms: None,
+            answers: true,
+        };
+        return Ok(Cluster { shared: false, head: None, settled: true, lease, nodes: vec![alone] });
     };
     let nodes = call.nodes.into_iter().map(|node| Node {
         behind: node.behind(call.head),
+        lag_in_ms: node.lag.and_then(|lag| u64::try_from(lag.as_millis()).ok()),
         answers: node.id == call.this,
         id: Some(node.id),
         name: node.name,
         applied: Some(node.applied),
     });
     let nodes = nodes.collect();
-    Ok(Json(Cluster { shared: true, head: Some(call.head), settled: call.settled, lease, nodes }))
+    Ok(Cluster { shared: true, head: Some(call.head), settled: call.settled, lease, nodes })
 }
 
 impl LeaseStanding {

@@ -48,15 +48,8 @@ pub async fn operators_only(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    match presented(app.config.operator_token.as_ref(), request.headers()) {
-        Presented::Right => Ok(next.run(request).await),
-        Presented::Wrong => {
-            let client = request.extensions().get::<ClientAddress>().map(|client| client.0);
-            warn!(address = ?client, "a wrong operator token was presented");
-            Err(Problem::operator_token_refused())
-        }
-        Presented::Nothing => Err(Problem::not_an_operator()),
-    }
+    let refused = [Problem::not_an_operator, Problem::operator_token_refused];
+    only_with(app.config.operator_token.as_ref(), "operator token", refused, request, next).await
 }
 
 /// Lets only checkers through.
@@ -65,14 +58,26 @@ pub async fn checkers_only(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    match presented(app.config.checkers_token.as_ref(), request.headers()) {
+    let refused = [Problem::not_a_checker, Problem::checkers_token_refused];
+    only_with(app.config.checkers_token.as_ref(), "token of checkers", refused, request, next).await
+}
+
+/// Lets only those through who present the token that is set. `refused` answers those who present none, and those who present another one.
+async fn only_with(
+    expected: Option<&Secret<String>>,
+    called: &str,
+    refused: [fn() -> Problem; 2],
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    match presented(expected, request.headers()) {
         Presented::Right => Ok(next.run(request).await),
         Presented::Wrong => {
             let client = request.extensions().get::<ClientAddress>().map(|client| client.0);
-            warn!(address = ?client, "a wrong token of checkers was presented");
-            Err(Problem::checkers_token_refused())
+            warn!(address = ?client, "a wrong {called} was presented");
+            Err(refused[1]())
         }
-        Presented::Nothing => Err(Problem::not_a_checker()),
+        Presented::Nothing => Err(refused[0]()),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod checkers;
 pub mod clients;
 pub mod cluster;
 pub mod data;
+pub mod ending;
 pub mod extract;
 pub mod guard;
 pub mod keys;

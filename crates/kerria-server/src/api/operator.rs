@@ -18,13 +18,14 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
+        ending::{self, Ending, Waiting},
         extract::{Body, Identifier, InPath, InQuery, Object},
         shapes::{AuditShape, Ended, ListedSession, Rfc3339, UserShape},
     },
     app::App,
     config::SignUp,
     field::Field,
-    login::{self, hash_password},
+    login::hash_password,
     problem::Problem,
     sign_up::{check_password, names},
 };
@@ -152,7 +153,7 @@ pub async fn delete_user(
         return Err(no_such_user());
     };
     app.metrics.sessions_ended.of(Cause::UserDeleted).inc_by(ended);
-    Ok(Json(Ended { ended, number: None }))
+    Ok(Json(Ended::sessions(ended)))
 }
 
 /// A password.
@@ -182,7 +183,7 @@ pub async fn set_password(
     match app.store.change_password(change).await? {
         PasswordChanged::Changed { ended, .. } => {
             app.metrics.sessions_ended.of(Cause::PasswordChanged).inc_by(ended);
-            Ok(Json(Ended { ended, number: None }))
+            Ok(Json(Ended::sessions(ended)))
         }
         PasswordChanged::Stale => Err(no_such_user()),
     }
@@ -248,14 +249,14 @@ pub async fn sessions(
 pub async fn end_session(
     State(app): State<Arc<App>>,
     InPath(text): InPath<String>,
-) -> Result<Json<Ended>, Problem> {
+    InQuery(Waiting { wait }): InQuery<Waiting>,
+) -> Result<Response, Problem> {
     let unknown = || Problem::not_found("No session has this handle. It may have ended already.");
     let session = text.parse().map_err(|_| unknown())?;
-    let revoked = login::end(&app, Selector::Session { session }, Cause::Operator, None).await?;
-    if revoked.ended == 0 {
-        return Err(unknown());
+    match ending::end(&app, Selector::Session { session }, Cause::Operator, None, wait).await? {
+        Ending::Done(revoked, _) if revoked.ended == 0 => Err(unknown()),
+        ending => Ok(ending.for_operators()),
     }
-    Ok(Json(Ended { ended: revoked.ended, number: Some(revoked.number) }))
 }
 
 /// What to end.
@@ -296,10 +297,10 @@ impl From<Which> for Selector {
 /// `POST /api/v1/operator/revocations`: ends whatever a selector selects.
 pub async fn revoke(
     State(app): State<Arc<App>>,
+    InQuery(Waiting { wait }): InQuery<Waiting>,
     Body(Revocation { selector: Object(which) }): Body<Revocation>,
-) -> Result<Json<Ended>, Problem> {
-    let revoked = login::end(&app, which.into(), Cause::Operator, None).await?;
-    Ok(Json(Ended { ended: revoked.ended, number: Some(revoked.number) }))
+) -> Result<Response, Problem> {
+    Ok(ending::end(&app, which.into(), Cause::Operator, None, wait).await?.for_operators())
 }
 
 /// Nothing has to be said about an invitation yet.

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
+        ending::{self, WaitFor, Waiting},
         extract::{AnySession, ApiUser, Body, InPath, InQuery, handle, no_session, no_such_session},
         login::signed_in_answer,
-        shapes::{Ended, ListedSession, SessionShape},
+        shapes::{ListedSession, SessionShape},
         throttled,
         tokens::Keep,
     },
@@ -61,17 +62,24 @@ pub async fn logout(
     current: CurrentSession,
     From(device): From,
     headers: HeaderMap,
+    InQuery(Waiting { wait }): InQuery<Waiting>,
 ) -> Result<Response, Problem> {
     if let SessionState::Unknown(error) = current.state() {
         return Err(error.into());
     }
-    login::sign_out(&app, &current, &headers, &device).await?;
+    let ends = login::to_sign_out(&app, &current, &headers, wait != WaitFor::None).await?;
+    for session in ends {
+        ending::end(&app, Selector::Session { session }, Cause::SignedOut, Some(device.clone()), wait)
+            .await?;
+    }
+    current.remove_cookie();
+    let status = if wait == WaitFor::None { StatusCode::ACCEPTED } else { StatusCode::NO_CONTENT };
     let forget =
         [(header::HeaderName::from_static("clear-site-data"), HeaderValue::from_static("\"cache\""))];
     let sent = |cookie: &&SecretCookie| cookie.values(&headers).next().is_some();
     let of_tokens = [&app.refresh_cookie, &app.access_cookie].into_iter().filter(sent);
     let removed: Vec<_> = of_tokens.map(|cookie| (header::SET_COOKIE, cookie.remove())).collect();
-    Ok((StatusCode::NO_CONTENT, forget, AppendHeaders(removed)).into_response())
+    Ok((status, forget, AppendHeaders(removed)).into_response())
 }
 
 /// `GET /api/v1/sessions`: all sessions of the user who asks, the last used first.
@@ -95,7 +103,8 @@ pub async fn end_one(
     user: ApiUser,
     From(device): From,
     InPath(text): InPath<String>,
-) -> Result<Json<Ended>, Problem> {
+    InQuery(Waiting { wait }): InQuery<Waiting>,
+) -> Result<Response, Problem> {
     let session = handle(&text)?;
     let theirs = app.store.sessions_of(user.user).await?;
     if !theirs.iter().any(|details| details.session.id == session) {
@@ -103,11 +112,11 @@ pub async fn end_one(
     }
     let own = session == user.checked.session.id;
     let cause = if own { Cause::SignedOut } else { Cause::EndedByUser };
-    let revoked = login::end(&app, Selector::Session { session }, cause, Some(device)).await?;
+    let ending = ending::end(&app, Selector::Session { session }, cause, Some(device), wait).await?;
     if own {
         user.current.remove_cookie();
     }
-    Ok(Json(Ended { ended: revoked.ended, number: None }))
+    Ok(ending.for_users())
 }
 
 /// Which sessions to end.
@@ -115,6 +124,8 @@ pub async fn end_one(
 #[serde(deny_unknown_fields)]
 pub struct EndMany {
     scope: Scope,
+    #[serde(default)]
+    wait: WaitFor,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -129,18 +140,18 @@ pub async fn end_many(
     State(app): State<Arc<App>>,
     user: ApiUser,
     From(device): From,
-    InQuery(EndMany { scope }): InQuery<EndMany>,
-) -> Result<Json<Ended>, Problem> {
+    InQuery(EndMany { scope, wait }): InQuery<EndMany>,
+) -> Result<Response, Problem> {
     let selector = match scope {
         Scope::Others => Selector::UserExcept { user: user.user, except: user.checked.session.id },
         Scope::All if !is_fresh(&app, &user.checked, user.current.now()) => return Err(Problem::not_fresh()),
         Scope::All => Selector::User { user: user.user },
     };
-    let revoked = login::end(&app, selector, Cause::EndedByUser, Some(device)).await?;
+    let ending = ending::end(&app, selector, Cause::EndedByUser, Some(device), wait).await?;
     if matches!(scope, Scope::All) {
         user.current.remove_cookie();
     }
-    Ok(Json(Ended { ended: revoked.ended, number: None }))
+    Ok(ending.for_users())
 }
 
 /// A password to confirm.

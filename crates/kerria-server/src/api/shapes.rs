@@ -4,7 +4,7 @@ use kerria::Checked;
 use kerria_core::{
     Groups, LogNumber, Method, Session, SessionPolicy, Standing, Status, Timestamp, Transport, User, UserId,
     audit::{AuditEntry, AuditEvent},
-    store::SessionDetails,
+    store::{Revoked, SessionDetails, Wait},
 };
 use serde::{Serialize, Serializer};
 
@@ -231,13 +231,51 @@ impl From<AuditEntry> for AuditShape {
 }
 
 /// How many sessions ended.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Ended {
     /// The number of sessions.
     pub ended: u64,
     /// The number of the entry in the revocation log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<LogNumber>,
+    /// For whom the answer waited, if that can be chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited_for: Option<&'static str>,
+    /// How long it took until no checker accepted it any more, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged_in_ms: Option<u64>,
+    /// What people call the checkers whose leases had to run out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late: Option<Vec<String>>,
+}
+
+impl Ended {
+    /// So many sessions, and nothing more to say.
+    #[must_use]
+    pub fn sessions(ended: u64) -> Self {
+        Self { ended, ..Self::default() }
+    }
+
+    /// What an end came to that has waited for `wait`.
+    #[must_use]
+    pub fn of(revoked: Revoked, wait: Wait) -> Self {
+        let (acknowledged_in_ms, late) = match revoked.acknowledged {
+            Some(acknowledged) => {
+                (u64::try_from(acknowledged.took.as_millis()).ok(), Some(acknowledged.late))
+            }
+            None => (None, None),
+        };
+        Self {
+            ended: revoked.ended,
+            number: Some(revoked.number),
+            waited_for: Some(match wait {
+                Wait::Store => "store",
+                Wait::Checkers => "checkers",
+            }),
+            acknowledged_in_ms,
+            late,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,16 @@ pub(super) struct Ended {
     pub(super) ended: u64,
 }
 
+/// What came of an end that waited for whom it was told to.
+#[derive(Deserialize)]
+pub(super) struct Ending {
+    /// Nothing is known of what is done later.
+    pub(super) ended: Option<u64>,
+    pub(super) acknowledged_in_ms: Option<u64>,
+    #[serde(default)]
+    pub(super) late: Vec<String>,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Invitation {
     pub(super) url: String,
@@ -122,6 +132,7 @@ pub(super) struct Node {
     pub(super) name: String,
     pub(super) applied: Option<u64>,
     pub(super) behind: u64,
+    pub(super) lag_in_ms: Option<u64>,
     pub(super) answers: bool,
 }
 

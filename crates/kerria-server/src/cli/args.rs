@@ -221,7 +221,8 @@ pub(super) enum SessionCommand {
         #[command(flatten)]
         page: Page,
     },
-    /// End one session, all of a user or of a client, everyone's, or one access token. They are refused from the moment this returns.
+    /// End one session, all of a user or of a client, everyone's, or one access token. They are refused from the moment this returns,
+    /// unless it is told to wait for less.
     End(EndArgs),
 }
 
@@ -243,6 +244,10 @@ pub(super) struct EndArgs {
     /// All sessions of all users. Asks first.
     #[arg(long)]
     pub(super) everyone: bool,
+    /// For whom to wait: until no checker accepts them any more; until the store has it, and checkers elsewhere hear of it in
+    /// a moment; or for nobody.
+    #[arg(long, value_name = "WHOM", value_parser = ["checkers", "store", "none"], default_value = "checkers")]
+    pub(super) wait: String,
     #[command(flatten)]
     pub(super) confirmation: Confirmation,
 }

@@ -25,13 +25,14 @@ pub(super) async fn status(operator: &Operator, out: &mut Out) -> Result<(), Fai
     words(&cluster).iter().try_for_each(|line| out.line(line))
 }
 
-fn rows(nodes: &[Node]) -> Vec<[String; 5]> {
-    let head = ["NODE", "APPLIED", "BEHIND", "ANSWERS", "ID"].map(ToOwned::to_owned);
+fn rows(nodes: &[Node]) -> Vec<[String; 6]> {
+    let head = ["NODE", "APPLIED", "BEHIND", "LAG", "ANSWERS", "ID"].map(ToOwned::to_owned);
     let row = |node: &Node| {
         [
             node.name.clone(),
             node.applied.map(|number| number.to_string()).unwrap_or_default(),
             node.behind.to_string(),
+            node.lag_in_ms.map(|lag| format!("{lag} ms")).unwrap_or_default(),
             if node.answers { "this one".to_owned() } else { String::new() },
             node.id.clone().unwrap_or_default(),
         ]
@@ -63,16 +64,16 @@ mod tests {
     #[test]
     fn nodes_are_listed_with_how_far_they_are() {
         let answer = json!({ "shared": true, "head": 41, "settled": true, "lease": "held", "nodes": [
-            { "id": "n1", "name": "kerria-1", "applied": 41, "behind": 0, "answers": true },
-            { "id": "n2", "name": "kerria-2", "applied": 38, "behind": 3, "answers": false },
+            { "id": "n1", "name": "kerria-1", "applied": 41, "behind": 0, "lag_in_ms": 2, "answers": true },
+            { "id": "n2", "name": "kerria-2", "applied": 38, "behind": 3, "lag_in_ms": null, "answers": false },
         ]});
         let mut cluster: Cluster = answers::read(&answer).unwrap();
         assert_eq!(
             table::lines(&rows(&cluster.nodes)),
             [
-                "NODE      APPLIED  BEHIND  ANSWERS   ID",
-                "kerria-1  41       0       this one  n1",
-                "kerria-2  38       3       -         n2",
+                "NODE      APPLIED  BEHIND  LAG   ANSWERS   ID",
+                "kerria-1  41       0       2 ms  this one  n1",
+                "kerria-2  38       3       -     -         n2",
             ]
         );
         let [log, ledger, lease] = words(&cluster);

@@ -2,10 +2,10 @@
 
 use axum::http::Method;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    answers::{self, Ended, Session, Sessions, count},
+    answers::{self, Ending, Session, Sessions, count},
     args::{EndArgs, Page, SessionCommand},
     failure::Failure,
     operator::{Operator, segment},
@@ -18,13 +18,7 @@ use super::{
 pub(super) async fn run(command: SessionCommand, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
     match command {
         SessionCommand::List { user, page } => list(user.as_deref(), &page, operator, out).await,
-        SessionCommand::End(EndArgs { handle: Some(handle), .. }) => end_one(&handle, operator, out).await,
-        SessionCommand::End(EndArgs { user: Some(user), .. }) => end_all_of(&user, operator, out).await,
-        SessionCommand::End(EndArgs { client: Some(client), .. }) => {
-            end_all_of_client(&client, operator, out).await
-        }
-        SessionCommand::End(EndArgs { token: Some(token), .. }) => end_token(&token, operator, out).await,
-        SessionCommand::End(args) => end_everyones(args.confirmation.yes, operator, out).await,
+        SessionCommand::End(args) => end(args, operator, out).await,
     }
 }
 
@@ -74,40 +68,58 @@ fn rows(sessions: &[Session], now: Timestamp) -> Vec<[String; 7]> {
     std::iter::once(head).chain(sessions.iter().map(row)).collect()
 }
 
-async fn end_one(handle: &str, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
-    let answer = operator.ask(Method::DELETE, &format!("sessions/{}", segment(handle)), None).await?;
-    let Ended { ended } = answers::read(&answer)?;
-    out.done(&format!("Ended {}.", count(ended, "session")), &answer)
+async fn end(args: EndArgs, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
+    let EndArgs { handle, user, client, token, wait, confirmation, everyone: _ } = args;
+    let (answer, whose) = if let Some(handle) = handle {
+        let path = format!("sessions/{}?wait={wait}", segment(&handle));
+        (operator.ask(Method::DELETE, &path, None).await?, String::new())
+    } else if let Some(user) = user {
+        let user = users::find(operator, &user).await?;
+        let selector = json!({ "kind": "user", "user": user.id });
+        (revoke(&selector, &wait, operator).await?, format!(" of {}", user.called()))
+    } else if let Some(client) = client {
+        let selector = json!({ "kind": "client", "client": client });
+        let whose = format!(" of {client}, and every token that was issued to it");
+        (revoke(&selector, &wait, operator).await?, whose)
+    } else if let Some(token) = token {
+        let selector = json!({ "kind": "token", "token": token });
+        let answer = revoke(&selector, &wait, operator).await?;
+        let Ending { ended, .. } = answers::read(&answer)?;
+        let said = match ended {
+            Some(_) => "Ended that access token, should it exist. Its session goes on.",
+            None => TAKEN_IN,
+        };
+        return told(said, &answer, out);
+    } else {
+        prompt::confirm("Everyone will be signed out everywhere.", confirmation.yes)?;
+        let whose = ". Nobody is signed in".to_owned();
+        (revoke(&json!({ "kind": "everyone" }), &wait, operator).await?, whose)
+    };
+    let said = match answers::read(&answer)? {
+        Ending { ended: Some(ended), .. } => format!("Ending {}{whose}.", count(ended, "session")),
+        Ending { ended: None, .. } => TAKEN_IN.to_owned(),
+    };
+    told(&said, &answer, out)
 }
 
-async fn end_all_of(user: &str, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
-    let user = users::find(operator, user).await?;
-    let selector = json!({ "selector": { "kind": "user", "user": user.id } });
-    let answer = operator.ask(Method::POST, "revocations", Some(&selector)).await?;
-    let Ended { ended } = answers::read(&answer)?;
-    out.done(&format!("Ended {} of {}.", count(ended, "session"), user.called()), &answer)
+/// What is said of an end that nobody waits for.
+const TAKEN_IN: &str =
+    "It is done in a moment. If it fails, the log of the server says so, and nothing else.";
+
+async fn revoke(selector: &Value, wait: &str, operator: &Operator) -> anyhow::Result<Value> {
+    let selector = json!({ "selector": selector });
+    operator.ask(Method::POST, &format!("revocations?wait={wait}"), Some(&selector)).await
 }
 
-async fn end_all_of_client(client: &str, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
-    let selector = json!({ "selector": { "kind": "client", "client": client } });
-    let answer = operator.ask(Method::POST, "revocations", Some(&selector)).await?;
-    let Ended { ended } = answers::read(&answer)?;
-    let ended = count(ended, "session");
-    out.done(&format!("Ended {ended} of {client}, and every token that was issued to it."), &answer)
-}
-
-async fn end_token(token: &str, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
-    let selector = json!({ "selector": { "kind": "token", "token": token } });
-    let answer = operator.ask(Method::POST, "revocations", Some(&selector)).await?;
-    out.done("Ended that access token, should it exist. Its session goes on.", &answer)
-}
-
-async fn end_everyones(yes: bool, operator: &Operator, out: &mut Out) -> Result<(), Failure> {
-    prompt::confirm("Everyone will be signed out everywhere.", yes)?;
-    let selector = json!({ "selector": { "kind": "everyone" } });
-    let answer = operator.ask(Method::POST, "revocations", Some(&selector)).await?;
-    let Ended { ended } = answers::read(&answer)?;
-    out.done(&format!("Ended {}. Nobody is signed in.", count(ended, "session")), &answer)
+/// Says what was done, and for whom that had to wait.
+fn told(said: &str, answer: &Value, out: &mut Out) -> Result<(), Failure> {
+    let Ending { acknowledged_in_ms, late, .. } = answers::read(answer)?;
+    out.done(said, answer)?;
+    if let Some(took) = acknowledged_in_ms.filter(|_| !late.is_empty()) {
+        let late = late.join(", ");
+        out.note(&format!("That took {took} ms: the lease of {late} had to run out."));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use kerria_core::{Audience, DataKey, Secret};
+use kerria_core::{Audience, DataKey, GroupName, Secret};
 use url::Url;
 
 use super::{Config, duration, origin};
@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     Networks(fn(&mut Config, Vec<IpNet>)),
     /// A list of keys of session data.
     DataKeys(fn(&mut Config, Vec<DataKey>)),
+    /// The name of a group of users.
+    Group(fn(&mut Config, GroupName)),
     /// An audience of access tokens.
     Audience(fn(&mut Config, Audience)),
     /// A list of audiences of access tokens.
@@ -98,6 +100,7 @@ impl Kind {
                     list(text, |key| DataKey::parse(key).map_err(|why| format!("\"{key}\": {why}")))?,
                 );
             }
+            Self::Group(set) => set(config, group(text)?),
             Self::Audience(set) => set(config, audience(not_empty(text)?)?),
             Self::Audiences(set) => set(config, list(text, audience)?),
             Self::LogFilter(set) => set(config, log_filter(text)?),
@@ -131,6 +134,7 @@ impl Kind {
             Self::Origins(_) => "a list of origins (scheme, host and port)".to_owned(),
             Self::Networks(_) => "a list of networks or addresses".to_owned(),
             Self::DataKeys(_) => "a list of keys of session data".to_owned(),
+            Self::Group(_) => "the name of a group of users".to_owned(),
             Self::Audience(_) => "an audience: printable ASCII without spaces, usually a URL".to_owned(),
             Self::Audiences(_) => "a list of audiences".to_owned(),
             Self::LogFilter(_) => "a level (error, warn, info, debug, trace) or a filter".to_owned(),
@@ -175,6 +179,10 @@ fn not_empty(text: &str) -> Result<&str, String> {
         "" => Err("nothing is written there: give it a value, or remove it to get the default".to_owned()),
         text => Ok(text),
     }
+}
+
+fn group(text: &str) -> Result<GroupName, String> {
+    GroupName::parse(not_empty(text)?).map_err(|why| format!("\"{text}\" names no group: {why}"))
 }
 
 fn switch(text: &str) -> Result<bool, String> {

@@ -21,7 +21,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use kerria_core::{
-    Audience, DataKey, DataLimits, RotationRule, Secret, SessionPolicy, store::SessionLimit,
+    Audience, DataKey, DataLimits, GroupName, RotationRule, Secret, SessionPolicy, store::SessionLimit,
     throttle::ThrottleRule,
 };
 use url::Url;
@@ -85,8 +85,12 @@ pub struct Config {
     pub log: LogSettings,
     /// What opens the operator's API over HTTP; without it, that API is reached through the control socket only.
     pub operator_token: Option<Secret<String>>,
+    /// The group of users who see the operator's page; without it, nobody does.
+    pub operator_group: Option<GroupName>,
     /// What lets applications follow this server; without it, nobody may.
     pub checkers_token: Option<Secret<String>>,
+    /// How many processes may hold a lease before one more application is refused.
+    pub checkers_max: u32,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// How long a client may take to send its request header.

@@ -4,16 +4,18 @@ pub mod doors;
 pub mod return_to;
 pub mod step_up;
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use kerria::{Check, CurrentSession, Refusal, SessionState};
 use kerria_core::{
     Cause, Client, CredentialVersion, Device, Grant, LoginName, Method, PasswordHash, RefreshToken, Secret,
     Selector, SessionId, Status, StoreError, Timestamp, Token, TokenKind, Transport, UserId,
     audit::{AuditEntry, AuditEvent},
-    store::{CarryOver, Credentials, Found, NewSession, Opened, SignIn},
+    store::{CarryOver, Credentials, Found, NewSession, Opened, Revoked, SignIn, Wait},
     throttle::Admission,
 };
-use tracing::info;
+use tracing::{error, info};
 
 use crate::{
     app::App,
@@ -341,14 +343,29 @@ pub async fn hash_password(app: &App, password: &Secret<String>) -> Result<Passw
     })
 }
 
-/// Signs out: ends the session of the request. If that was refused here, because it is bound to another place or came in
-/// company, whatever good sessions the request carries are ended all the same: ending is safe from anywhere.
+/// Signs out: ends what [`to_sign_out`] names.
 pub async fn sign_out(
     app: &App,
     current: &CurrentSession,
     headers: &HeaderMap,
     device: &Device,
 ) -> Result<(), StoreError> {
+    for session in to_sign_out(app, current, headers, true).await? {
+        end(app, Selector::Session { session }, Cause::SignedOut, Some(device.clone())).await?;
+    }
+    current.remove_cookie();
+    Ok(())
+}
+
+/// The sessions that end when the one who asks signs out: the session of the request. If that was refused here, because it is bound to
+/// another place or came in company, whatever good sessions the request carries end all the same: ending is safe from anywhere. If all
+/// has ended already, and `wait` says so, it is waited until that is true everywhere.
+pub async fn to_sign_out(
+    app: &App,
+    current: &CurrentSession,
+    headers: &HeaderMap,
+    wait: bool,
+) -> Result<Vec<SessionId>, StoreError> {
     let mut carried = match current.checked() {
         Some(checked) => vec![checked.session.id],
         None => carried(app, headers).await?,
@@ -362,14 +379,10 @@ pub async fn sign_out(
     );
     carried.dedup();
     let has_ended = matches!(current.state(), SessionState::Refused(Refusal::Revoked | Refusal::Unknown));
-    if carried.is_empty() && has_ended {
+    if carried.is_empty() && has_ended && wait {
         app.store.until_acknowledged().await?;
     }
-    for session in carried {
-        end(app, Selector::Session { session }, Cause::SignedOut, Some(device.clone())).await?;
-    }
-    current.remove_cookie();
-    Ok(())
+    Ok(carried)
 }
 
 /// The good sessions whose tokens the cookies of a request hold, wherever it comes from.
@@ -384,15 +397,45 @@ async fn carried(app: &App, headers: &HeaderMap) -> Result<Vec<SessionId>, Store
     Ok(sessions)
 }
 
-/// Ends what `selector` selects and says how many sessions that were.
+/// Ends what `selector` selects and says how many sessions that were. No checker accepts them any more.
 pub async fn end(
     app: &App,
     selector: Selector,
     cause: Cause,
     device: Option<Device>,
-) -> Result<kerria_core::store::Revoked, StoreError> {
-    let revoked = app.store.revoke(selector, cause, device, app.clock.now()).await?;
+) -> Result<Revoked, StoreError> {
+    end_and_wait(app, selector, cause, device, Wait::Checkers).await
+}
+
+/// The same, but that it waits for whom `wait` says.
+pub async fn end_and_wait(
+    app: &App,
+    selector: Selector,
+    cause: Cause,
+    device: Option<Device>,
+    wait: Wait,
+) -> Result<Revoked, StoreError> {
+    let revoked = app.store.revoke_and_wait(selector, cause, device, app.clock.now(), wait).await?;
     app.metrics.sessions_ended.of(cause).inc_by(revoked.ended);
     info!(log.number = revoked.number.0, "{} sessions ended: {}", revoked.ended, cause.as_str());
     Ok(revoked)
+}
+
+/// The same in a moment. If it fails, the log alone says so.
+///
+/// # Errors
+/// If too many wait already.
+pub fn end_later(
+    app: &Arc<App>,
+    selector: Selector,
+    cause: Cause,
+    device: Option<Device>,
+) -> Result<(), StoreError> {
+    let ending = Arc::clone(app);
+    app.do_later(async move {
+        if let Err(error) = end(&ending, selector, cause, device).await {
+            log_store_error(&error);
+            error!("an end that was taken in was not done: {selector:?}");
+        }
+    })
 }

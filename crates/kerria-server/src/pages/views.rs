@@ -181,6 +181,35 @@ impl SessionsPage {
     }
 }
 
+/// `/operator`.
+#[derive(Clone, Debug, Template)]
+#[template(path = "operator.html")]
+pub struct OperatorPage {
+    /// Around it.
+    pub layout: Layout,
+    /// What there is to say of them all, in sentences.
+    pub said: Vec<String>,
+    /// The processes that hold a lease, in the order in which they are shown.
+    pub checkers: Vec<CheckerItem>,
+    /// Why they cannot be shown.
+    pub trouble: Option<String>,
+}
+
+/// One process in the list.
+#[derive(Clone, Debug)]
+pub struct CheckerItem {
+    /// What people call it.
+    pub name: String,
+    /// Whether it is the one that shows the page.
+    pub answers: bool,
+    /// Whether it has not applied everything.
+    pub is_behind: bool,
+    /// How far it is, as in "Has applied every end".
+    pub state: String,
+    /// How long the last end took it, as in "12 milliseconds".
+    pub lag: Option<String>,
+}
+
 /// `/account`. Its form is sent to `/account/name`: `name`, `email`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "account.html")]
@@ -495,6 +524,26 @@ pub(crate) mod tests {
             errors: FieldErrors::default(),
         };
         let sessions = |sessions, notice| SessionsPage { layout: layout(), sessions, notice, stolen: None };
+        let checker = |name, behind: bool| CheckerItem {
+            name: say(name),
+            answers: !behind,
+            is_behind: behind,
+            state: say(if behind {
+                "2 entries behind: an end waits for it"
+            } else {
+                "Has applied every end"
+            }),
+            lag: some("3 milliseconds"),
+        };
+        let operator = |trouble| OperatorPage {
+            layout: layout(),
+            said: vec![
+                say("The revocation log is at 41."),
+                say("This node holds its lease: its memory answers."),
+            ],
+            checkers: vec![checker("kerria-1", false), checker("shop-1", true)],
+            trouble,
+        };
         let account = || AccountPage {
             layout: layout(),
             name: say("Alice"),
@@ -602,6 +651,8 @@ pub(crate) mod tests {
                     )
                 },
             ),
+            page("operator", &operator(None)),
+            page("operator-error", &operator(some("The database does not answer."))),
             page("account", &account()),
             page("account-saved", &AccountPage { notice: some("Saved."), email: String::new(), ..account() }),
             page(

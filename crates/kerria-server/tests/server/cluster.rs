@@ -5,6 +5,8 @@
 mod history;
 pub mod installation;
 mod redis;
+mod surroundings;
+mod upgrade;
 
 use std::{
     sync::{
@@ -183,6 +185,38 @@ async fn an_end_that_somebody_else_has_begun_is_waited_for_too() {
         assert_ne!(still.check(&session).await, StatusCode::OK, "its end was answered");
         assert_eq!(ending.await.unwrap().unwrap().0, StatusCode::NO_CONTENT);
         until("it goes on", async || still.check(&session).await == StatusCode::UNAUTHORIZED).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_waits_for_the_store_alone_is_true_at_its_node_at_once_and_elsewhere_soon() {
+    let cluster = Cluster::start(3).await;
+    cluster.users(1).await;
+    let [here, there, still] = &cluster.nodes[..] else { unreachable!() };
+    for round in 0..=FEW {
+        let session = here.sign_in(0).await;
+        cluster.is_good_everywhere(&session).await;
+        let stands_still = round == FEW;
+        if stands_still {
+            cluster.stand_still_between_steps(still).await;
+        }
+        let watch = Stopwatch::start();
+        let client = here.client().with(&session);
+        let (status, _) = client.send("POST", "/api/v1/logout?wait=store", &json!({})).await.unwrap();
+        assert_eq!(status, StatusCode::NO_CONTENT);
+        assert_eq!(
+            here.check(&session).await,
+            StatusCode::UNAUTHORIZED,
+            "this node has answered it as ended"
+        );
+        assert!(watch.elapsed() < MOST_OF_A_LEASE, "nobody's lease is waited for: {:?}", watch.elapsed());
+        until("another one hears of it", async || there.check(&session).await == StatusCode::UNAUTHORIZED)
+            .await;
+        if stands_still {
+            still.go_on();
+        }
+        until("the last one, too", async || still.check(&session).await == StatusCode::UNAUTHORIZED).await;
+        assert!(watch.elapsed() < SOON, "{:?}", watch.elapsed());
     }
 }
 

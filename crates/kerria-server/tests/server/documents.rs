@@ -72,6 +72,27 @@ fn every_test_that_is_said_to_prove_something_exists() {
     assert!(checked > 50, "only {checked} tests were found");
 }
 
+/// What a deployment sets in the environment is a setting; a name that is none would keep the server from starting.
+#[test]
+fn every_variable_of_a_deployment_is_a_setting() {
+    let settings = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let examples = fs::read_dir(root().join("examples/cluster")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = examples.chain([root().join("Dockerfile")]).filter(|path| path.is_file()).collect();
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for file in &files {
+        let text = fs::read_to_string(file).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_');
+        for variable in words.filter(|word| word.starts_with("KERRIA_")) {
+            if !settings.contains(&format!("`{variable}`")) {
+                wrong.push(format!("{} sets {variable}", file.display()));
+            }
+            checked += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "no settings: {wrong:#?}");
+    assert!(checked > 15, "only {checked} variables were found in {files:?}");
+}
+
 /// All Markdown at the root and below `docs`.
 fn documents() -> Vec<Document> {
     let mut folders = vec![root().join("docs")];

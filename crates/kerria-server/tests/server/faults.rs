@@ -17,7 +17,7 @@ use kerria_core::{
         InstallationKeys, Invitation, Leases, LogPage, NewUser, Opened, Overtaken, PasswordChange,
         PasswordChanged, Reference, Refresh, Removal, Renaming, Renewal, Revoked, Rotation, SessionData,
         SessionDetails, SessionRotation, Sessions, SignIn, SigningKeys, TokenUse, Tokens, Trouble,
-        UserCreation,
+        UserCreation, Wait,
     },
     throttle::{Admission, Door},
 };
@@ -127,15 +127,16 @@ impl Sessions for FaultyStore {
         self.inner.touch(seen).await
     }
 
-    async fn revoke(
+    async fn revoke_and_wait(
         &self,
         selector: Selector,
         cause: Cause,
         device: Option<Device>,
         now: Timestamp,
+        wait: Wait,
     ) -> Result<Revoked, StoreError> {
         self.pass("revoke")?;
-        self.inner.revoke(selector, cause, device, now).await
+        self.inner.revoke_and_wait(selector, cause, device, now, wait).await
     }
 
     async fn rotate(&self, token: TokenUse) -> Result<SessionRotation, StoreError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use crate::cast::{Kerria, OTHER_PASSWORD, PASSWORD};
+use crate::cast::{CHECKERS_TOKEN, Kerria, OTHER_PASSWORD, PASSWORD};
 
 const NOBODY: &str = "01931c2e-7d1a-7b3c-9d4e-5f60718293a4";
 
@@ -188,7 +188,7 @@ async fn with_a_database_file_there_is_one_process() {
     let kerria = Kerria::with(&[("database.node_name", "the-one")]).await;
     let cluster = kerria.operator().get("/api/v1/operator/cluster").await;
     assert_eq!(cluster.status, StatusCode::OK, "{}", cluster.text);
-    let alone = json!({ "id": null, "name": "the-one", "applied": null, "behind": 0, "answers": true });
+    let alone = json!({ "id": null, "name": "the-one", "applied": null, "behind": 0, "lag_in_ms": null, "answers": true });
     assert_eq!(
         cluster.json(),
         json!({ "shared": false, "head": null, "settled": true, "lease": "not_needed", "nodes": [alone] })
@@ -370,4 +370,29 @@ async fn metrics_move_when_things_happen() {
     let answer = kerria.operator().get("/metrics").await;
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(!answer.text.contains("alice"));
+}
+
+#[tokio::test]
+async fn the_operators_page_is_there_for_operators_alone() {
+    let kerria = Kerria::with(&[("operator.group", "Operators"), ("checkers.token", CHECKERS_TOKEN)]).await;
+    kerria.user("alice").await;
+    let mut alice = kerria.signed_in("alice").await;
+    assert_eq!(alice.get("/operator").await.status, StatusCode::NOT_FOUND);
+    let change = async |change: Value| {
+        let answer = kerria.operator().send("POST", "/api/v1/operator/users/alice/groups", &change).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    };
+    change(json!({ "join": ["operators"] })).await;
+    let page = alice.get("/operator").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text.contains("<h1>Checkers</h1>") && page.text.contains("This node"), "{}", page.text);
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    change(json!({ "join": ["operators-of-another-kind"], "leave": ["operators"] })).await;
+    assert_eq!(alice.get("/operator").await.status, StatusCode::NOT_FOUND, "at once");
+    let stranger = kerria.browser().get("/operator").await;
+    assert_eq!(stranger.header("location"), Some("/sign-in?return_to=%2Foperator"));
+
+    let without = Kerria::start().await;
+    without.user("alice").await;
+    assert_eq!(without.signed_in("alice").await.get("/operator").await.status, StatusCode::NOT_FOUND);
 }

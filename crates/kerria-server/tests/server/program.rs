@@ -100,8 +100,12 @@ pub fn command(folder: &Path) -> Command {
 
 /// The same, at this address.
 pub fn command_at(folder: &Path, listen: &str) -> Command {
-    let mut command = kerria(folder);
-    command.env("KERRIA_OPERATOR_TOKEN", OPERATOR_TOKEN).args([
+    serve(kerria(folder), listen)
+}
+
+/// The same, of this program.
+pub fn serve(mut program: Command, listen: &str) -> Command {
+    program.env("KERRIA_OPERATOR_TOKEN", OPERATOR_TOKEN).args([
         "serve",
         &format!("--listen={listen}"),
         "--data-dir=data",
@@ -112,7 +116,7 @@ pub fn command_at(folder: &Path, listen: &str) -> Command {
         "--set=throttle.network_free=1000000",
         "--set=throttle.network_closes_after=1000000",
     ]);
-    command
+    program
 }
 
 /// The program, in a folder.

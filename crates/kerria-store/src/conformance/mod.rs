@@ -143,6 +143,8 @@ macro_rules! conformance {
                 who_knows_more_than_was_ever_written_is_told_to_start_over
                 an_entry_of_a_clock_that_went_back_leaves_no_hole
                 a_follower_has_applied_what_is_answered_and_nothing_from_before
+                an_end_says_for_whom_it_has_waited_and_is_true_here_in_any_case
+                an_end_names_those_whose_leases_had_to_run_out
                 what_was_found_is_as_of_the_last_entry
                 ending_one_access_token_ends_it_alone
                 ending_a_client_ends_its_sessions_and_access_tokens_and_no_others

@@ -18,7 +18,7 @@ use kerria_core::{
     Transport, UserId, UserName, Verdict,
     store::{
         AtLimit, CarryOver, DataOwner, DataWrite, Follower, Found, LogPage, NewSession, NewUser, Opened,
-        Reference, Refresh, SessionLimit, SignIn, Successor, TokenUse, UserCreation,
+        Reference, Refresh, Revoked, SessionLimit, SignIn, Successor, TokenUse, UserCreation, Wait,
     },
 };
 use tokio::sync::Barrier;
@@ -255,6 +255,11 @@ impl Play {
     /// Ends what `selector` selects, and says how many that were.
     pub(super) async fn end(&self, selector: Selector) -> u64 {
         self.store.revoke(selector, Cause::SignedOut, None, START).await.unwrap().ended
+    }
+
+    /// The same, and waits for whom `wait` says.
+    pub(super) async fn end_and_wait(&self, selector: Selector, wait: Wait) -> Revoked {
+        self.store.revoke_and_wait(selector, Cause::SignedOut, None, START, wait).await.unwrap()
     }
 
     /// The whole log.

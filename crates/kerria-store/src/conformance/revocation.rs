@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use kerria_core::{
-    Bearing, Cause, LogNumber, RevokedSet, Selector, Store, Verdict,
+    Bearing, Cause, CheckerId, LogNumber, RevokedSet, Selector, Store, Verdict,
     audit::AuditEvent,
-    store::{LogPage, Revoked},
+    lease::Renewal,
+    store::{LogPage, Wait},
 };
 
 use super::play::{ADDRESS, Play, START, at, device, ended, one};
@@ -18,7 +19,7 @@ pub async fn ending_a_session_ends_it_alone_and_its_data_with_it(store: Arc<dyn 
     play.put(phone, "cart", "[1]").await;
     play.put(laptop, "cart", "[2]").await;
     let revoked = play.store.revoke(one(phone), Cause::EndedByUser, Some(device()), at(5)).await.unwrap();
-    assert_eq!(revoked, Revoked { ended: 1, number: LogNumber(1) });
+    assert_eq!((revoked.ended, revoked.number), (1, LogNumber(1)));
     assert!(!play.lives(&phone_token).await);
     assert!(play.lives(&laptop_token).await);
     assert_eq!(play.data(phone, "cart").await, None);
@@ -74,11 +75,11 @@ pub async fn ending_nothing_writes_nothing_except_about_everyone(store: Arc<dyn 
         Selector::User { user: play.user_id() },
     ] {
         let revoked = play.store.revoke(nothing, Cause::SignedOut, None, at(1)).await.unwrap();
-        assert_eq!(revoked, Revoked { ended: 0, number: LogNumber(1) }, "{nothing:?}");
+        assert_eq!((revoked.ended, revoked.number), (0, LogNumber(1)), "{nothing:?}");
     }
     assert_eq!(play.store.audit(None, 100).await.unwrap().len(), lines);
     let revoked = play.store.revoke(Selector::Everyone, Cause::Operator, None, at(1)).await.unwrap();
-    assert_eq!(revoked, Revoked { ended: 0, number: LogNumber(2) });
+    assert_eq!((revoked.ended, revoked.number), (0, LogNumber(2)));
     assert_eq!(play.log().await.len(), 2);
 }
 
@@ -172,6 +173,54 @@ pub async fn a_follower_has_applied_what_is_answered_and_nothing_from_before(sto
     assert_eq!(second.heard(), log[2..]);
 }
 
+pub async fn an_end_says_for_whom_it_has_waited_and_is_true_here_in_any_case(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    let checker = play.checker().await;
+    for wait in [Wait::Store, Wait::Checkers] {
+        for times in 0..20 {
+            let (session, token) = play.signed_in(alice).await;
+            let revoked = play.end_and_wait(one(session), wait).await;
+            assert_eq!(checker.heard().last().map(|entry| entry.number), Some(revoked.number), "{times}");
+            assert!(!play.lives(&token).await);
+            let again = play.end_and_wait(one(session), wait).await;
+            assert_eq!((revoked.ended, again.ended, again.number), (1, 0, revoked.number));
+            for acknowledged in [revoked.acknowledged, again.acknowledged] {
+                assert_eq!(acknowledged.is_some(), wait == Wait::Checkers);
+                assert_eq!(acknowledged.unwrap_or_default().late, [""; 0]);
+            }
+        }
+    }
+}
+
+pub async fn an_end_names_those_whose_leases_had_to_run_out(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    // A store that nobody else can follow has nobody to wait for.
+    let Some(ledger) = play.store.ledger() else { return };
+    let alice = play.user("Alice").await;
+    let silent = Renewal { checker: CheckerId::from_bytes([9; 16]), applied: None };
+    for wait in [Wait::Store, Wait::Checkers] {
+        ledger.renew_lease(silent, "a silent one").await.unwrap();
+        let (session, token) = play.signed_in(alice).await;
+        let revoked = play.end_and_wait(one(session), wait).await;
+        assert!(!play.lives(&token).await);
+        match (wait, revoked.acknowledged) {
+            (Wait::Store, None) => {}
+            (Wait::Checkers, Some(acknowledged)) => assert_eq!(acknowledged.late, ["a silent one"]),
+            (_, acknowledged) => panic!("{wait:?}: {acknowledged:?}"),
+        }
+    }
+    // The next end may still meet it: that it is silent is seen a moment later than its lease is over.
+    for _ in 0..2 {
+        let (session, _) = play.signed_in(alice).await;
+        let acknowledged = play.end_and_wait(one(session), Wait::Checkers).await.acknowledged;
+        if acknowledged.unwrap().late.is_empty() {
+            return;
+        }
+    }
+    panic!("it is not forgotten");
+}
+
 pub async fn what_was_found_is_as_of_the_last_entry(store: Arc<dyn Store>) {
     let play = Play::new(store);
     let alice = play.user("Alice").await;
@@ -191,7 +240,7 @@ pub async fn ending_one_access_token_ends_it_alone(store: Arc<dyn Store>) {
     let others = [play.kept(Some(session), shop).await.0, play.kept(None, shop).await.0];
     let selector = Selector::Token { token: id };
     let revoked = play.store.revoke(selector, Cause::GivenBack, Some(device()), at(5)).await.unwrap();
-    assert_eq!(revoked, Revoked { ended: 0, number: LogNumber(1) }, "its session goes on");
+    assert_eq!((revoked.ended, revoked.number), (0, LogNumber(1)), "its session goes on");
     assert!(!play.stands(&reference).await);
     assert!(play.stands(&others[0]).await && play.stands(&others[1]).await);
     assert!(play.store.is_present_refresh(session, &refresh).await.unwrap());
@@ -217,7 +266,7 @@ pub async fn ending_a_client_ends_its_sessions_and_access_tokens_and_no_others(s
     let stands = [play.kept(Some(of_app), app).await.0, play.kept(None, app).await.0];
     let selector = Selector::Client { client: shop };
     let revoked = play.store.revoke(selector, Cause::Operator, None, at(5)).await.unwrap();
-    assert_eq!(revoked, Revoked { ended: 2, number: LogNumber(3) });
+    assert_eq!((revoked.ended, revoked.number), (2, LogNumber(3)));
     assert_eq!(play.sessions_of(alice).await, [in_a_cookie, of_app]);
     assert_eq!(play.sessions_of(bob).await, []);
     for session in [of_alice, of_bob] {
@@ -291,7 +340,7 @@ pub async fn ending_an_access_token_or_a_client_is_logged_even_if_nothing_of_it_
     let checker = play.checker().await;
     for (count, selector) in (1..).zip(selectors) {
         let revoked = play.store.revoke(selector, Cause::GivenBack, None, at(1)).await.unwrap();
-        assert_eq!(revoked, Revoked { ended: 0, number: LogNumber(count) });
+        assert_eq!((revoked.ended, revoked.number), (0, LogNumber(count)));
     }
     assert_eq!(play.events().await, selectors.map(|selector| ended(selector, Cause::GivenBack)));
     assert_eq!(checker.heard(), play.log().await);

@@ -33,16 +33,18 @@ pub enum ConnectError {
     /// TLS cannot be used at all.
     #[error("TLS cannot be used")]
     Tls(#[source] rustls::Error),
-    /// It was written by a newer version of the program.
+    /// A newer version of the program has changed it so that this one cannot work on it.
     #[error(
-        "the database {database} has schema version {found}, and this program knows versions up to {known}: \
-         run a newer Kerria, or restore the backup made before the update"
+        "the database {database} has schema version {found}, on which programs can work that know version {oldest} or a later one, \
+         and this program knows versions up to {known}: run a newer Kerria, or restore the backup made before the update"
     )]
     Newer {
         /// The database.
         database: String,
         /// Its version.
         found: u32,
+        /// The version that a program has to know to work on it.
+        oldest: u32,
         /// The latest version that this program knows.
         known: u32,
     },

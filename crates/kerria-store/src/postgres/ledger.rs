@@ -20,7 +20,7 @@ use crate::{
     sql::{Ask, Result, log},
 };
 
-/// One that renews, and one that reads what others have renewed.
+/// One that renews, and one that reads what others have renewed. Each is made when it is first needed.
 const CONNECTIONS: usize = 2;
 /// How many numbers of the log a new life leaves out: more than a server can have given and lost. Few enough that a number
 /// always fits into 53 bits of JSON.
@@ -168,7 +168,7 @@ fn roll_call(asked: &dyn Ask, this: CheckerId) -> Result<RollCall> {
             call.settled = row.get(1)?;
             if let Some(id) = row.get::<Option<[u8; 16]>>(2)? {
                 let (name, applied) = (row.get(3)?, LogNumber(row.get(4)?));
-                call.nodes.push(NodeStanding { id: CheckerId::from_bytes(id), name, applied });
+                call.nodes.push(NodeStanding { id: CheckerId::from_bytes(id), name, applied, lag: None });
             }
             Ok(())
         },

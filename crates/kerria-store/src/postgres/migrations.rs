@@ -1,9 +1,10 @@
 //! Bringing the database's schema up to date.
 //!
 //! A migration that was released is never changed; another one follows it. The number of those that were run stands in
-//! the table `kerria_schema`.
+//! the table `kerria_schema`, and beside it the oldest program that can still work on what they have made. So nodes can be
+//! replaced one by one: an older one goes on, and even starts again, on a schema that was only added to.
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{connection::Connection, errors::ConnectError, locks};
 use crate::{
@@ -22,6 +23,11 @@ const MIGRATIONS: [Migration; 3] = [
     Migration { name: "0003_groups", sql: include_str!("../../migrations/postgres/0003_groups.sql") },
 ];
 
+/// The oldest program that can work on the schema as the last migration leaves it, by the latest version that it knows. One that adds
+/// something leaves this as it is; one that removes or changes what older programs use, or relies on what they do not do, raises it.
+/// Before 3, programs change a name without telling those who have it in memory.
+const OLDEST_PROGRAM: u32 = 3;
+
 /// The oldest server that will do, as `server_version_num` writes it. Before it, there are no unlogged sequences.
 const OLDEST: u32 = 150_000;
 
@@ -35,12 +41,24 @@ pub(super) fn known() -> u32 {
 pub(super) fn run(connection: &Connection, database: &str) -> Result<Migrated, ConnectError> {
     check_server(connection, database)?;
     // Looking takes no lock and no right to change anything.
-    if version(connection, database)? == known() {
-        return Ok(Migrated { from: known(), to: known() });
+    let found = version(connection, database)?;
+    if found > known() {
+        warn!(
+            "the database {database} has schema version {found}, and this program knows versions up to {}: it can work on it, and \
+             should be replaced by the newer one soon",
+            known()
+        );
+    }
+    if found >= known() {
+        return Ok(Migrated { from: found, to: found });
     }
     let server = |source| ConnectError::server(database, source);
     connection.be_patient().and_then(|()| connection.batch(&locks::hold_schema())).map_err(server)?;
     let from = version(connection, database)?;
+    // Another process was first, and may be a newer one.
+    if from >= known() {
+        return Ok(Migrated { from, to: from });
+    }
     apply(connection, from).map_err(server)?;
     for migration in MIGRATIONS.iter().skip(from as usize) {
         info!(migration = migration.name, "migrated the database {database} to {}", migration.name);
@@ -100,20 +118,22 @@ fn apply(connection: &Connection, from: u32) -> Result<()> {
     connection.batch("BEGIN ISOLATION LEVEL READ COMMITTED")?;
     connection.batch(
         "CREATE TABLE IF NOT EXISTS kerria_schema ( \
-             one SMALLINT NOT NULL PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL)",
+             one SMALLINT NOT NULL PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL); \
+         ALTER TABLE kerria_schema ADD COLUMN IF NOT EXISTS oldest INTEGER NOT NULL DEFAULT 1",
     )?;
     for migration in MIGRATIONS.iter().skip(from as usize) {
         connection.batch(migration.sql)?;
     }
     asked.change(
-        "INSERT INTO kerria_schema (one, version) VALUES (1, ?1) \
-         ON CONFLICT (one) DO UPDATE SET version = excluded.version",
-        [known()],
+        "INSERT INTO kerria_schema (one, version, oldest) VALUES (1, ?1, ?2) \
+         ON CONFLICT (one) DO UPDATE SET version = excluded.version, oldest = excluded.oldest",
+        [known(), OLDEST_PROGRAM],
     )?;
     connection.batch("COMMIT")
 }
 
-/// The schema version of the database; 0 if there is nothing of ours in it.
+/// The schema version of the database; 0 if there is nothing of ours in it. It may be newer than what this program knows, if it can
+/// work on it nevertheless.
 pub(super) fn version(asked: &dyn Ask, database: &str) -> Result<u32, ConnectError> {
     let server = |source| ConnectError::server(database, source);
     let exists = |table: &str| {
@@ -125,12 +145,17 @@ pub(super) fn version(asked: &dyn Ask, database: &str) -> Result<u32, ConnectErr
         }
         return Ok(0);
     }
-    let found = asked
-        .one("SELECT version FROM kerria_schema", (), |row| row.get::<u32>(0))
+    // Whoever has made a newer one has added the column.
+    let (found, oldest) = asked
+        .one(
+            "SELECT version, coalesce((to_jsonb(kerria_schema) ->> 'oldest')::integer, version) FROM kerria_schema",
+            (),
+            |row| Ok((row.get::<u32>(0)?, row.get::<u32>(1)?)),
+        )
         .map_err(server)?
-        .unwrap_or(0);
-    if found > known() {
-        return Err(ConnectError::Newer { database: database.to_owned(), found, known: known() });
+        .unwrap_or_default();
+    if found > known() && oldest > known() {
+        return Err(ConnectError::Newer { database: database.to_owned(), found, oldest, known: known() });
     }
     Ok(found)
 }

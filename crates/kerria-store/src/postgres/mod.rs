@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use kerria_core::{
     Lease, LeaseTerms, LogNumber,
     lease::RollCall,
-    store::{Follower, Leases, StoreError, Trouble},
+    store::{Acknowledged, Follower, Leases, StoreError, Trouble, Wait},
 };
 
 pub(crate) use connection::Connection as PostgresConnection;
@@ -75,8 +75,9 @@ impl PostgresStore {
         let servers: Arc<[Server]> = options.servers()?.into();
         let workers = Workers::start("kerria-postgres", options.most_connections(), &servers)
             .map_err(ConnectError::Thread)?;
-        let ledger = Arc::new(PostgresLedger::start(&servers).map_err(ConnectError::Thread)?);
-        let feed = Feed::start(ledger, node, LeaseTerms::default(), Arc::clone(&observer));
+        let ledger = || PostgresLedger::start(&servers).map(Arc::new).map_err(ConnectError::Thread);
+        let (own, for_others) = (ledger()?, ledger()?);
+        let feed = Feed::start(own, for_others, node, LeaseTerms::default(), Arc::clone(&observer));
         let listener = Listener::start(servers, feed.waker()).map_err(ConnectError::Thread)?;
         let following = Some(Following { feed, _listener: listener });
         Ok(Self::new(Postgres { workers, following }, observer))
@@ -144,9 +145,10 @@ impl Driver for Postgres {
         self.feed()?.follow(follower).await
     }
 
-    async fn acknowledged(&self, number: LogNumber) {
-        if let Ok(feed) = self.feed() {
-            feed.acknowledged(number).await;
+    async fn waited(&self, number: LogNumber, wait: Wait) -> Option<Acknowledged> {
+        match self.feed() {
+            Ok(feed) => feed.waited(number, wait).await,
+            Err(_) => None,
         }
     }
 

@@ -10,16 +10,20 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, DataKey, DataLimits, LogEntry, LogEvent, LogNumber, Method, PasswordHash, Selector, SessionId,
-    SessionPolicy, StoreError, Timestamp, TokenHash, Transport, UserId, UserName,
+    Cause, CheckerId, DataKey, DataLimits, LogEntry, LogEvent, LogNumber, Method, PasswordHash, Selector,
+    SessionId, SessionPolicy, StoreError, Timestamp, TokenHash, Transport, UserId, UserName,
     device::Device,
+    lease::Renewal,
     store::{
         Accounts, AtLimit, CarryOver, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser,
         PasswordChange, SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
     },
     throttle::{Admission, Door, ThrottleRule},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{ConnectError, PostgresOptions, PostgresStore, Refusal};
 use crate::{
@@ -208,14 +212,44 @@ async fn of_many_processes_that_find_an_empty_database_one_migrates_it() {
 async fn a_database_of_a_newer_program_is_refused_and_left_alone() {
     let database = TestDatabase::create();
     drop(store_in(&database).await);
-    database.run("UPDATE kerria_schema SET version = 1000");
+    database.run("UPDATE kerria_schema SET version = 1000, oldest = 999");
     let refused = connect(&database.url(), 1).await.unwrap_err();
-    assert!(matches!(refused, ConnectError::Newer { found: 1000, known: 2, .. }));
+    assert!(matches!(refused, ConnectError::Newer { found: 1000, oldest: 999, known: 3, .. }));
     assert!(refused.to_string().ends_with(
-        " has schema version 1000, and this program knows versions up to 2: run a newer Kerria, or restore \
-         the backup made before the update"
+        " has schema version 1000, on which programs can work that know version 999 or a later one, and this program knows \
+         versions up to 3: run a newer Kerria, or restore the backup made before the update"
     ));
     database.run("DO $$ BEGIN ASSERT (SELECT version = 1000 FROM kerria_schema); END $$");
+}
+
+#[tokio::test]
+async fn a_database_that_a_newer_program_has_only_added_to_is_used_and_not_migrated_back() {
+    let database = TestDatabase::create();
+    drop(store_in(&database).await);
+    let options = || PostgresOptions::parse(&database.url()).unwrap();
+    let known = PostgresStore::examine(options()).await.unwrap().known_schema;
+    database.run("UPDATE kerria_schema SET version = version + 1");
+    store_in(&database).await.check_health().await.unwrap();
+    let migrated = PostgresStore::migrate(options()).await.unwrap();
+    assert_eq!((migrated.from, migrated.to), (known + 1, known + 1));
+    assert_eq!(PostgresStore::examine(options()).await.unwrap().schema, known + 1);
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_say_who_can_work_on_it_is_one_of_its_own_program() {
+    let database = TestDatabase::create();
+    drop(store_in(&database).await);
+    database.run("ALTER TABLE kerria_schema DROP COLUMN oldest");
+    drop(store_in(&database).await);
+    database.run("UPDATE kerria_schema SET version = version + 1");
+    assert!(matches!(connect(&database.url(), 1).await, Err(ConnectError::Newer { .. })));
+    // As the first schema was left by its program.
+    database.run(
+        "DROP TABLE errand, sessions_elsewhere; ALTER TABLE account DROP COLUMN member_of; \
+         UPDATE kerria_schema SET version = 1",
+    );
+    drop(store_in(&database).await);
+    database.run("DO $$ BEGIN ASSERT (SELECT version = 3 AND oldest = 3 FROM kerria_schema); END $$");
 }
 
 #[tokio::test]
@@ -677,6 +711,36 @@ async fn whoever_shares_a_database_is_called_by_name_until_it_leaves() {
     assert_ne!(two.roll_call().await.unwrap().unwrap().this, call.this);
     two.leave().await.unwrap();
     assert_eq!(one.roll_call().await.unwrap().unwrap().nodes.len(), 1);
+}
+
+#[tokio::test]
+async fn however_long_others_take_to_renew_the_own_lease_holds() {
+    let database = TestDatabase::create();
+    let store = store_in(&database).await;
+    store.follow(weak(&Arc::new(Heard::default()))).await.unwrap();
+    let ledger = store.ledger().unwrap();
+    let shop = |number| Renewal { checker: CheckerId::from_bytes([number; 16]), applied: None };
+    for number in 0..20 {
+        ledger.renew_lease(shop(number), "a shop").await.unwrap();
+    }
+    database.run(
+        "CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_sleep(0.3); RETURN new; END $$; \
+         CREATE TRIGGER slow BEFORE UPDATE ON checker FOR EACH ROW WHEN (new.name = 'a shop') EXECUTE FUNCTION take_long()",
+    );
+    let mut renewing = JoinSet::new();
+    for number in 0..40 {
+        let ledger = Arc::clone(&ledger);
+        renewing.spawn(async move { ledger.renew_lease(shop(number % 20), "a shop").await });
+    }
+    // More than two leases, and fewer than it takes them all.
+    let until = kerria_feed::moment() + Duration::from_millis(2_500);
+    while kerria_feed::moment() < until {
+        assert!(store.lease().holds());
+        sleep(Duration::from_millis(20)).await;
+    }
+    while renewing.try_join_next().is_some() {}
+    assert!(!renewing.is_empty(), "they take longer");
 }
 
 #[tokio::test]

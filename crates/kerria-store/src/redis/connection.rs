@@ -123,7 +123,7 @@ impl Link {
     pub(super) async fn see_to_it(&self) -> Result<()> {
         let line = self.line().await?;
         match &self.memory {
-            Some(memory) => memory.see_to_it(&line).await,
+            Some(memory) => memory.see_to_it(&line).await.map(drop),
             None => Ok(()),
         }
     }
@@ -164,7 +164,7 @@ impl Link {
         let mut line = self.servers.open(None).await?;
         line.connection.set_response_timeout(self.answer);
         if let Some(memory) = &self.memory {
-            memory.see_to_it(&line).await?;
+            line.life = memory.see_to_it(&line).await?;
         }
         Ok(line)
     }
@@ -183,6 +183,8 @@ pub(super) struct Line {
     driver: JoinHandle<()>,
     /// What the server calls our scripts.
     names: Vec<String>,
+    /// The life that the server was in when this was opened, and the latest ends had been done. Nothing is read in another one.
+    life: String,
 }
 
 impl Line {
@@ -192,10 +194,12 @@ impl Line {
 
     /// Runs a script. A server that has forgotten it gets it anew.
     pub(super) async fn run(&self, script: Script, arguments: &[&[u8]]) -> redis::RedisResult<Value> {
-        let by_name = call("EVALSHA", &self.names[script as usize], arguments);
+        let life = matches!(script, Script::Read).then_some(self.life.as_bytes());
+        let arguments: Vec<&[u8]> = life.into_iter().chain(arguments.iter().copied()).collect();
+        let by_name = call("EVALSHA", &self.names[script as usize], &arguments);
         match self.ask(&by_name).await {
             Err(error) if Fault::of(&error) == Fault::NoScript => {
-                self.ask(&call("EVAL", SCRIPTS[script as usize], arguments)).await
+                self.ask(&call("EVAL", SCRIPTS[script as usize], &arguments)).await
             }
             answer => answer,
         }
@@ -372,7 +376,7 @@ async fn greet(
     }
     let (connection, driving) =
         MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(store_error)?;
-    Ok(Line { connection, driver: tokio::spawn(driving), names: Vec::new() })
+    Ok(Line { connection, driver: tokio::spawn(driving), names: Vec::new(), life: String::new() })
 }
 
 /// What a server says of itself under this name.

@@ -1,6 +1,6 @@
 //! Ending sessions: they are removed from wherever they are kept, and the log says so.
 
-use kerria_core::{Cause, LogEvent, Selector, SessionId, Timestamp};
+use kerria_core::{Cause, LogEvent, Selector, SessionId, Timestamp, store::Wait};
 
 use super::{
     Ended, RedisSessions, log,
@@ -68,6 +68,17 @@ fn log_end(commit: &mut Commit, selector: Selector, cause: Cause, now: Timestamp
 impl RedisSessions {
     /// Ends what `selector` selects. Answers when that is committed, and acknowledged.
     pub(crate) async fn end(&self, selector: Selector, cause: Cause, now: Timestamp) -> Result<Ended> {
+        self.end_and_wait(selector, cause, now, Wait::Checkers).await
+    }
+
+    /// The same, but that it waits for whom `wait` says.
+    pub(crate) async fn end_and_wait(
+        &self,
+        selector: Selector,
+        cause: Cause,
+        now: Timestamp,
+        wait: Wait,
+    ) -> Result<Ended> {
         let most = self.end_most_of_client(selector, cause, now).await?;
         let mut commit = Commit::default();
         order(&mut commit, selector, cause, now, None)?;
@@ -76,13 +87,14 @@ impl RedisSessions {
             self.leftovers.notify_one();
         }
         // What had ended before is answered when that is true everywhere: whoever has ended it may be waiting still.
-        self.feed.acknowledged(committed.head).await;
+        let acknowledged = self.feed.waited(committed.head, wait).await;
         let is_one = matches!(selector, Selector::Session { .. });
         Ok(Ended {
             sessions: most + committed.removed,
             number: committed.head,
             user: committed.user.filter(|_| is_one),
             logged: committed.logged,
+            acknowledged,
         })
     }
 

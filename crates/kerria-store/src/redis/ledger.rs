@@ -105,8 +105,12 @@ impl Leases for RedisLedger {
 
     async fn roll_call(&self, this: CheckerId) -> Result<RollCall, StoreError> {
         let Said { settled, head, checkers, .. } = self.read().await?;
-        let standing =
-            |(CheckerStanding { checker: id, applied, .. }, name)| NodeStanding { id, name, applied };
+        let standing = |(CheckerStanding { checker: id, applied, .. }, name)| NodeStanding {
+            id,
+            name,
+            applied,
+            lag: None,
+        };
         let mut nodes: Vec<_> = checkers.into_iter().map(standing).collect();
         nodes.sort_unstable_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
         Ok(RollCall { this, head, settled, nodes })

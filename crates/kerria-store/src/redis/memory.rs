@@ -50,8 +50,9 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does the latest ends again, if the server at the other end of this line is in another life than the last one was.
-    pub(super) async fn see_to_it(&self, line: &Line) -> Result<()> {
+    /// Does the latest ends again, if the server at the other end of this line is in another life than the last one was. Returns the life
+    /// that it is in.
+    pub(super) async fn see_to_it(&self, line: &Line) -> Result<String> {
         let life = ledger::life(line).await?;
         let ends: Vec<LogEntry> = {
             let state = self.state();
@@ -73,8 +74,8 @@ impl Memory {
         if ended > 0 {
             info!("{ended} sessions that had come back were ended again");
         }
-        self.state().life = Some(life);
-        Ok(())
+        self.state().life = Some(life.clone());
+        Ok(life)
     }
 }
 

@@ -36,7 +36,7 @@ use std::{
 use kerria_core::{
     Cause, Lease, LeaseTerms, LogNumber, SessionId, UserId,
     lease::RollCall,
-    store::{Follower, Found, Leases},
+    store::{Acknowledged, Follower, Found, Leases},
 };
 use tokio::{
     sync::Notify,
@@ -103,7 +103,7 @@ pub(crate) enum Entered {
 }
 
 /// What an end came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     /// How many sessions it ended.
     pub(crate) sessions: u64,
@@ -113,6 +113,8 @@ pub(crate) struct Ended {
     pub(crate) user: Option<UserId>,
     /// Whether it was written to the log: there was something to end, or there may have been tokens that nobody keeps.
     pub(crate) logged: bool,
+    /// What it took until no checker accepted it any more, if that was waited for.
+    pub(crate) acknowledged: Option<Acknowledged>,
 }
 
 /// What came of an errand.
@@ -143,8 +145,8 @@ impl RedisSessions {
         let link = Arc::new(Link::new(Arc::clone(&servers), Some(Arc::clone(&memory)), ANSWER));
         let refused = |error| RedisError::server(&examined.place, error);
         link.see_to_it().await.map_err(refused)?;
-        let ledger = Arc::new(RedisLedger::new(&servers));
-        let feed = Feed::start(ledger, node, LeaseTerms::default(), Arc::clone(&observer));
+        let ledger = || Arc::new(RedisLedger::new(&servers));
+        let feed = Feed::start(ledger(), ledger(), node, LeaseTerms::default(), Arc::clone(&observer));
         let follower: Weak<dyn Follower> = Arc::downgrade(&memory) as _;
         feed.follow(follower).await.map_err(refused)?;
         let leftovers = Arc::new(Notify::new());

@@ -335,11 +335,66 @@ async fn a_server_whose_memory_is_full_says_so_and_ends_sessions_still() {
     let refused = sessions.open(&sign_in(ALICE, 2)).await.unwrap_err();
     assert_eq!(refused.trouble, Trouble::Full);
     assert!(is_found(&sessions, 1).await);
+    let later = NOW + Duration::from_secs(60);
+    sessions.touch(vec![(new_session(1).id, later)]).await.unwrap();
+    assert_eq!(sessions.find(&token(1)).await.unwrap().unwrap().session.last_seen_at, later);
+    // Somebody who comes in the middle of it gets a lease, too.
+    let another = sessions_in(&server.url(0)).await;
     end(&sessions, Selector::User { user: ALICE }).await;
-    assert!(!is_found(&sessions, 1).await);
+    assert!(!is_found(&another, 1).await);
     end(&sessions, Selector::Everyone).await;
+    let nodes = sessions.roll_call().await.unwrap().nodes;
+    assert_eq!(nodes.len(), 2, "they renew their leases: {nodes:?}");
     server.ask::<()>(0, &["CONFIG", "SET", "maxmemory", "0"]);
     open(&sessions, ALICE, 2).await;
+}
+
+#[tokio::test]
+async fn a_first_replica_is_no_reason_to_start_over() {
+    let (primary, replica) = (TestRedis::start(), TestRedis::start());
+    let sessions = sessions_in(&primary.url(0)).await;
+    let life = || primary.ask::<String>(0, &["HGET", "{kerria}:state", "life"]);
+    let history = |server: &TestRedis| {
+        let info = server.ask::<String>(0, &["INFO", "replication"]);
+        info.lines().find_map(|line| line.strip_prefix("master_replid:")).unwrap().to_owned()
+    };
+    open(&sessions, ALICE, 1).await;
+    let before = (life(), history(&primary));
+    replica.ask::<()>(0, &["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    eventually("it has a replica", async || (history(&replica) == history(&primary)).then_some(())).await;
+    assert_ne!(history(&primary), before.1, "its history is another one");
+    let number = end(&sessions, Selector::User { user: ALICE }).await;
+    sessions.catch_up().await.unwrap();
+    assert_eq!(life(), before.0);
+    // One that was promoted begins another life, though it had no replica before, and gets its first one then.
+    replica.ask::<()>(0, &["REPLICAOF", "NO", "ONE"]);
+    primary.ask::<()>(0, &["REPLICAOF", "127.0.0.1", &replica.port().to_string()]);
+    let promoted = sessions_in(&replica.url(0)).await;
+    assert_ne!(replica.ask::<String>(0, &["HGET", "{kerria}:state", "life"]), before.0);
+    assert!(open(&promoted, ALICE, 2).await.as_of > number);
+}
+
+#[tokio::test]
+async fn a_server_that_was_a_replica_for_a_while_begins_another_life() {
+    let (server, other) = (TestRedis::start(), TestRedis::start());
+    let sessions = sessions_in(&server.url(0)).await;
+    open(&sessions, ALICE, 1).await;
+    let life = || server.ask::<String>(0, &["HGET", "{kerria}:state", "life"]);
+    let before = life();
+    let has = |server: &TestRedis| server.ask::<u64>(0, &["ZCARD", "{kerria}:0:all"]);
+    other.ask::<()>(0, &["REPLICAOF", "127.0.0.1", &server.port().to_string()]);
+    eventually("the other one has it", async || (has(&other) == 1).then_some(())).await;
+    // It hears of no end any more, and nobody talks to it while it is the primary.
+    other.ask::<()>(0, &["REPLICAOF", "NO", "ONE"]);
+    end(&sessions, Selector::User { user: ALICE }).await;
+    server.ask::<()>(0, &["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
+    eventually("the end is forgotten", async || (has(&server) == 1).then_some(())).await;
+    server.ask::<()>(0, &["REPLICAOF", "NO", "ONE"]);
+    // Nobody has noticed, and the connections are the same.
+    let found = eventually("it is asked again", async || sessions.find(&token(1)).await.ok()).await;
+    assert_eq!(found, None, "it was ended");
+    assert_ne!(life(), before);
+    assert_eq!(has(&server), 0);
 }
 
 #[tokio::test]

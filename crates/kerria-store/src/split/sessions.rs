@@ -8,7 +8,7 @@ use kerria_core::{
     UserId,
     store::{
         DataOwner, DataWrite, Found, LogPage, Opened, Overtaken, Renewal, Revoked, SessionData,
-        SessionDetails, SessionRotation, Sessions, SignIn, TokenUse,
+        SessionDetails, SessionRotation, Sessions, SignIn, TokenUse, Wait,
     },
 };
 
@@ -61,19 +61,20 @@ impl<D: Driver> Sessions for SplitStore<D> {
         self.sessions().touch(seen).await
     }
 
-    async fn revoke(
+    async fn revoke_and_wait(
         &self,
         selector: Selector,
         cause: Cause,
         device: Option<Device>,
         now: Timestamp,
+        wait: Wait,
     ) -> Result<Revoked> {
-        let ended = self.sessions().end(selector, cause, now).await?;
+        let ended = self.sessions().end_and_wait(selector, cause, now, wait).await?;
         if ended.logged {
             let line = line_about_end(selector, ended.user, ended.sessions, cause, device.as_ref(), now);
             self.shared.record(line).await;
         }
-        Ok(Revoked { ended: ended.sessions, number: ended.number })
+        Ok(Revoked { ended: ended.sessions, number: ended.number, acknowledged: ended.acknowledged })
     }
 
     async fn rotate(&self, token: TokenUse) -> Result<SessionRotation> {

@@ -32,7 +32,7 @@ use kerria_core::{
     Lease, LogEntry, LogEvent, LogNumber, Selector, SessionId, Timestamp, UserId,
     audit::AuditEntry,
     lease::RollCall,
-    store::{Follower, InstallationKeys, Leases, Store, StoreError, Trouble},
+    store::{Acknowledged, Follower, InstallationKeys, Leases, Store, StoreError, Trouble, Wait},
 };
 use tokio::time::timeout;
 
@@ -81,8 +81,9 @@ pub trait Driver: Send + Sync + 'static {
     /// What [`Store::follow`] says.
     async fn follow(&self, follower: Weak<dyn Follower>) -> Result<LogNumber>;
 
-    /// Waits until the entry with this number, which is committed, has been applied by whoever answers from memory.
-    async fn acknowledged(&self, number: LogNumber);
+    /// Waits until the entry with this number, which is committed, has been applied by whoever answers from memory: by those whom
+    /// `wait` says, and by this process in any case. Says what it took, if everybody was waited for.
+    async fn waited(&self, number: LogNumber, wait: Wait) -> Option<Acknowledged>;
 
     /// What [`Store::lease`] says.
     fn lease(&self) -> Lease;
@@ -131,16 +132,27 @@ impl<D: Driver> SqlStore<D> {
         reach: Reach,
         step: impl Fn(&mut Step<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_and_wait(reach, Wait::Checkers, step).await.map(|(outcome, _)| outcome)
+    }
+
+    /// The same, but that it waits for whom `wait` says. Says what it took, if everybody was waited for.
+    pub(crate) async fn write_and_wait<T: Send + 'static>(
+        &self,
+        reach: Reach,
+        wait: Wait,
+        step: impl Fn(&mut Step<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<(T, Option<Acknowledged>)> {
         let began = Began::now();
         let (asked, answer) = Asked::new(move |open: &mut Step<'_>| Ok((step(open)?, open.to_wait_for())));
         self.driver.write(reach, Box::new(asked))?;
         let answer = in_time(answer).await;
         self.observer.answered(Access::Write, began.elapsed());
         let (outcome, number) = answer?;
-        if let Some(number) = number {
-            self.driver.acknowledged(number).await;
-        }
-        Ok(outcome)
+        let acknowledged = match number {
+            Some(number) => self.driver.waited(number, wait).await,
+            None => None,
+        };
+        Ok((outcome, acknowledged))
     }
 
     /// Runs a step of a directory whose sessions are kept elsewhere: what it orders about them is left as errands, which are
@@ -232,7 +244,7 @@ impl<D: Driver> Store for SqlStore<D> {
     async fn until_acknowledged(&self) -> Result<()> {
         if self.driver.lease().is_limited() {
             let number = self.read(log::last_number).await?;
-            self.driver.acknowledged(number).await;
+            self.driver.waited(number, Wait::Checkers).await;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use kerria_core::{
     session::Method,
     store::{
         AtLimit, CarryOver, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails,
-        SessionLimit, SessionRotation, Sessions, SignIn, TokenUse,
+        SessionLimit, SessionRotation, Sessions, SignIn, TokenUse, Wait,
     },
 };
 
@@ -36,18 +36,20 @@ impl<D: Driver> Sessions for SqlStore<D> {
         self.write_part(move |step| touch(step, &seen)).await
     }
 
-    async fn revoke(
+    async fn revoke_and_wait(
         &self,
         selector: Selector,
         cause: Cause,
         device: Option<Device>,
         now: Timestamp,
+        wait: Wait,
     ) -> Result<Revoked, StoreError> {
-        self.write_within(Reach::of(selector), move |step| {
+        let step = move |step: &mut Step<'_>| {
             hold(step, selector)?;
             revoke(step, selector, cause, device.as_ref(), now)
-        })
-        .await
+        };
+        let (revoked, acknowledged) = self.write_and_wait(Reach::of(selector), wait, step).await?;
+        Ok(Revoked { acknowledged, ..revoked })
     }
 
     async fn rotate(&self, token: TokenUse) -> Result<SessionRotation, StoreError> {
@@ -322,7 +324,7 @@ pub(super) fn found(asked: &dyn Ask, session: SessionId) -> Result<Found> {
     asked.the(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], rows::found)
 }
 
-/// Ends what `selector` selects, with a line in the audit log.
+/// Ends what `selector` selects, with a line in the audit log. Nobody has acknowledged it yet.
 pub(super) fn revoke(
     step: &mut Step<'_>,
     selector: Selector,
@@ -336,12 +338,12 @@ pub(super) fn revoke(
     };
     let removed = ending::remove(step, selector)?;
     if !removed.is_to_be_logged() {
-        return Ok(Revoked { ended: 0, number: step.rest_on_log()? });
+        return Ok(Revoked { ended: 0, number: step.rest_on_log()?, acknowledged: None });
     }
     if let Some(line) = line_about_end(selector, user, removed.sessions, cause, device, now) {
         audit::record(step, &line)?;
     }
-    Ok(Revoked { ended: removed.sessions, number: removed.log(step, cause, now)? })
+    Ok(Revoked { ended: removed.sessions, number: removed.log(step, cause, now)?, acknowledged: None })
 }
 
 /// The line of the audit log about an end of so many sessions. `user` is whose session it was, if it is about one.

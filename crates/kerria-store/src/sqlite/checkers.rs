@@ -12,12 +12,15 @@ use async_trait::async_trait;
 use kerria_core::{
     CheckerId, LeaseTerms, LogEntry, LogNumber,
     lease::{CheckerStanding, Ledger, LedgerReading, Life, NodeStanding, Renewal, Renewed, RollCall},
-    store::{Follower, Leases, LogPage, StoreError},
+    store::{Acknowledged, Follower, Leases, LogPage, StoreError},
 };
 use kerria_feed::Acknowledging;
 use tokio::{sync::Notify, time::sleep};
 
-use crate::{feed::Node, observer::Observer};
+use crate::{
+    feed::Node,
+    observer::{Observer, Watching},
+};
 
 /// Entries of the log that are held. A checker that is further behind starts over.
 const HELD: usize = 10_000;
@@ -62,8 +65,9 @@ impl Checkers {
     pub(super) fn start(ledger: Arc<MemoryLedger>, observer: Arc<dyn Observer>) -> Self {
         // The process that has the file hears of every entry before anybody waits for it, and so is not in the ledger.
         let own = Box::new(|| None);
-        let told = Arc::clone(&ledger.told);
-        let acknowledging = Acknowledging::start(Arc::clone(&ledger) as _, LeaseTerms::default(), own, told);
+        let watching = Arc::new(Watching(Arc::clone(&observer)));
+        let (terms, told) = (LeaseTerms::default(), Arc::clone(&ledger.told));
+        let acknowledging = Acknowledging::start(Arc::clone(&ledger) as _, terms, own, told, watching);
         Self { ledger, acknowledging, observer }
     }
 
@@ -71,9 +75,10 @@ impl Checkers {
         Arc::clone(&self.ledger) as _
     }
 
-    pub(super) async fn acknowledged(&self, number: LogNumber) {
+    pub(super) async fn acknowledged(&self, number: LogNumber) -> Acknowledged {
         let acknowledged = self.acknowledging.acknowledged(number).await;
         self.observer.acknowledged(acknowledged.took, acknowledged.late.len());
+        acknowledged
     }
 
     /// Waits until no checker can hold a lease any more. Whoever uses the file next may not know of them.
@@ -129,11 +134,13 @@ impl Leases for MemoryLedger {
     async fn roll_call(&self, this: CheckerId) -> Result<RollCall, StoreError> {
         let Inner { ledger, names, log } = &*self.lock();
         let reading = ledger.read();
-        let own = NodeStanding { id: self.node.id, name: self.node.name.clone(), applied: log.head };
+        let own =
+            NodeStanding { id: self.node.id, name: self.node.name.clone(), applied: log.head, lag: None };
         let others = reading.checkers.iter().map(|standing| NodeStanding {
             id: standing.checker,
             name: names.get(&standing.checker).cloned().unwrap_or_default(),
             applied: standing.applied,
+            lag: None,
         });
         let mut nodes: Vec<_> = std::iter::once(own).chain(others).collect();
         nodes.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use kerria_core::{
     Lease, LogNumber,
     lease::RollCall,
-    store::{Follower, Leases, StoreError, Trouble},
+    store::{Acknowledged, Follower, Leases, StoreError, Trouble, Wait},
 };
 use rusqlite::Connection;
 
@@ -168,9 +168,11 @@ impl Driver for Sqlite {
     }
 
     /// The writer has let all followers apply it before it answered. Who else answers from memory is in the ledger.
-    async fn acknowledged(&self, number: LogNumber) {
-        if let Some(checkers) = &self.checkers {
-            checkers.acknowledged(number).await;
+    async fn waited(&self, number: LogNumber, wait: Wait) -> Option<Acknowledged> {
+        match (wait, &self.checkers) {
+            (Wait::Store, _) => None,
+            (Wait::Checkers, Some(checkers)) => Some(checkers.acknowledged(number).await),
+            (Wait::Checkers, None) => Some(Acknowledged::default()),
         }
     }
 

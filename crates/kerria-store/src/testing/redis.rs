@@ -1,7 +1,8 @@
 //! A Redis server for tests, and databases in it.
 //!
 //! `REDIS_FOR_TESTS` names a running server with many databases, as its URL without a database. Without it, a server is started for
-//! the process and stopped at its end. One that cannot be started is a test that fails.
+//! the process and stopped at its end: `redis-server`, or the program that `REDIS_SERVER_FOR_TESTS` names, such as `valkey-server`. One
+//! that cannot be started is a test that fails.
 
 use std::{
     fs,
@@ -18,6 +19,9 @@ use super::{LOOKS, certify, wait};
 
 /// Names a running server.
 const VARIABLE: &str = "REDIS_FOR_TESTS";
+
+/// Names the program that is started.
+const PROGRAM: &str = "REDIS_SERVER_FOR_TESTS";
 
 /// A database of its own for one test.
 pub struct TestSessions {
@@ -199,6 +203,48 @@ impl TestRedis {
         self.own().folder.path().join("ca.pem")
     }
 
+    /// A replica of this server. It has all that is there when this returns.
+    ///
+    /// # Panics
+    /// If it is not one of ours, or the replica does not start.
+    #[must_use]
+    pub fn replica(&self) -> Self {
+        let replica = Self::start_with(&["--replicaof", "127.0.0.1", &self.port().to_string()]);
+        replica.says_soon(&["INFO", "replication"], "master_link_status:up");
+        replica
+    }
+
+    /// Sentinels that watch over this server, which they call `name`, and replace it by a replica when it has not answered for a second.
+    /// They know of each other, and of the replica, when this returns.
+    ///
+    /// # Panics
+    /// If they cannot be started.
+    #[must_use]
+    pub fn sentinels(&self, name: &str, count: usize) -> Vec<Self> {
+        let (port, quorum) = (self.port(), count / 2 + 1);
+        let settings = format!(
+            "monitor {name} 127.0.0.1 {port} {quorum}\nsentinel down-after-milliseconds {name} 1000\n\
+             sentinel failover-timeout {name} 4000"
+        );
+        let sentinels: Vec<_> = (0..count).map(|_| Self::start_sentinel(&settings)).collect();
+        let (others, has_replica) = (format!("sentinels={count}"), "slaves=1,");
+        for sentinel in &sentinels {
+            sentinel.says_soon(&["INFO", "sentinel"], &others);
+            sentinel.says_soon(&["INFO", "sentinel"], has_replica);
+        }
+        sentinels
+    }
+
+    fn says_soon(&self, command: &[&str], what: &str) {
+        for _ in 0..LOOKS.0 {
+            if self.try_to_ask::<String>(0, command).is_ok_and(|said| said.contains(what)) {
+                return;
+            }
+            wait(LOOKS.1);
+        }
+        panic!("it never says {what}: {}", self.own().log());
+    }
+
     /// A sentinel that does this, as in `monitor name host port quorum`.
     ///
     /// # Panics
@@ -286,11 +332,14 @@ impl TestRedis {
 impl OwnServer {
     fn start(&self) {
         let log = fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
-        let mut command = Command::new("redis-server");
+        let program = program();
+        let mut command = Command::new(&program);
         if self.sentinel {
             command.args(["sentinel.conf", "--sentinel"]);
         } else {
             command.args(["--databases", "10000", "--save", "", "--appendonly", "no"]);
+            // A replica need not wait for others that may come.
+            command.args(["--repl-diskless-sync-delay", "0"]);
         }
         let started = command
             .current_dir(self.folder.path())
@@ -300,7 +349,7 @@ impl OwnServer {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .expect("redis-server can be run");
+            .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
         *self.process.lock().unwrap() = Some(started);
     }
 
@@ -323,6 +372,11 @@ impl OwnServer {
             let _ = process.wait();
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment what to start")]
+fn program() -> String {
+    std::env::var(PROGRAM).unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 impl Drop for OwnServer {

@@ -357,7 +357,7 @@ pub struct ReadLog {
 }
 
 /// A stretch of the revocation log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum LogShape {
     /// The entries that follow, in order.
@@ -376,6 +376,8 @@ pub enum LogShape {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Bytes<const N: usize>(pub [u8; N]);
 
+#[cfg(feature = "remote")]
+pub(crate) mod heard;
 mod shapes;
 mod text;
 mod whole;

@@ -249,15 +249,6 @@ impl From<LogPage> for LogShape {
     }
 }
 
-impl From<LogShape> for LogPage {
-    fn from(shape: LogShape) -> Self {
-        match shape {
-            LogShape::Entries { entries } => Self::Entries(entries),
-            LogShape::StartOver { head } => Self::StartOver { head },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

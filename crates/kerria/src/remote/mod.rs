@@ -140,8 +140,13 @@ pub enum RemoteError {
     #[error("no node can be followed: {0}")]
     Ask(#[from] AskError),
     /// A node answers, and no lease can be got.
-    #[error("the node does not let this process follow it: {0}")]
+    #[error("no node lets this process follow it: {}", why(.0))]
     Follow(#[from] StoreError),
+}
+
+/// What a node said is more than that it could not be asked.
+fn why(error: &StoreError) -> String {
+    error.source.as_ref().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// A checker that follows a Kerria server in other processes.
@@ -241,7 +246,7 @@ async fn tell_uses(checker: Weak<Checker>, clock: Arc<dyn Clock>, every: Duratio
         let Some(checker) = checker.upgrade() else { return };
         match checker.flush(clock.now()).await {
             Ok(sessions) => debug!(sessions, "told when {sessions} sessions were last seen"),
-            Err(error) => warn!("when sessions were last seen is told later: {error}"),
+            Err(error) => warn!("when sessions were last seen is told later: {}", why(&error)),
         }
     }
 }

@@ -20,9 +20,12 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{RemoteError, RemoteOptions};
-use crate::https::{self, is_safe};
+use crate::{
+    Stopwatch,
+    https::{self, is_safe},
+};
 
-/// How long one node may take to answer a question about a session.
+/// How long the first node may take to answer a question about a session.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long all of them together may take.
@@ -41,6 +44,26 @@ pub(super) struct Nodes {
     credential: HeaderValue,
     /// The one that answered last.
     asked: AtomicUsize,
+}
+
+/// How long nodes may take to answer.
+#[derive(Clone, Copy)]
+pub(super) struct Time {
+    /// The first one that is asked.
+    pub(super) first: Duration,
+    /// All together.
+    pub(super) all: Duration,
+}
+
+impl Time {
+    /// How long the node may take whose turn it is, of so many, when so much time has passed: those after the first share what is left.
+    fn share(self, turn: usize, nodes: usize, passed: Duration) -> Duration {
+        let left = self.all.saturating_sub(passed);
+        if turn == 0 {
+            return self.first.min(left);
+        }
+        left / u32::try_from(nodes.saturating_sub(turn)).unwrap_or(u32::MAX).max(1)
+    }
 }
 
 /// Why a node has not answered as it should.
@@ -125,7 +148,8 @@ impl Nodes {
 
     /// What is at this path.
     pub(super) async fn read<A: DeserializeOwned>(&self, path: &str) -> Result<A, AskError> {
-        self.any(Method::GET, path, &Bytes::new(), PATIENCE).await
+        let nothing = Bytes::new();
+        self.any(Method::GET, path, [&nothing, &nothing], Time { first: PATIENCE, all: DEADLINE }).await
     }
 
     /// The answer to a question about a session.
@@ -134,37 +158,42 @@ impl Nodes {
         path: &str,
         question: &impl Serialize,
     ) -> Result<A, StoreError> {
-        let asked = self.ask_within(PATIENCE, path, question);
-        timeout(DEADLINE, asked).await.unwrap_or_else(|late| Err(StoreError::new(Trouble::Unavailable, late)))
+        let time = Time { first: PATIENCE, all: DEADLINE };
+        self.ask_within(time, path, question, question).await
     }
 
-    /// The answer to a question that each node may take so long for.
+    /// The answer to a question, of which there may be another form for those that are asked after the first.
     pub(super) async fn ask_within<A: DeserializeOwned>(
         &self,
-        patience: Duration,
+        time: Time,
         path: &str,
         question: &impl Serialize,
+        afterwards: &impl Serialize,
     ) -> Result<A, StoreError> {
         let failed = |error: serde_json::Error| StoreError::new(Trouble::Failed, error);
-        let body = serde_json::to_vec(question).map_err(failed)?.into();
-        let answer = self.any(Method::POST, path, &body, patience).await;
+        let first = serde_json::to_vec(question).map_err(failed)?.into();
+        let others = serde_json::to_vec(afterwards).map_err(failed)?.into();
+        let answer = self.any(Method::POST, path, [&first, &others], time).await;
         answer.map_err(|error| StoreError::new(Trouble::Unavailable, error))
     }
 
-    /// Asks the node that answered last, and then the others. Every question may be asked twice.
+    /// Asks the node that answered last, and then the others, each of which gets its share of the time that is left. Every
+    /// question may be asked twice.
     async fn any<A: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: &Bytes,
-        patience: Duration,
+        [question, afterwards]: [&Bytes; 2],
+        time: Time,
     ) -> Result<A, AskError> {
-        let first = self.asked.load(Relaxed);
+        let (began, first) = (Stopwatch::start(), self.asked.load(Relaxed));
         let mut turn = 0;
         loop {
             let at = (first + turn) % self.count();
             let node = &self.origins[at];
+            let body = if turn == 0 { question } else { afterwards };
             let asked = self.one(node, method.clone(), path, body.clone());
+            let patience = time.share(turn, self.count(), began.elapsed());
             let answer =
                 timeout(patience, asked).await.unwrap_or_else(|_| Err(AskError::Late { node: node.clone() }));
             turn += 1;
@@ -176,8 +205,14 @@ impl Nodes {
                     }
                     return Ok(answer);
                 }
-                Err(error) if turn == self.count() => return Err(error),
-                Err(error) => warn!("{error}"),
+                Err(error) => {
+                    // Whoever asks next begins with another one, also if nobody waits for this answer any more.
+                    self.asked.store((at + 1) % self.count(), Relaxed);
+                    if turn == self.count() {
+                        return Err(error);
+                    }
+                    warn!("{error}");
+                }
             }
         }
     }
@@ -243,7 +278,78 @@ fn in_full(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
+
+    /// A node that answers every request with what it was asked.
+    async fn node_that_answers() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut request = vec![0; 4096];
+                    while let Ok(read @ 1..) = stream.read(&mut request).await {
+                        let text = String::from_utf8_lossy(&request[..read]).into_owned();
+                        let body = text.split_once("\r\n\r\n").unwrap().1;
+                        let answer =
+                            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        origin
+    }
+
+    /// Nodes of which the last alone answers. Connections to the others are taken, and nothing more; for as long as they are kept.
+    async fn nodes_with_silent_ones(silent: usize) -> (Nodes, Vec<TcpListener>) {
+        let (mut origins, mut kept) = (Vec::new(), Vec::new());
+        for _ in 0..silent {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            origins.push(format!("http://{}", listener.local_addr().unwrap()));
+            kept.push(listener);
+        }
+        origins.push(node_that_answers().await);
+        (Nodes::new(&RemoteOptions::new(origins, "a token")).unwrap(), kept)
+    }
+
+    #[tokio::test]
+    async fn however_many_nodes_are_silent_the_one_that_answers_is_found_in_time() {
+        let (nodes, _kept) = nodes_with_silent_ones(4).await;
+        let answer: String = timeout(DEADLINE, nodes.ask("/", &"a question")).await.unwrap().unwrap();
+        assert_eq!(answer, "a question");
+        let watch = Stopwatch::start();
+        let answer: String = nodes.ask("/", &"another one").await.unwrap();
+        assert_eq!(answer, "another one");
+        assert!(watch.elapsed() < PATIENCE / 2, "it is asked first from now on: {:?}", watch.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_lease_lasts_for_as_long_as_it_takes_to_find_the_node_that_answers() {
+        let (nodes, _kept) = nodes_with_silent_ones(3).await;
+        let (first, all) = (Duration::from_millis(500), Duration::from_millis(950));
+        let (held_back, at_once) = ("may be held back", "at once");
+        let asked = nodes.ask_within(Time { first, all }, "/", &held_back, &at_once);
+        let answer: String = timeout(Duration::from_secs(1), asked).await.unwrap().unwrap();
+        assert_eq!(answer, at_once, "there is no time to hold it back");
+    }
+
+    #[tokio::test]
+    async fn who_is_not_waited_for_any_more_leaves_the_silent_node_behind() {
+        let (nodes, _kept) = nodes_with_silent_ones(2).await;
+        let time = Time { first: Duration::from_millis(50), all: Duration::from_secs(9) };
+        let asked = nodes.ask_within::<String>(time, "/", &"a question", &"a question");
+        assert!(timeout(Duration::from_millis(100), asked).await.is_err());
+        let answer: String = nodes.ask("/", &"another one").await.unwrap();
+        assert_eq!(answer, "another one");
+        assert_eq!(nodes.asked.load(Relaxed), 2);
+    }
 
     #[test]
     fn a_node_is_an_origin_that_nobody_on_the_way_can_read_along() {

@@ -16,10 +16,12 @@ use kerria_core::{
 };
 use kerria_feed::{Following, Renews};
 
-use super::nodes::Nodes;
+use super::nodes::{Nodes, Time};
 use crate::protocol::{
-    Answer, Find, FindProfile, FindSession, FoundShape, Leave, LogShape, Millis, ProfileAnswer, ReadLog,
-    RenewLease, Rotate, Rotated, USES, Use, Uses, paths,
+    Answer, Find, FindProfile, FindSession, FoundShape, Leave, Millis, ProfileAnswer, ReadLog, RenewLease,
+    Rotate, Rotated, USES, Use, Uses,
+    heard::{LogHeard, RenewedHeard},
+    paths,
 };
 
 pub(super) struct RemoteSource {
@@ -57,12 +59,21 @@ impl Renews for Renewals {
     async fn renew(&self, Renewal { checker, applied }: Renewal) -> Result<Renewed, StoreError> {
         let extended = self.extended.swap(false, Relaxed);
         let wait = if extended { self.terms.renew_every() } else { Duration::ZERO };
-        // With another node to turn to, there is still time for that before the lease is over.
-        let patience = if self.nodes.count() > 1 { wait + self.terms.length / 6 } else { self.terms.length };
-        let renewal = RenewLease { checker, name: self.name.clone(), applied, wait: Millis::from(wait) };
-        let renewed = self.nodes.ask_within(patience, paths::RENEW, &renewal).await?;
+        // With other nodes to turn to, there is still time for that before the lease is over: time to ask, not to be held back.
+        let length = self.terms.length;
+        let first = if self.nodes.count() > 1 { wait + length / 6 } else { length };
+        let time = Time { first, all: length - length / 16 };
+        let renewal =
+            |wait| RenewLease { checker, name: self.name.clone(), applied, wait: Millis::from(wait) };
+        let (question, afterwards) = (renewal(wait), renewal(Duration::ZERO));
+        let heard: RenewedHeard = self.nodes.ask_within(time, paths::RENEW, &question, &afterwards).await?;
+        let renewed = heard.into();
         self.extended.store(matches!(renewed, Renewed::Entries { complete: true, .. }), Relaxed);
         Ok(renewed)
+    }
+
+    fn called(&self) -> &'static str {
+        "the server"
     }
 }
 
@@ -104,7 +115,7 @@ impl Source for RemoteSource {
     }
 
     async fn log_after(&self, after: LogNumber, limit: u32) -> Result<LogPage, StoreError> {
-        let log: LogShape = self.nodes.ask(paths::LOG, &ReadLog { after, limit }).await?;
+        let log: LogHeard = self.nodes.ask(paths::LOG, &ReadLog { after, limit }).await?;
         Ok(log.into())
     }
 

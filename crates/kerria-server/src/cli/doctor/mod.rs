@@ -114,6 +114,7 @@ async fn look(survey: &Survey) -> Vec<Finding> {
         Err(why) => findings.extend(redis::judge(&Err(why))),
     }
     findings.push(clock::look(&database, now()));
+    findings.push(serving::checkers(&running, config).await);
     findings.push(serving::server(running).await);
     findings.push(serving::listen(config.listen, is_running));
     findings.push(settings::public_url(config));

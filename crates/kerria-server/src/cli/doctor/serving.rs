@@ -8,7 +8,13 @@ use std::{
 use axum::http::Method;
 
 use super::Finding;
-use crate::cli::operator::Operator;
+use crate::{
+    cli::{
+        answers::{self, Cluster},
+        operator::Operator,
+    },
+    config::Config,
+};
 
 /// Whether a server runs on the folder, and is ready.
 pub(super) async fn server(running: anyhow::Result<Option<Operator>>) -> Finding {
@@ -31,6 +37,46 @@ pub(super) async fn server(running: anyhow::Result<Option<Operator>>) -> Finding
             Finding::fail(subject, format!("does not answer: {why:#}"), "look into its log, and restart it")
         }
     }
+}
+
+/// Whether applications may follow, and how many processes hold a lease.
+pub(super) async fn checkers(running: &anyhow::Result<Option<Operator>>, config: &Config) -> Finding {
+    let subject = "checkers";
+    if config.checkers_token.is_none() {
+        return Finding::ok(subject, "applications may not follow (checkers.token is not set)");
+    }
+    let Ok(Some(operator)) = running else {
+        return Finding::ok(subject, "applications with the token may follow while the server runs");
+    };
+    let answer = operator.ask(Method::GET, "cluster", None).await;
+    let cluster: Cluster = match answer.and_then(|answer| answers::read(&answer)) {
+        Ok(cluster) => cluster,
+        Err(why) => {
+            let text = format!("who follows cannot be told: {why:#}");
+            return Finding::warn(
+                subject,
+                text,
+                "see what is said there; `kerria cluster status` tells it again",
+            );
+        }
+    };
+    judge_checkers(&cluster, config.checkers_max as usize)
+}
+
+fn judge_checkers(cluster: &Cluster, max: usize) -> Finding {
+    let (subject, there) = ("checkers", cluster.nodes.len());
+    let behind: Vec<_> =
+        cluster.nodes.iter().filter(|node| node.behind > 0).map(|node| node.name.as_str()).collect();
+    let text = format!("{there} of at most {max} processes hold a lease, nodes among them");
+    if there >= max {
+        let advice = "stop applications that are not needed, or raise checkers.max at every node; `kerria cluster status` lists them";
+        return Finding::warn(subject, format!("{text}: one application more is refused"), advice);
+    }
+    if !behind.is_empty() {
+        let advice = "look again: if they stay behind, every end waits for them; `kerria cluster status` shows how far they are";
+        return Finding::warn(subject, format!("{text}; behind right now: {}", behind.join(", ")), advice);
+    }
+    Finding::ok(subject, text)
 }
 
 /// Whether the configured address is free, or the server's.

@@ -1,6 +1,6 @@
 //! Settings of checkers in other processes.
 
-use super::{Setting, optional};
+use super::{Setting, optional, row};
 use crate::config::kind::{Kind, SECRET_CHARACTERS};
 
 pub(super) static CHECKERS: &[Setting] = &[
@@ -18,5 +18,13 @@ pub(super) static CHECKERS: &[Setting] = &[
         Kind::SecretFile { least: SECRET_CHARACTERS, set: |c, v| c.checkers_token = Some(v) },
         "/run/secrets/kerria-checkers-token",
         "A file that holds the `checkers.token` and nothing else. A line end after it is ignored. Set one of the two.",
+    ),
+    row(
+        "checkers.max",
+        "100",
+        Kind::Number { least: 1, most: 10_000, set: |c, v| c.checkers_max = v },
+        "20",
+        "How many processes may hold a lease at once, nodes among them. One application more is refused; a node never is. Every end \
+         waits for all of them, and each renews its lease three times a second. The same for all nodes.",
     ),
 ];

@@ -112,6 +112,14 @@ pub(super) static OPERATOR: &[Setting] = &[
         "/run/secrets/kerria-operator-token",
         "A file that holds the `operator.token` and nothing else. A line end after it is ignored. Set one of the two.",
     ),
+    optional(
+        "operator.group",
+        Kind::Group(|c, v| c.operator_group = Some(v)),
+        "operators",
+        "The group of users who may look at `/operator`, a page that shows the nodes and the applications that follow, and how far \
+         each is. It changes nothing, and opens nothing else. `kerria user groups` puts a user into a group. Without it nobody sees \
+         that page.",
+    ),
 ];
 
 pub(super) static SERVER: &[Setting] = &[

@@ -319,3 +319,23 @@ async fn an_operator_sees_applications_beside_the_nodes_until_they_leave() {
         assert_eq!(names().await.len(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_how_long_each_checker_takes_until_it_leaves() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path()).await;
+    let operator = server.program.operator();
+    let shop = Application::follows(&[&server.origin()]).await;
+    server.sign_out(&server.sign_in().await).await;
+    let (_, seen) = operator.send("GET", "/api/v1/operator/cluster", &json!({})).await.unwrap();
+    let nodes = seen["nodes"].as_array().unwrap();
+    let of_shop = nodes.iter().find(|node| node["name"] == "an application").unwrap();
+    assert!(of_shop["lag_in_ms"].as_u64().is_some_and(|lag| lag < 1_000), "{seen}");
+    let metrics = async || operator.ask("GET", "/metrics", &json!({})).await.unwrap().text;
+    let measured = "kerria_checker_lag_seconds_count{checker=\"an application\"} ";
+    assert!(metrics().await.contains(measured), "{}", metrics().await);
+    shop.0.stop().await.unwrap();
+    server.sign_out(&server.sign_in().await).await;
+    let said = metrics().await;
+    assert!(!said.contains("an application") && said.contains("kerria_late_checkers_total 0\n"), "{said}");
+}

@@ -1,12 +1,21 @@
 //! What goes over the wire, as any program would say it.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use hyper::StatusCode;
-use kerria::Stopwatch;
+use kerria::{RemoteChecker, RemoteOptions, Stopwatch};
 use serde_json::{Value, json};
 
-use crate::cast::{Answer, Browser, CHECKERS_TOKEN, HOUR, Kerria, MINUTE};
+use crate::{
+    cast::{Answer, Browser, CHECKERS_TOKEN, HOUR, Kerria, MINUTE},
+    cluster::installation::until,
+};
 
 const SHOP: &str = "019bbd47-2f00-7a41-8c5e-6d7f8091a2b3";
 
@@ -87,6 +96,140 @@ async fn a_renewal_is_held_back_until_there_is_news_and_a_third_of_a_lease_at_mo
         "the sign-out waits for the shop: {:?}",
         watch.elapsed()
     );
+}
+
+#[tokio::test]
+async fn an_end_says_for_whom_it_has_waited_and_who_was_late() {
+    let kerria = kerria().await;
+    kerria.user("alice").await;
+    known(&kerria).await;
+    let (alice, mut operator) = (kerria.signed_in("alice").await, kerria.operator());
+    let path = format!("/api/v1/operator/sessions/{}", alice.handle().await);
+    let ended = operator.send("DELETE", &path, &json!({})).await.json();
+    assert_eq!((&ended["waited_for"], &ended["late"]), (&json!("checkers"), &json!(["shop"])), "{ended}");
+    assert!(ended["acknowledged_in_ms"].as_u64().unwrap() >= 1_000, "a lease: {ended}");
+
+    known(&kerria).await;
+    let mut alice = kerria.signed_in("alice").await;
+    let other = kerria.signed_in("alice").await;
+    let ended = alice.send("DELETE", "/api/v1/sessions?scope=others", &json!({})).await.json();
+    assert_eq!((&ended["ended"], &ended["waited_for"]), (&json!(1), &json!("checkers")));
+    assert!(ended["acknowledged_in_ms"].as_u64().unwrap() >= 1_000 && ended.get("late").is_none(), "{ended}");
+    assert!(!other.is_signed_in().await);
+
+    // Whoever waits for the store alone waits for nobody's lease.
+    known(&kerria).await;
+    let other = kerria.signed_in("alice").await;
+    let path = format!("/api/v1/sessions/{}?wait=store", other.handle().await);
+    let ended = alice.send("DELETE", &path, &json!({})).await.json();
+    assert_eq!(ended, json!({ "ended": 1, "waited_for": "store" }));
+    assert!(!other.is_signed_in().await, "this node accepts it no more");
+    let everyone = json!({ "selector": { "kind": "everyone" } });
+    let ended = operator.send("POST", "/api/v1/operator/revocations?wait=store", &everyone).await.json();
+    assert_eq!((&ended["ended"], &ended["waited_for"]), (&json!(1), &json!("store")), "{ended}");
+    assert!(ended["number"].is_u64() && ended.get("late").is_none(), "{ended}");
+    assert!(!alice.is_signed_in().await);
+    let mut alice = kerria.signed_in("alice").await;
+    let signed_out = alice.send("POST", "/api/v1/logout?wait=store", &json!({})).await;
+    assert_eq!(signed_out.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_waits_for_is_done_all_the_same() {
+    let kerria = kerria().await;
+    kerria.user("alice").await;
+    let operator = kerria.operator();
+    let taken_in = json!({ "waited_for": "none" });
+    let everyone = json!({ "selector": { "kind": "everyone" } });
+    for way in ["operator", "everyone", "one", "others", "logout"] {
+        let (who, other) = (kerria.signed_in("alice").await, kerria.signed_in("alice").await);
+        let handle = who.handle().await;
+        let (mut asks, method, path, body) = match way {
+            "operator" => {
+                (operator.clone(), "DELETE", format!("operator/sessions/{handle}?wait=none"), json!({}))
+            }
+            "everyone" => {
+                (operator.clone(), "POST", "operator/revocations?wait=none".to_owned(), everyone.clone())
+            }
+            "one" => (other, "DELETE", format!("sessions/{handle}?wait=none"), json!({})),
+            "others" => (other, "DELETE", "sessions?scope=others&wait=none".to_owned(), json!({})),
+            _ => (who.clone(), "POST", "logout?wait=none".to_owned(), json!({})),
+        };
+        let answer = asks.send(method, &format!("/api/v1/{path}"), &body).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{way}: {}", answer.text);
+        assert!(way == "logout" || answer.json() == taken_in, "{way}: {}", answer.text);
+        until("it is done", async || !who.is_signed_in().await).await;
+    }
+    let mut alice = kerria.signed_in("alice").await;
+    for wrong in ["wait=nobody", "wait=", "Wait=store", "wait=store&wait=none"] {
+        let answer = alice.send("POST", &format!("/api/v1/logout?{wrong}"), &json!({})).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+    assert!(alice.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn an_end_that_was_taken_in_is_done_before_the_server_is_gone() {
+    let kerria = kerria().await;
+    kerria.user("alice").await;
+    let mut operator = kerria.operator();
+    let everyone = json!({ "selector": { "kind": "everyone" } });
+    // Nobody is in the ledger, but a server that has just started does not know that: the ends take a lease.
+    for _ in 0..3 {
+        let answer = operator.send("POST", "/api/v1/operator/revocations?wait=none", &everyone).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    }
+    // And something that takes longer than whatever else a stop waits for.
+    let (app, done) = (Arc::clone(&kerria.app), Arc::new(AtomicBool::new(false)));
+    let is_done = Arc::clone(&done);
+    let taken_in = kerria.app.do_later(async move {
+        app.stopping().await;
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        is_done.store(true, SeqCst);
+    });
+    taken_in.unwrap();
+    let store = Arc::clone(&kerria.app.store);
+    kerria.app.close().await;
+    assert!(done.load(SeqCst));
+    let kerria_core::store::LogPage::Entries(log) =
+        store.log_after(kerria_core::LogNumber(0), 100).await.unwrap()
+    else {
+        panic!("nothing was removed")
+    };
+    assert_eq!(log.len(), 3);
+}
+
+#[tokio::test]
+async fn one_checker_more_than_may_follow_is_refused_and_told_what_to_do() {
+    let kerria = Kerria::with(&[("checkers.token", CHECKERS_TOKEN), ("checkers.max", "1")]).await;
+    let follow = |name: &str| {
+        let options = RemoteOptions::new([format!("http://{}", kerria.address)], CHECKERS_TOKEN);
+        RemoteChecker::start(options.name(name))
+    };
+    let first = follow("the first").await.unwrap();
+    let told = follow("more").await.unwrap_err().to_string();
+    assert!(
+        told.contains("as many as checkers.max allows") && told.contains("kerria cluster status"),
+        "{told}"
+    );
+    for applied in [None, Some(0)] {
+        let other = json!({ "checker": SHOP, "name": "more", "applied": applied });
+        let answer = send(&kerria, "renew", &other).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (StatusCode::SERVICE_UNAVAILABLE, "too-many-checkers".to_owned())
+        );
+    }
+    assert!(first.checker().lease().holds(), "whoever is there stays");
+    // It is not in the ledger, so nobody waits for it.
+    let mut operator = kerria.operator();
+    let seen = operator.get("/api/v1/operator/cluster").await.json();
+    assert!(!seen["nodes"].to_string().contains("more"), "{seen}");
+    first.stop().await.unwrap();
+    let follows = follow("the next").await.unwrap();
+    follows.stop().await.unwrap();
 }
 
 #[tokio::test]

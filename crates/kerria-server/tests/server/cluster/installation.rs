@@ -1,7 +1,7 @@
 //! Several nodes of one installation, each a process of its own, and the cables between them and their database.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     cast::{CHECKERS_TOKEN, OPERATOR_TOKEN, PASSWORD},
-    program::{Client, Program, command, kerria},
+    program::{Client, Program, kerria, serve},
 };
 
 /// How long a revocation may take when something is broken: a lease is one second.
@@ -53,6 +53,8 @@ pub struct Node {
     url: String,
     /// Between the node and Redis, if that keeps the sessions.
     sessions: Option<Proxy>,
+    /// What the node calls Redis.
+    sessions_url: Option<String>,
     /// `None` while it does not run.
     program: Mutex<Option<Arc<Program>>>,
 }
@@ -89,6 +91,34 @@ impl Cluster {
         redis: Option<&TestRedis>,
         count: usize,
     ) -> Self {
+        let cluster = Self::prepare(server, standby, redis, count);
+        cluster.start_all().await;
+        cluster
+    }
+
+    /// The same, with the sessions in the Redis at this URL, without cables that can be broken.
+    pub async fn start_beside_url(redis: &str, count: usize) -> Self {
+        let mut cluster = Self::prepare(&TestServer::shared(), None, None, count);
+        for node in &mut cluster.nodes {
+            node.sessions_url = Some(redis.to_owned());
+        }
+        cluster.start_all().await;
+        cluster
+    }
+
+    async fn start_all(&self) {
+        // The first one makes the sealing key, which the others share.
+        self.nodes[0].start().await;
+        join_all(self.nodes[1..].iter().map(Node::start)).await;
+    }
+
+    /// Nodes that have not been started.
+    pub fn prepare(
+        server: &Arc<TestServer>,
+        standby: Option<&TestServer>,
+        redis: Option<&TestRedis>,
+        count: usize,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = TestDatabase::create_on(server);
         let node = |number: usize| {
@@ -102,12 +132,10 @@ impl Cluster {
                 _ => proxy.url().to_owned(),
             };
             let sessions = redis.map(|redis| Proxy::to(&redis.url(0)));
-            Node { folder: own, proxy, url, sessions, program: Mutex::default() }
+            let sessions_url = sessions.as_ref().map(|sessions| sessions.url().to_owned());
+            Node { folder: own, proxy, url, sessions, sessions_url, program: Mutex::default() }
         };
-        let nodes: Vec<_> = (0..count).map(node).collect();
-        // The first one makes the sealing key, which the others share.
-        nodes[0].start().await;
-        join_all(nodes[1..].iter().map(Node::start)).await;
+        let nodes = (0..count).map(node).collect();
         Self { nodes, database, _folder: folder }
     }
 
@@ -140,6 +168,11 @@ impl Cluster {
         self.database.count("SELECT count(*) FROM errand")
     }
 
+    /// Runs statements in the database.
+    pub fn run_sql(&self, sql: &str) {
+        self.database.run(sql);
+    }
+
     /// What a crash of the database leaves of the ledger.
     pub fn lose_the_ledger(&self) {
         self.database.run("TRUNCATE ledger, checker; ALTER SEQUENCE checker_renewal RESTART");
@@ -168,6 +201,11 @@ impl Cluster {
 }
 
 impl Node {
+    /// Its own folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Starts it.
     pub async fn start(&self) {
         assert_eq!(self.try_start().await, Ok(()));
@@ -175,23 +213,36 @@ impl Node {
 
     /// Starts it; what it has said, if it does not start.
     pub async fn try_start(&self) -> Result<(), String> {
-        let program = Program::try_spawn(self.command()).await?;
+        let mut command = self.command_of(kerria(&self.folder));
+        command.env("KERRIA_CHECKERS_TOKEN", CHECKERS_TOKEN);
+        self.spawn(command).await
+    }
+
+    /// The same, of this program, which may be an older one.
+    pub async fn try_start_of(&self, program: &Path) -> Result<(), String> {
+        let mut command = Command::new(program);
+        command.current_dir(&self.folder);
+        self.spawn(self.command_of(command)).await
+    }
+
+    async fn spawn(&self, command: Command) -> Result<(), String> {
+        let program = Program::try_spawn(command).await?;
         *self.program.lock().unwrap() = Some(Arc::new(program));
         Ok(())
     }
 
-    fn command(&self) -> Command {
-        let mut command = command(&self.folder);
+    fn command_of(&self, program: Command) -> Command {
+        let mut command = serve(program, "127.0.0.1:0");
         let name = self.folder.file_name().unwrap().to_str().unwrap();
-        command.env("KERRIA_DATABASE_URL", &self.url).env("KERRIA_CHECKERS_TOKEN", CHECKERS_TOKEN).args([
+        command.env("KERRIA_DATABASE_URL", &self.url).args([
             // Of all of them, so that tokens name one issuer.
             "--set=public_url=http://localhost:8080",
             "--set=tokens.sealing_key_file=../kerria.key",
             "--set=database.connections=4",
             &format!("--set=database.node_name={name}"),
         ]);
-        if let Some(sessions) = &self.sessions {
-            command.env("KERRIA_REDIS_URL", sessions.url());
+        if let Some(url) = &self.sessions_url {
+            command.env("KERRIA_REDIS_URL", url);
         }
         command
     }

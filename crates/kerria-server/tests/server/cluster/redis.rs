@@ -1,8 +1,9 @@
 //! The same with sessions in Redis, beside accounts in PostgreSQL, and what can happen to Redis alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hyper::StatusCode;
+use kerria::Stopwatch;
 use kerria_store::testing::{Cable, TestRedis};
 use serde_json::json;
 use tokio::task::spawn_blocking;
@@ -16,6 +17,10 @@ use crate::{
     cast::{OTHER_PASSWORD, PASSWORD},
     program::{Program, command, kerria},
 };
+
+/// How long it may take from the death of a primary until all nodes use the one that the sentinels have chosen: a second until they think
+/// so, and some for the election.
+const BY_SENTINELS: Duration = Duration::from_secs(15);
 
 async fn redis() -> Arc<TestRedis> {
     Arc::new(spawn_blocking(TestRedis::start).await.unwrap())
@@ -219,4 +224,101 @@ async fn token(node: &Node, password: &str) -> String {
     let (status, body) = node.client().send("POST", "/api/v1/login", &login).await.unwrap();
     assert_eq!(status, StatusCode::OK, "{body}");
     body["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_replace_a_primary_that_dies_and_nothing_that_was_ended_is_back() {
+    let starting = spawn_blocking(|| {
+        let primary = TestRedis::start();
+        let replica = primary.replica();
+        let sentinels = primary.sentinels("kerria", 3);
+        (primary, replica, sentinels)
+    });
+    let (primary, replica, sentinels) = starting.await.unwrap();
+    let hosts: Vec<_> = sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port())).collect();
+    let cluster = Cluster::start_beside_url(&format!("redis+sentinel://{}/kerria", hosts.join(",")), 3).await;
+    cluster.users(2).await;
+    let (stays, ends) = (cluster.nodes[0].sign_in(0).await, cluster.nodes[1].sign_in(0).await);
+    let theirs = [cluster.nodes[1].sign_in(1).await, cluster.nodes[2].sign_in(1).await];
+    for session in [&stays, &ends, &theirs[0], &theirs[1]] {
+        cluster.is_good_everywhere(session).await;
+    }
+    let generation: String = primary.ask(0, &["HGET", "{kerria}:state", "generation"]);
+    let all = format!("{{kerria}}:{generation}:all");
+    let sessions = |server: &TestRedis| server.ask::<u64>(0, &["ZCARD", &all]);
+    until("the replica has them", async || sessions(&replica) == 4).await;
+
+    // The replica is not let in any more, and misses what follows.
+    replica.ask::<()>(0, &["CONFIG", "SET", "masterauth", "wrong"]);
+    replica.ask::<()>(0, &["CLIENT", "KILL", "TYPE", "master"]);
+    cluster.nodes[0].sign_out(&ends).await;
+    let owner = cluster.nodes[2].client().with(&theirs[0]);
+    let (status, body) = owner.send("DELETE", "/api/v1/sessions?scope=all", &json!({})).await.unwrap();
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let ended = [&ends, &theirs[0], &theirs[1]];
+    for session in ended {
+        cluster.is_refused_everywhere(session).await;
+    }
+    assert_eq!((sessions(&primary), sessions(&replica)), (1, 4), "the replica has missed the ends");
+    primary.stop();
+    let watch = Stopwatch::start();
+    until("every node uses the replica", async || {
+        for session in ended {
+            let accepted = cluster.everywhere(session).await.contains(&StatusCode::OK);
+            assert!(!accepted, "what was ended is accepted");
+        }
+        let standing = cluster.everywhere(&stays).await;
+        assert!(!standing.contains(&StatusCode::UNAUTHORIZED), "nobody has ended it");
+        // From memory, it is good for a moment after the primary has died, too.
+        replica.ask::<String>(0, &["INFO", "replication"]).contains("role:master")
+            && standing.iter().all(|status| *status == StatusCode::OK)
+    })
+    .await;
+    let took = watch.elapsed();
+    assert!(took < BY_SENTINELS, "{took:?}");
+    for session in ended {
+        cluster.is_refused_everywhere(session).await;
+    }
+    assert_eq!(sessions(&replica), 1);
+
+    // The old one comes back as a replica, and costs nothing.
+    primary.start_again();
+    for (here, there) in [(0, 1), (1, 2), (2, 0)] {
+        let session = cluster.nodes[here].sign_in(0).await;
+        cluster.is_good_everywhere(&session).await;
+        cluster.nodes[there].sign_out(&session).await;
+        cluster.is_refused_everywhere(&session).await;
+    }
+    cluster.is_good_everywhere(&stays).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_memory_of_redis_is_full_people_stay_signed_in_and_ends_are_true() {
+    let redis = redis().await;
+    let cluster = Cluster::start_beside(&redis, 2).await;
+    cluster.users(1).await;
+    let [here, there] = &cluster.nodes[..] else { unreachable!() };
+    let stays = here.sign_in(0).await;
+    let ends = [there.sign_in(0).await, here.sign_in(0).await, there.sign_in(0).await];
+    for session in ends.iter().chain([&stays]) {
+        cluster.is_good_everywhere(session).await;
+    }
+    // The first life of a server is not settled, and costs a lease.
+    here.sign_out(&there.sign_in(0).await).await;
+    let late = [here.late().await, there.late().await];
+
+    redis.ask::<()>(0, &["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(login(here, PASSWORD).await, StatusCode::SERVICE_UNAVAILABLE, "there is no room");
+    for (session, node) in ends.iter().zip([here, here, there]) {
+        node.sign_out(session).await;
+        cluster.is_refused_everywhere(session).await;
+        cluster.is_good_everywhere(&stays).await;
+    }
+    assert_eq!([here.late().await, there.late().await], late, "leases are renewed");
+    there.stop().await;
+    there.start().await;
+    cluster.is_good_everywhere(&stays).await;
+    redis.ask::<()>(0, &["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(login(here, PASSWORD).await, StatusCode::OK);
+    assert_eq!(login(there, PASSWORD).await, StatusCode::OK);
 }

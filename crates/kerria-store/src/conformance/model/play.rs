@@ -267,7 +267,8 @@ impl Run {
                 let selector = self.selector(what);
                 let device = from_a_device.then(|| device(0));
                 let expected = self.model.revoke(selector, cause, now);
-                same("revoked", store.revoke(selector, cause, device, now).await.unwrap(), expected)
+                let revoked = store.revoke(selector, cause, device, now).await.unwrap();
+                same("revoked", (revoked.ended, revoked.number), expected)
             }
             Step::Renew { token, serial } => {
                 let old = latest(&self.tokens, token).unwrap_or(TokenHash::from_bytes([0xee; 32]));

@@ -13,7 +13,7 @@ use kerria_core::{
     store::{
         AtLimit, Credentials, DataOwner, DataWrite, Found, Grouping, Invitation, LogPage, NewSession,
         NewUser, Opened, PasswordChange, PasswordChanged, Reference, Refresh, Removal, Renaming, Renewal,
-        Revoked, Rotation, SessionDetails, SessionRotation, SignIn, TokenUse, UserCreation,
+        Rotation, SessionDetails, SessionRotation, SignIn, TokenUse, UserCreation,
     },
     throttle::{Admission, Door, DoorState, admit},
 };
@@ -279,7 +279,7 @@ impl Model {
         }
     }
 
-    pub(super) fn revoke(&mut self, selector: Selector, cause: Cause, now: Timestamp) -> Revoked {
+    pub(super) fn revoke(&mut self, selector: Selector, cause: Cause, now: Timestamp) -> (u64, LogNumber) {
         let (user, session) = match selector {
             Selector::Session { session } => {
                 (self.sessions.get(&session).and_then(|held| held.details.session.user), Some(session))
@@ -293,7 +293,7 @@ impl Model {
         if self.head() > before && !is_visitors {
             self.note(now, AuditEvent::SessionsEnded, user, session);
         }
-        Revoked { ended, number: self.head() }
+        (ended, self.head())
     }
 
     pub(super) fn renew(&mut self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Renewal {

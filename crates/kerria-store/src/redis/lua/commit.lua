@@ -149,11 +149,6 @@ local function over(key, bound, limit)
     return redis.call('ZRANGE', key, '-inf', bound, 'BYSCORE', 'LIMIT', 0, limit)
 end
 
--- What ends something is done though the memory is full: Redis lets a script go on that has begun to write.
-local function insist()
-    redis.call('DEL', '{kerria}:nothing')
-end
-
 local orders = {
     end_session = function(session)
         drop(current, { session })
@@ -239,6 +234,7 @@ local orders = {
         end
     end,
     touch = function(session, when)
+        insist()
         redis.call('ZADD', current .. 'seen:0', 'XX', 'GT', when, session)
         redis.call('ZADD', current .. 'seen:1', 'XX', 'GT', when, session)
     end,

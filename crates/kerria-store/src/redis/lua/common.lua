@@ -17,19 +17,32 @@ local function digits(number)
     return string.format('%.0f', number)
 end
 
--- The process that executes this, and its history: others after a restart, and on a replica that was promoted.
+-- What ends something, or says who is here, is done though the memory is full: Redis lets a script go on that has begun to write.
+local function insist()
+    redis.call('DEL', '{kerria}:nothing')
+end
+
+-- The process that executes this, its history, and the history that this one goes on from: others after a restart, and on a
+-- replica that was promoted.
 local function here()
     local process = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-    local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-    return process .. history
+    local replication = redis.call('INFO', 'replication')
+    return process, string.match(replication, 'master_replid:(%x+)'), string.match(replication, 'master_replid2:(%x+)')
 end
 
 -- Begins another life of the log and the ledger, if this server is not the one that has begun the last one, or has forgotten
 -- it. Numbers of the log go on beyond every number that was given in a life before, though it may have been lost: nobody
 -- writes as many entries as there are microseconds.
 local function begin()
-    local server = here()
-    if redis.call('HGET', STATE, 'server') == server then
+    local process, history, before = here()
+    local server, last = process .. history, redis.call('HGET', STATE, 'server')
+    if last == server then
+        return
+    end
+    -- The first replica of a server gives it a new history, which goes on from none. One that was promoted goes on from that of
+    -- its primary.
+    if last and string.sub(last, 1, #process) == process and not string.find(before, '[^0]') then
+        redis.call('HSET', STATE, 'server', server)
         return
     end
     local time = redis.call('TIME')

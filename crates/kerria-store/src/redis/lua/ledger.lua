@@ -1,4 +1,5 @@
 -- The ledger of the checkers. What is kept of each is how far it is, the number of its last renewal, and its name.
+insist()
 begin()
 
 local function of(checker)

@@ -1,5 +1,5 @@
--- Reads what it is asked for, all of one instant. Asked with triples of a kind and two arguments; answers the generation, the
--- last number of the log, and a list for each triple.
+-- Reads what it is asked for, all of one instant. Asked with the life that this connection was opened in, and triples of a kind and two
+-- arguments; answers the generation, the last number of the log, and a list for each triple.
 
 -- A server that was made a replica keeps its connections, and answers with what it had.
 -- What does not take writes may be a replica, or a primary that another server has taken the place of: nobody may rely on what it
@@ -7,6 +7,12 @@
 local allowed = redis.pcall('DEL', '{kerria}:nothing')
 if type(allowed) == 'table' and allowed.err and (allowed.err:find('READONLY') or allowed.err:find('NOREPLICAS')) then
     return allowed
+end
+
+-- In another life, ends may have been lost. They are done again when a connection is opened, before anything is read.
+begin()
+if state('life') ~= ARGV[1] then
+    return redis.error_reply('MASTERDOWN the server has begun another life')
 end
 
 local generation = state('generation')
@@ -51,7 +57,7 @@ local kinds = {
 }
 
 local answer = { generation, state('head') }
-for at = 1, #ARGV, 3 do
+for at = 2, #ARGV, 3 do
     answer[#answer + 1] = kinds[ARGV[at]](ARGV[at + 1], ARGV[at + 2])
 end
 return answer
