@@ -91,7 +91,10 @@ impl Proxy {
             }
             fs::write(&config, text.replacen("http {", &own, 1)).unwrap();
             let mut command = Command::new(program("nginx"));
-            let rest = format!("daemon off; pid {}/nginx.pid; error_log stderr;", folder.display());
+            let rest = format!(
+                "daemon off; master_process off; pid {}/nginx.pid; error_log stderr;",
+                folder.display()
+            );
             command.arg("-c").arg(config).arg("-p").arg(folder).args(["-e", "stderr", "-g", &rest]);
             command
         };
@@ -120,7 +123,8 @@ impl Proxy {
     pub async fn apache(kerria: SocketAddr, application: SocketAddr) -> Self {
         let start = |folder: &Path| {
             let mut command = Command::new(program("apache2"));
-            command.args(["-D", "FOREGROUND", "-f"]).arg(folder.join("apache.conf"));
+            // One process, so that nothing is left of it when it is killed.
+            command.args(["-X", "-f"]).arg(folder.join("apache.conf"));
             command.env("HERE", folder);
             command
         };
