@@ -96,7 +96,8 @@ fn presented(expected: Option<&Secret<String>>, headers: &HeaderMap) -> Presente
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+/// The bearer token of a request (RFC 6750, section 2.1).
+pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)

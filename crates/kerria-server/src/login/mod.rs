@@ -7,7 +7,7 @@ pub mod step_up;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
-use kerria::{Check, CurrentSession, Refusal, SessionState};
+use kerria::{CurrentSession, Refusal, SessionState};
 use kerria_core::{
     Cause, Client, CredentialVersion, Device, Grant, LoginName, Method, PasswordHash, RefreshToken, Secret,
     Selector, SessionId, Status, StoreError, Timestamp, Token, TokenKind, Transport, UserId,
@@ -18,6 +18,7 @@ use kerria_core::{
 use tracing::{error, info};
 
 use crate::{
+    api::guard::bearer,
     app::App,
     keys::KeyError,
     login::doors::Doors,
@@ -26,6 +27,7 @@ use crate::{
     tokens::{
         IssueError,
         access::{self, AccessToken, Subject},
+        client::own_scope,
     },
 };
 
@@ -370,7 +372,7 @@ pub async fn to_sign_out(
         Some(checked) => vec![checked.session.id],
         None => carried(app, headers).await?,
     };
-    // The access token may be over; its session is not. A refresh token that was used before would end it, too.
+    // A refresh token that was used before would end its session, too.
     let refreshing = app.refresh_cookie.values(headers);
     carried.extend(
         refreshing
@@ -385,13 +387,23 @@ pub async fn to_sign_out(
     Ok(carried)
 }
 
-/// The good sessions whose tokens the cookies of a request hold, wherever it comes from.
+/// The sessions whose tokens a request carries, wherever it comes from and whatever time it is. An access token may be over that its
+/// session outlives, and so may a session by a clock that is wrong: who signs out is told that it has ended.
 async fn carried(app: &App, headers: &HeaderMap) -> Result<Vec<SessionId>, StoreError> {
     let mut sessions = Vec::new();
-    for text in app.session_cookie.values(headers) {
-        let check = app.checker.check(text, Transport::Cookie, None, app.clock.now()).await?;
-        if let Check::Good(checked) = check {
-            sessions.push(checked.session.id);
+    for text in app.session_cookie.values(headers).chain(bearer(headers)) {
+        if let Some(token) = Token::parse(TokenKind::Session, text, app.checker.key())
+            && let Some(found) = app.checker.find(&token.hash()).await?
+        {
+            sessions.push(found.session.id);
+        }
+    }
+    for text in app.access_cookie.values(headers).chain(bearer(headers)) {
+        // One that is for less than the session must not end it.
+        if let Ok(token) = app.verifier.verify_whenever(text)
+            && own_scope().is_within(&token.claims.scope)
+        {
+            sessions.extend(token.claims.bearing().session);
         }
     }
     Ok(sessions)

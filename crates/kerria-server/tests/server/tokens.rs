@@ -474,6 +474,30 @@ async fn an_access_token_in_a_cookie_is_protected_against_foreign_pages() {
 }
 
 #[tokio::test]
+async fn whoever_signs_out_with_a_token_that_is_over_ends_the_session_all_the_same() {
+    let kerria = Kerria::start().await;
+    kerria.user("alice").await;
+    let (phone, laptop) = (signed_in(&kerria).await, signed_in(&kerria).await);
+    kerria.clock.advance(6 * MINUTE);
+    assert!(!is_good(&kerria, &phone).await);
+    let mut program = with_access(&kerria, &phone.access);
+    assert_eq!(
+        program.request("POST", "/api/v1/logout", None, String::new()).await.status,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(refresh(&kerria, &phone.refresh).await.status, StatusCode::UNAUTHORIZED);
+    // What was not signed by us names no session.
+    let (rest, _) = laptop.access.rsplit_once('.').unwrap();
+    let (_, signature) = phone.access.rsplit_once('.').unwrap();
+    let mut forger = with_access(&kerria, &format!("{rest}.{signature}"));
+    assert_eq!(
+        forger.request("POST", "/api/v1/logout", None, String::new()).await.status,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(refresh(&kerria, &laptop.refresh).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_browser_application_signs_out_even_when_its_access_token_is_over() {
     for keep in ["refresh_in_cookie", "both_in_cookies"] {
         let kerria = Kerria::start().await;
