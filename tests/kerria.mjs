@@ -1,7 +1,7 @@
 // A real Kerria for the tests.
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,21 +12,22 @@ export const OTHER_PASSWORD = "several unrelated words here";
 
 const binary = process.env.KERRIA ?? new URL("../target/debug/kerria", import.meta.url).pathname;
 
-const freePort = () => new Promise((resolve) => {
+export const freePort = () => new Promise((resolve) => {
   const server = createServer().listen(0, "127.0.0.1", () => {
     const { port } = server.address();
     server.close(() => resolve(port));
   });
 });
 
-// A Kerria on an empty folder. Settings as `session.fresh_for: "2s"`.
+// A Kerria on an empty folder. Settings as `session.fresh_for: "2s"`; `file` is the text of its kerria.toml, if it has one.
 export class Kerria {
-  static async start(settings = {}) {
+  static async start(settings = {}, file = undefined) {
     const kerria = new Kerria();
     kerria.folder = await mkdtemp(join(tmpdir(), "kerria-"));
     kerria.port = await freePort();
     kerria.origin = `http://localhost:${kerria.port}`;
     kerria.settings = { "password.memory_kib": "64", "password.iterations": "1", ...settings };
+    if (file) await writeFile(join(kerria.folder, "kerria.toml"), file);
     await kerria.serve();
     return kerria;
   }

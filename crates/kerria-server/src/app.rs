@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Reverse,
+    collections::BTreeSet,
     fs::{File, TryLockError},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -183,7 +184,10 @@ impl App {
             passwords: Passwords::start(config.password.clone(), Arc::clone(&edge.entropy)),
             form_key: FormKey::from_bytes(&keys.form),
             own_origin: OwnOrigin::new(&config.public_url),
-            session_cookie: cookie("kerria"),
+            session_cookie: match &config.session.cookie_domain {
+                Some(domain) => SecretCookie::for_domain("kerria", &config.public_url, domain),
+                None => cookie("kerria"),
+            },
             device_cookie: cookie("kerria-device"),
             refresh_cookie: cookie("kerria-refresh").strict(),
             access_cookie: cookie("kerria-access").strict(),
@@ -487,11 +491,11 @@ fn create_private_folder(path: &Path) -> std::io::Result<()> {
 /// Nothing but our own style sheet, script and mark. Forms go to us, and from there to the origins that a sign-in may
 /// return to (browsers apply `form-action` to the redirect, too).
 fn page_policy(config: &Config) -> HeaderValue {
-    let targets: String = config
-        .return_to_origins
-        .iter()
-        .map(|url| format!(" {}", url.origin().ascii_serialization()))
-        .collect();
+    let origins = config.return_to_origins.iter().map(|url| url.origin().ascii_serialization());
+    let hosts = config.forward_auth.rules.hosts();
+    let behind_proxies = hosts.map(|host| format!("{}://{host}:*", config.public_url.scheme()));
+    let targets: BTreeSet<_> = origins.chain(behind_proxies).collect();
+    let targets: String = targets.iter().map(|target| format!(" {target}")).collect();
     let policy = format!(
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
          form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'; object-src 'none'"

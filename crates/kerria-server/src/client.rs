@@ -15,7 +15,7 @@ use kerria_core::Device;
 /// `X-Forwarded-For` is believed only if it was written by a trusted proxy: from the right, the first address that is
 /// not a trusted proxy's is the client's. What cannot be read ends the search; the last address that could be is taken.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let is_trusted = |address: IpAddr| is_trusted(address, trusted);
     let mut address = peer.to_canonical();
     if trusted.is_empty() || !is_trusted(address) {
         return address;
@@ -33,6 +33,11 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
         }
     }
     address
+}
+
+/// Whether a proxy at this address is believed.
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(&address.to_canonical()))
 }
 
 /// The device that a request comes from.

@@ -24,6 +24,7 @@ use crate::{
     app::App,
     client::client_address,
     config::Config,
+    forward_auth::{ForwardAuth, original::Dialect},
     problem::Problem,
     routes::{self, SESSION_PATH},
 };
@@ -34,6 +35,8 @@ pub struct Front {
     router: Router,
     /// Answers checks without the router, on the public address.
     checks: Option<SessionLayer>,
+    /// Answers reverse proxies, on the public address.
+    forward_auth: Option<ForwardAuth>,
     permits: Arc<Semaphore>,
     /// The headers that every response carries.
     protection: HeaderMap,
@@ -52,22 +55,24 @@ struct Prepared {
 impl Front {
     /// What is served on the public address.
     pub fn public(app: &Arc<App>) -> Arc<Self> {
-        Self::new(app, routes::public(Arc::clone(app)), Some(app.session_layer()))
+        Self::new(app, routes::public(Arc::clone(app)), true)
     }
 
     /// What is served on the control socket.
     pub fn control(app: &Arc<App>) -> Arc<Self> {
-        Self::new(app, routes::control(Arc::clone(app)), None)
+        Self::new(app, routes::control(Arc::clone(app)), false)
     }
 
-    fn new(app: &Arc<App>, router: Router, checks: Option<SessionLayer>) -> Arc<Self> {
+    fn new(app: &Arc<App>, router: Router, is_public: bool) -> Arc<Self> {
+        let checks = is_public.then(|| app.session_layer());
+        let forward_auth = is_public.then(|| ForwardAuth::new(app));
         let permits = Arc::new(Semaphore::new(app.config.max_connections as usize));
         let protection = protection(app.config.public_url.scheme() == "https");
         let mut protection_of_json = protection.clone();
         protection_of_json.insert(header::CONTENT_TYPE, session::JSON);
         let refusal = Prepared::of(protected(Problem::session_token_refused().into_response(), &protection));
         let app = Arc::clone(app);
-        Arc::new(Self { app, router, checks, permits, protection, protection_of_json, refusal })
+        Arc::new(Self { app, router, checks, forward_auth, permits, protection, protection_of_json, refusal })
     }
 
     /// The configuration.
@@ -88,7 +93,17 @@ impl Front {
         let response = match checked {
             Ok(Some(response)) => response,
             Err(_) => protected(panicked(), &self.protection),
-            Ok(None) => protected(self.route(client, request.map(Body::new)).await, &self.protection),
+            Ok(None) => {
+                let dialect = Dialect::at(request.uri().path());
+                let response = match self.forward_auth.as_ref().zip(dialect) {
+                    Some((proxies, dialect)) => {
+                        let answer = AssertUnwindSafe(proxies.answer(dialect, peer, client, &request));
+                        answer.catch_unwind().await.unwrap_or_else(|_| panicked())
+                    }
+                    None => self.route(client, request.map(Body::new)).await,
+                };
+                protected(response, &self.protection)
+            }
         };
         self.app.metrics.http_requests.of(response.status().as_u16()).inc();
         response

@@ -16,7 +16,7 @@ use crate::{
     api::{
         account, checkers, clients, cluster, data,
         guard::{checkers_only, operators_only, own_pages_only},
-        keys, login, openapi, operator, session, tokens,
+        keys, login, openapi, operator, rules, session, tokens,
     },
     app::App,
     events,
@@ -157,6 +157,7 @@ pub fn operators() -> Vec<Route> {
         row(POST,   "/api/v1/operator/keys/rotate",           Operator, post(keys::rotate)),
         row(POST,   "/api/v1/operator/keys/reset",            Operator, post(keys::reset)),
         row(POST,   "/api/v1/operator/tokens/inspect",        Operator, post(tokens::inspect)),
+        row(POST,   "/api/v1/operator/rules/test",            Operator, post(rules::test)),
         row(POST,   "/api/v1/operator/invitations",           Operator, post(operator::invite)),
         row(GET,    "/api/v1/operator/clients",               Operator, get(clients::list)),
         row(POST,   "/api/v1/operator/clients",               Operator, post(clients::add)),

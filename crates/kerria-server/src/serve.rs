@@ -127,18 +127,19 @@ async fn announce(app: &App, address: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// The signals that tell the process to stop.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     /// From now on they are heard, and do not kill the process.
-    fn heard() -> std::io::Result<Self> {
+    pub(crate) fn heard() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait(&mut self) {
+    /// Completes when one comes.
+    pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

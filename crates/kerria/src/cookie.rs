@@ -20,6 +20,8 @@ pub struct SecretCookie {
     name: String,
     secure: bool,
     same_site: SameSite,
+    /// The hosts at and below which browsers send it, if not to its own alone.
+    domain: Option<String>,
 }
 
 impl SecretCookie {
@@ -28,13 +30,25 @@ impl SecretCookie {
     pub fn new(name: &str, origin: &Url) -> Self {
         let secure = origin.scheme() == "https";
         let name = if secure { format!("__Host-{name}") } else { name.to_owned() };
-        Self { name, secure, same_site: SameSite::Lax }
+        Self { name, secure, same_site: SameSite::Lax, domain: None }
     }
 
     /// The cookie that a server calls so.
     #[must_use]
     pub fn called(name: &str) -> Self {
-        Self { name: name.to_owned(), secure: name.starts_with("__Host-"), same_site: SameSite::Lax }
+        let secure = name.starts_with("__Host-") || name.starts_with("__Secure-");
+        Self { name: name.to_owned(), secure, same_site: SameSite::Lax, domain: None }
+    }
+
+    /// The cookie called `name`, for the pages of `origin` and of all other hosts at and below `domain`.
+    ///
+    /// Whoever serves one of these hosts sees it and can put another one in its place, so all of them have to be trusted. Its
+    /// name begins with `__Secure-` on an `https` origin: browsers do not accept `__Host-` with a domain.
+    #[must_use]
+    pub fn for_domain(name: &str, origin: &Url, domain: &str) -> Self {
+        let secure = origin.scheme() == "https";
+        let name = if secure { format!("__Secure-{name}") } else { name.to_owned() };
+        Self { name, secure, same_site: SameSite::Lax, domain: Some(domain.to_owned()) }
     }
 
     /// The same, sent only with requests that our own pages make (`SameSite=Strict`): not when a link leads here.
@@ -87,12 +101,16 @@ impl SecretCookie {
     }
 
     fn build<'c>(&'c self, value: &'c str) -> Cookie<'c> {
-        Cookie::build((self.name.as_str(), value))
+        let mut cookie = Cookie::build((self.name.as_str(), value))
             .path("/")
             .secure(self.secure)
             .http_only(true)
             .same_site(self.same_site)
-            .build()
+            .build();
+        if let Some(domain) = &self.domain {
+            cookie.set_domain(domain);
+        }
+        cookie
     }
 }
 
@@ -138,6 +156,22 @@ mod tests {
     fn on_plain_localhost_it_has_what_every_browser_accepts() {
         let set = cookie("http://localhost:8080").set(&"kst_x".into(), Some(Duration::from_secs(60)));
         assert_eq!(set.to_str().unwrap(), "kerria=kst_x; HttpOnly; SameSite=Lax; Path=/; Max-Age=60");
+    }
+
+    #[test]
+    fn for_a_domain_it_says_so_and_is_secure_on_https() {
+        let cookie = |origin| SecretCookie::for_domain("kerria", &Url::parse(origin).unwrap(), "example.com");
+        let set = |origin| cookie(origin).set(&"kst_x".into(), None).to_str().unwrap().to_owned();
+        let rest = "; Path=/; Domain=example.com";
+        assert_eq!(
+            set("https://id.example.com"),
+            format!("__Secure-kerria=kst_x; HttpOnly; SameSite=Lax; Secure{rest}")
+        );
+        assert_eq!(set("http://id.example.com"), format!("kerria=kst_x; HttpOnly; SameSite=Lax{rest}"));
+        assert_eq!(
+            cookie("https://id.example.com").remove().to_str().unwrap(),
+            format!("__Secure-kerria=; HttpOnly; SameSite=Lax; Secure{rest}; Max-Age=0")
+        );
     }
 
     #[test]

@@ -118,12 +118,42 @@ impl SessionLayer {
         let now = self.0.clock.now();
         let presented = self.0.presented(request.headers());
         let presented_in = presented.presented_in();
-        let state = self.0.recall(&presented, request.headers(), Some(client), now).ok()?;
+        let state =
+            self.0.recall(&presented, request.headers(), Some(client), now, self.0.consistency).ok()?;
         if !is_rotation_due(&state) {
             return Some(state);
         }
         request.extensions_mut().insert(Recalled(CurrentSession::new(state, presented_in, now)));
         None
+    }
+
+    /// What is true of the session of a request with these headers, on this ground if it is not the layer's own. For a server
+    /// that answers a check without its router, and gives out no cookie with the answer: no token is replaced.
+    pub async fn check(
+        &self,
+        headers: &HeaderMap,
+        client: ClientAddress,
+        consistency: Option<Consistency>,
+    ) -> SessionState {
+        let layer = &self.0;
+        let now = layer.clock.now();
+        let presented = layer.presented(headers);
+        let consistency = consistency.unwrap_or(layer.consistency);
+        let state = match layer.recall(&presented, headers, Some(client), now, consistency) {
+            Ok(state) => state,
+            Err(question) => {
+                let question = question.asked_from(Some(device(headers, client)));
+                let read = layer.checker.read(&question).await;
+                read.map_or_else(SessionState::Unknown, SessionState::from)
+            }
+        };
+        // That a successor was used, its predecessor has to hear of.
+        if let Some(Due { token, device }) = layer.due(&presented, headers, Some(client), &state)
+            && let Err(error) = layer.checker.rotate(token.hash(), None, device, now).await
+        {
+            warn!("the use of a session token was not noted: {error}");
+        }
+        state
     }
 }
 
@@ -135,13 +165,14 @@ impl Inner {
         headers: &HeaderMap,
         client: Option<ClientAddress>,
         now: Timestamp,
+        consistency: Consistency,
     ) -> Result<SessionState, Box<Question>> {
         let place = || client.filter(|_| self.checker.wants_place()).map(|client| device(headers, client));
         Ok(match *presented {
             Presented::Nothing => SessionState::None,
             Presented::Ambiguous => SessionState::Refused(Refusal::NoToken),
             Presented::Token(text, transport) => {
-                self.checker.recall(text, transport, place(), now, self.consistency)?.into()
+                self.checker.recall(text, transport, place(), now, consistency)?.into()
             }
             Presented::AccessToken { text, access, .. } => match access.verifier.verify_offline(text, now) {
                 Ok(token) if !access.scope.is_within(&token.claims.scope) => {
@@ -152,7 +183,7 @@ impl Inner {
                 Ok(token) => {
                     let as_of = token.claims.as_of.unwrap_or_default();
                     let bearing = token.claims.bearing();
-                    self.checker.recall_bearing(&bearing, as_of, place(), now, self.consistency)?.into()
+                    self.checker.recall_bearing(&bearing, as_of, place(), now, consistency)?.into()
                 }
                 Err(refused) => {
                     debug!(reason = refused.as_str(), "an access token was refused");
@@ -366,7 +397,7 @@ where
             Some(Recalled(current)) => Ok(current),
             None => {
                 let now = layer.clock.now();
-                let state = layer.recall(&presented, request.headers(), client, now);
+                let state = layer.recall(&presented, request.headers(), client, now, layer.consistency);
                 state.map(|state| CurrentSession::new(state, presented_in, now))
             }
         };

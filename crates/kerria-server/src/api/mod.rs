@@ -12,6 +12,7 @@ pub mod keys;
 pub mod login;
 pub mod openapi;
 pub mod operator;
+pub mod rules;
 pub mod session;
 pub mod shapes;
 pub mod tokens;

@@ -348,7 +348,8 @@ pub async fn audit(
     Ok(Json(json!({ "entries": entries })))
 }
 
-async fn find_user(app: &App, text: &str) -> Result<User, Problem> {
+/// The user whom somebody names.
+pub async fn find_user(app: &App, text: &str) -> Result<User, Problem> {
     let found = match text.parse::<UserId>() {
         Ok(id) => app.store.user(id).await?,
         Err(_) => app.store.user_called(&LoginName::parse(text)).await?,

@@ -1,6 +1,6 @@
 //! What can be typed after `kerria`.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{
     Args, Parser, Subcommand,
@@ -53,6 +53,8 @@ pub(super) struct SettingFlags {
 pub(super) enum Command {
     /// Run the server.
     Serve(ServeArgs),
+    /// Try it out: a Kerria, an application and a reverse proxy between them, with two users, until Ctrl-C.
+    Demo(DemoArgs),
     /// Create, list and change users.
     #[command(subcommand)]
     User(UserCommand),
@@ -74,6 +76,9 @@ pub(super) enum Command {
     /// Explain a token.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Say what the rules of forward-auth make of a request.
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Check, explain and begin a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -97,6 +102,16 @@ pub(super) struct ServeArgs {
     /// What people type to get here, as in https://sign-in.example.com.
     #[arg(long, value_name = "URL")]
     pub(super) public_url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Where Kerria listens.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub(super) listen: SocketAddr,
+    /// Where the proxy in front of the application listens.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
+    pub(super) application: SocketAddr,
 }
 
 /// Whom a command is about.
@@ -359,6 +374,21 @@ pub(super) enum ConfigCommand {
     },
     /// Print a configuration file with every setting, explained and commented out.
     Sample,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RulesCommand {
+    /// Say which rule decides on a request, and why.
+    Test {
+        /// The whole address, as in https://wiki.example.com/admin.
+        url: String,
+        /// The method.
+        #[arg(long, default_value = "GET")]
+        method: String,
+        /// The user who sends it, by name, e-mail address or identifier. Without it, nobody is signed in.
+        #[arg(long = "as", value_name = "USER")]
+        user: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

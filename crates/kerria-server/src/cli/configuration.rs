@@ -81,6 +81,13 @@ fn explain_it(survey: &Survey, key: Option<&str>, out: &mut Out) -> Result<(), F
             }
             out.line("")?;
         }
+        let rules = explain::rules(survey);
+        if !rules.is_empty() {
+            let title = out.paint(Paint::Strong, "Rules of forward-auth");
+            out.line(&title)?;
+            table::lines(&rules).iter().try_for_each(|line| out.line(&format!("  {line}")))?;
+            out.line("")?;
+        }
         out.line("`kerria config explain KEY` says more about a setting.")?;
     }
     if !survey.problems.is_empty() {

@@ -13,6 +13,7 @@ mod keys;
 mod operator;
 mod out;
 mod prompt;
+mod rules;
 mod sessions;
 mod table;
 mod times;
@@ -27,9 +28,9 @@ use tokio::runtime::Runtime;
 
 use crate::{
     config::{self, Config, Flag, Sources},
-    logs,
+    demo, logs,
 };
-use args::{Cli, ClusterCommand, Command, ServeArgs, SettingFlags, TokenCommand};
+use args::{Cli, ClusterCommand, Command, DemoArgs, ServeArgs, SettingFlags, TokenCommand};
 use failure::Failure;
 use operator::{Missing, Operator};
 use out::Out;
@@ -55,6 +56,10 @@ pub fn main() -> ExitCode {
 fn run(command: Command, sources: &Sources, out: &mut Out) -> Result<(), Failure> {
     match command {
         Command::Serve(_) => Ok(runtime()?.block_on(serve(config::load(sources)?))?),
+        Command::Demo(DemoArgs { listen, application }) => {
+            let welcome = |text: &str| out.note(text);
+            Ok(runtime()?.block_on(demo::run(listen, application, welcome))?)
+        }
         Command::User(command) => {
             let missing = command.missing();
             ask(sources, missing, async |operator| users::run(command, operator, out).await)
@@ -78,6 +83,9 @@ fn run(command: Command, sources: &Sources, out: &mut Out) -> Result<(), Failure
         Command::Token(TokenCommand::Inspect) => {
             let token = prompt::token()?;
             ask(sources, Missing::Refuse, async |operator| tokens::inspect(&token, operator, out).await)
+        }
+        Command::Rules(command) => {
+            ask(sources, Missing::Refuse, async |operator| rules::run(command, operator, out).await)
         }
         Command::Config(command) => configuration::run(command, sources, out),
         Command::Db(command) => {

@@ -9,9 +9,11 @@ use std::{
 use kerria_core::{DataLimits, RotationRule, SessionPolicy, throttle::ThrottleRule};
 use url::Url;
 
+use crate::forward_auth::rules::Rules;
+
 use super::{
-    Config, DatabaseSettings, LogFormat, LogSettings, PasswordSettings, RedisSettings, SessionSettings,
-    SignUp, ThrottleSettings, TokenSettings,
+    Config, DatabaseSettings, ForwardAuthSettings, LogFormat, LogSettings, PasswordSettings, RedisSettings,
+    RemoteUser, SessionSettings, SignUp, ThrottleSettings, TokenSettings,
 };
 
 const NO_RULE: ThrottleRule = ThrottleRule {
@@ -36,7 +38,9 @@ pub(super) fn config() -> Config {
         return_to_origins: Vec::new(),
         clients_file: None,
         invitation_lifetime: Duration::ZERO,
+        forward_auth: ForwardAuthSettings { rules: Rules::default(), remote_user: RemoteUser::Id },
         session: SessionSettings {
+            cookie_domain: None,
             policy: SessionPolicy::default(),
             fresh_for: Duration::ZERO,
             limit: None,

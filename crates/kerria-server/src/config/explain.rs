@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     kind::Shape,
+    rules::{KEY as RULE, KEYS as RULE_KEYS, SAMPLE as RULE_SAMPLE},
     sources::Place,
     suggest,
     survey::{Survey, Value},
@@ -29,6 +30,12 @@ pub(crate) fn sample() -> String {
             }
             let value = setting.kind.toml(setting.default.unwrap_or(setting.example));
             text.push_str(&format!("#{} = {value}\n", setting.name()));
+        }
+        if section.name == "forward_auth" {
+            text.push_str(
+                "\n# Rules, in the order in which they are tried; the first that matches decides, as in\n",
+            );
+            RULE_SAMPLE.lines().for_each(|line| text.push_str(&format!("#     {line}\n")));
         }
     }
     text
@@ -66,6 +73,21 @@ pub(crate) fn markdown() -> String {
             ));
             text.push_str(&format!("- Variable: `{}`\n", setting.variable()));
         }
+        if section.name == "forward_auth" {
+            text.push_str(&rules_in_markdown());
+        }
+    }
+    text
+}
+
+fn rules_in_markdown() -> String {
+    let mut text = format!(
+        "\n### `[[forward_auth.rule]]`\n\nWhich requests a reverse proxy may let through, and for whom. Rules stand in the \
+         file only. The first that matches a request decides; a request that none matches is refused. `kerria rules test` says \
+         which one decides and why, and [forward-auth](forward-auth.md) shows them with proxies.\n\n```toml\n{RULE_SAMPLE}```\n\n"
+    );
+    for (key, example, meaning) in RULE_KEYS {
+        text.push_str(&format!("- `{key} = {example}`: {meaning}\n"));
     }
     text
 }
@@ -75,8 +97,27 @@ pub(crate) fn markdown() -> String {
 /// # Errors
 /// A guess what was meant, if there is no such setting.
 pub(crate) fn explain(survey: &Survey, key: &str) -> Result<String, String> {
+    if key == RULE {
+        return Ok(explain_rules());
+    }
     let told: Vec<_> = chosen(survey, Some(key))?.into_iter().map(detail).collect();
     Ok(told.join("\n"))
+}
+
+fn explain_rules() -> String {
+    let mut text = format!("{RULE}\n    A rule, as in\n\n");
+    RULE_SAMPLE.lines().for_each(|line| text.push_str(&format!("        {line}\n")));
+    for (key, example, meaning) in RULE_KEYS {
+        text.push_str(&format!("\n    {key} = {example}\n"));
+        wrapped(meaning, 88).iter().for_each(|line| text.push_str(&format!("        {line}\n")));
+    }
+    text
+}
+
+/// The rules of forward-auth, in order: which, what, and where it is written.
+pub(crate) fn rules(survey: &Survey) -> Vec<[String; 3]> {
+    let rules = survey.draft().forward_auth.rules.0.iter().zip(1..);
+    rules.map(|(rule, number): (_, u32)| [number.to_string(), rule.to_string(), rule.place.clone()]).collect()
 }
 
 /// The rows of an overview: the key, its value as TOML writes it, where that comes from, and the meaning in short.

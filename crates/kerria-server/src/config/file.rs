@@ -10,6 +10,7 @@ use toml::{
 use super::{
     kind::Shape,
     problem::Problem,
+    rules,
     sources::{Collected, Given, Place},
     suggest, table,
 };
@@ -49,6 +50,11 @@ impl File<'_> {
     }
 
     fn read_entry(&self, key: &str, place: Place, value: &Spanned<DeValue<'_>>, collected: &mut Collected) {
+        if key == rules::KEY {
+            let read = rules::read(value.get_ref(), &place, |at| self.place(at), &mut collected.problems);
+            collected.rules = read;
+            return;
+        }
         let is_section = table::SECTIONS.iter().any(|section| section.name == key);
         match (table::find(key), value.get_ref()) {
             (Some(setting), value) => match text_of(setting.kind.shape(), value) {

@@ -7,7 +7,10 @@ use kerria_core::{Audience, DataKey, GroupName, Secret};
 use url::Url;
 
 use super::{Config, duration, origin};
-use crate::logs::{self, LogsError};
+use crate::{
+    forward_auth::original::host_and_port,
+    logs::{self, LogsError},
+};
 
 /// The fewest characters of a secret that is presented.
 pub(super) const SECRET_CHARACTERS: usize = 20;
@@ -30,6 +33,8 @@ pub(crate) enum Kind {
     Choice(&'static [Word]),
     /// An IP address and a port.
     Address(fn(&mut Config, SocketAddr)),
+    /// The name of a host, with two labels at least.
+    Domain(fn(&mut Config, String)),
     /// Scheme, host and port.
     Origin(fn(&mut Config, Url)),
     /// A list of origins.
@@ -85,6 +90,7 @@ impl Kind {
             Self::DurationOrOff { least, set } => set(config, at_least_or_zero(*least, text)?),
             Self::Choice(words) => choice(words, text)?(config),
             Self::Address(set) => set(config, address(text)?),
+            Self::Domain(set) => set(config, domain(text)?),
             Self::Origin(set) => set(config, origin::parse(text)?),
             Self::Origins(set) => set(config, list(text, origin::parse)?),
             Self::Networks(set) => set(config, list(text, network)?),
@@ -123,6 +129,7 @@ impl Kind {
             }
             Self::Choice(words) => one_of(words),
             Self::Address(_) => "an IP address and a port".to_owned(),
+            Self::Domain(_) => "a domain".to_owned(),
             Self::Origin(_) => "an origin: scheme, host and port".to_owned(),
             Self::Origins(_) => "a list of origins (scheme, host and port)".to_owned(),
             Self::Networks(_) => "a list of networks or addresses".to_owned(),
@@ -224,6 +231,13 @@ fn address(text: &str) -> Result<SocketAddr, String> {
              0.0.0.0:8080 or [::]:8080 for all its addresses"
         )
     })
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let wrong = || format!("\"{text}\" is not a domain with a dot inside: write one such as example.com");
+    let (host, port) = host_and_port(text.trim()).ok_or_else(wrong)?;
+    let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
+    if is_address || port.is_some() || !host.contains('.') { Err(wrong()) } else { Ok(host) }
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

@@ -5,12 +5,13 @@
 
 mod blank;
 mod checks;
-mod duration;
+pub(crate) mod duration;
 pub(crate) mod explain;
 mod file;
 mod kind;
 mod origin;
 mod problem;
+mod rules;
 mod sources;
 mod suggest;
 mod survey;
@@ -24,6 +25,8 @@ use kerria_core::{
     throttle::ThrottleRule,
 };
 use url::Url;
+
+use crate::forward_auth::rules::Rules;
 
 pub(crate) use checks::is_insecure;
 pub(crate) use origin::is_loopback;
@@ -68,6 +71,8 @@ pub struct Config {
     pub clients_file: Option<PathBuf>,
     /// How long an invitation is good.
     pub invitation_lifetime: Duration,
+    /// What reverse proxies let through.
+    pub forward_auth: ForwardAuthSettings,
     /// Sessions.
     pub session: SessionSettings,
     /// Access tokens and refresh tokens.
@@ -129,6 +134,24 @@ pub enum SignUp {
     Closed,
 }
 
+/// What is set for reverse proxies that ask whether requests may pass.
+#[derive(Clone, Debug)]
+pub struct ForwardAuthSettings {
+    /// The rules.
+    pub rules: Rules,
+    /// What the header `Remote-User` tells.
+    pub remote_user: RemoteUser,
+}
+
+/// What the header `Remote-User` tells of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteUser {
+    /// The identifier, which never changes and never becomes another user's.
+    Id,
+    /// The name, which its user may change.
+    Name,
+}
+
 /// What is set for sessions.
 #[derive(Clone, Debug)]
 pub struct SessionSettings {
@@ -146,6 +169,8 @@ pub struct SessionSettings {
     pub last_seen_precision: Duration,
     /// What happens when a session is used from another place.
     pub binding: kerria::Binding,
+    /// The hosts that share the session cookie: this one and all below it. Without it, only our own has it.
+    pub cookie_domain: Option<String>,
     /// On what the answer to a check rests.
     pub consistency: kerria::Consistency,
     /// When the token in a session's cookie is replaced.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{file, problem::Problem, suggest, table};
+use crate::forward_auth::rules::Rule;
 
 /// The file that is read if no other is named.
 const FILE_NAME: &str = "kerria.toml";
@@ -105,6 +106,7 @@ pub(super) struct Given {
 #[derive(Default)]
 pub(super) struct Collected {
     pub(super) values: BTreeMap<&'static str, Given>,
+    pub(super) rules: Vec<Rule>,
     pub(super) file: Option<PathBuf>,
     pub(super) problems: Vec<Problem>,
 }

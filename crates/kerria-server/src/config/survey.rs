@@ -12,6 +12,7 @@ use super::{
     sources::{Given, Place, Sources},
     table::{self, Setting},
 };
+use crate::forward_auth::rules::Rules;
 
 /// What all sources say together: each setting's value and origin, and everything that is wrong.
 pub struct Survey {
@@ -47,6 +48,7 @@ impl Survey {
             let is_good = !unreadable.contains(setting.key);
             survey.take(setting, given.values.remove(setting.key), is_good);
         }
+        survey.config.forward_auth.rules = Rules(given.rules);
         survey.fit_defaults();
         for rule in RULES {
             survey.check(rule);

@@ -506,6 +506,9 @@ fn every_example_is_good_in_the_file_and_in_a_variable() {
         if setting.key == "session.log_retention" || setting.key == "session.last_seen_precision" {
             place = place.set(setting.key, setting.example);
         }
+        if setting.key == "session.cookie_domain" {
+            place = place.set("public_url", "https://sign-in.example.com");
+        }
         if setting.key == "tokens.hs256_audience" {
             let secret = place.write("secret", "a-secret-of-more-than-thirty-two-characters");
             place = place.set("tokens.hs256_secret_file", &secret);
@@ -531,6 +534,11 @@ fn every_setting_can_be_explained() {
          file      [session]  fresh_for = \"5m\"\n    \
          variable  KERRIA_SESSION_FRESH_FOR=5m\n    \
          flag      --set session.fresh_for=5m\n"
+    );
+    let rule = explain::explain(&survey, "forward_auth.rule").unwrap();
+    assert!(
+        rule.contains("\n    groups = [\"staff\"]\n        The users in one of these groups.\n"),
+        "{rule}"
     );
     assert_eq!(
         explain::explain(&survey, "fresh").unwrap_err(),
@@ -574,4 +582,95 @@ fn settings_of_tokens_that_do_not_fit_together_are_told() {
         Duration::from_secs(120),
         "the default shrinks to fit"
     );
+}
+
+#[test]
+fn rules_of_forward_auth_are_read_in_order() {
+    let place = Place::empty().file(
+        "[[forward_auth.rule]]\nhosts = [\"a.example\"]\npaths = [\"/public/*\"]\nmethods = [\"GET\"]\nallow = \"everyone\"\n\n\
+         [[forward_auth.rule]]\nhosts = [\"a.example\", \"*.b.example\"]\nusers = [\"Alice\"]\ngroups = [\"Staff\"]\n\
+         fresh_within = \"10m\"\nconsistency = \"strict\"\naudience = \"it\"\n",
+    );
+    let config = place.config();
+    let [first, second] = &*config.forward_auth.rules.0 else { panic!("two rules") };
+    assert_eq!(first.to_string(), "hosts a.example; paths /public/*; methods GET; everyone");
+    assert_eq!(
+        second.to_string(),
+        "hosts a.example, *.b.example; users alice; groups staff; fresh within 10m"
+    );
+    assert!(second.place.ends_with("kerria.toml:7"), "{}", second.place);
+    assert_eq!(second.consistency, Some(kerria::Consistency::Strict));
+    assert_eq!(second.audience.as_ref().map(|audience| audience.as_str()), Some("it"));
+}
+
+#[test]
+fn everything_that_is_wrong_with_rules_is_told_with_its_line() {
+    let place = Place::empty().file(
+        "[[forward_auth.rule]]\nallow = \"everybody\"\nhost = [\"a.example\"]\n\n\
+         [[forward_auth.rule]]\nhosts = [\"https://a.example\"]\npaths = [\"admin\"]\nusers = []\nmethods = \"GET\"\n\n\
+         [[forward_auth.rule]]\nhosts = [\"a.example\"]\nallow = \"everyone\"\nfresh_within = \"5\"\ngroups = [\"a b\"]\n\n\
+         [[forward_auth.rule]]\nhosts = [\"a.example\"]\n\n\
+         [[forward_auth.rule]]\nhosts = [\"a.example\"]\nallow = \"everyone\"\nfresh_within = \"5m\"\n",
+    );
+    let rule = |line: u32, rest: &str| format!("kerria.toml:{line}: forward_auth.rule.{rest}");
+    assert_eq!(
+        place.problems(),
+        [
+            rule(1, "hosts: name the hosts that the rule is about, as in hosts = [\"wiki.example.com\"]"),
+            rule(2, "allow: \"everybody\" is not a choice: write \"signed-in\" or \"everyone\""),
+            rule(3, "host: a rule has no such key; did you mean hosts?"),
+            rule(
+                6,
+                "hosts: \"https://a.example\" is not a host: write one such as app.example.com or *.example.com"
+            ),
+            rule(7, "paths: \"admin\" does not begin with a slash: write /reports or /reports/*"),
+            rule(8, "users: nothing is in the list: remove it, or name something"),
+            rule(9, "methods: write a list, as in [\"one\", \"two\"]"),
+            rule(
+                13,
+                "allow: users and groups say already whom the rule lets through: remove it, or remove them"
+            ),
+            rule(14, "fresh_within: \"5\" has no unit: write \"5s\" if you mean seconds, \"5m\" for minutes"),
+            rule(
+                15,
+                "groups: \"a b\": The name of a group is made of the letters a to z, digits, and . _ - : / after the first one."
+            ),
+            rule(
+                17,
+                "allow: say whom the rule lets through: allow = \"signed-in\" or \"everyone\", or users, or groups"
+            ),
+            rule(
+                23,
+                "fresh_within: it says nothing of those who are not signed in: remove it, or write allow = \"signed-in\""
+            ),
+        ]
+    );
+    let single = Place::empty().file("[forward_auth.rule]\nhosts = [\"a.example\"]\n");
+    assert_eq!(
+        single.problems(),
+        [
+            "kerria.toml:1: forward_auth.rule: write [[forward_auth.rule]], with two brackets, before each rule"
+        ]
+    );
+}
+
+#[test]
+fn the_domain_of_the_cookie_is_that_of_the_address() {
+    let problems = |domain: &str, url: &str| {
+        let place = Place::empty().set("session.cookie_domain", domain).set("public_url", url);
+        load(&place.sources).map_or_else(|Problems(problems)| problems.len(), |_| 0)
+    };
+    assert_eq!(problems("example.com", "https://id.example.com"), 0);
+    assert_eq!(problems("Example.com.", "https://example.com"), 0);
+    for (domain, url) in [
+        ("example.com", "https://notexample.com"),
+        ("id.example.com", "https://example.com"),
+        ("com", "https://example.com"),
+        (".example.com", "https://example.com"),
+        ("127.0.0.1", "http://127.0.0.1"),
+        ("example.com:80", "https://example.com"),
+        ("localhost", "http://localhost"),
+    ] {
+        assert_eq!(problems(domain, url), 1, "{domain} {url}");
+    }
 }

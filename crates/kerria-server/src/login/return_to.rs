@@ -26,7 +26,7 @@ pub fn return_to(wanted: Option<&str>, public_url: &Url, others: &[Url]) -> Stri
 }
 
 /// Nothing in it that browsers, proxies and URL parsers read in different ways.
-fn is_plain(text: &str) -> bool {
+pub fn is_plain(text: &str) -> bool {
     text.len() <= 2_048 && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\<>\"^`{|}".contains(&byte))
 }
 

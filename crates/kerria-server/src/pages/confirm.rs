@@ -14,7 +14,7 @@ use crate::{
         form::ProtectedForm,
         query::PageQuery,
         reply::{Page, failed, page, see_other},
-        sign_in::{Target, safe_target, throttled},
+        sign_in::{Target, kept_target, safe_target, throttled},
         views::ConfirmPage,
         visitor::PageUser,
     },
@@ -61,7 +61,7 @@ fn blank(app: &App, user: &PageUser, wanted: Option<&str>) -> ConfirmPage {
     ConfirmPage {
         layout: user.layout(app),
         login: user.checked.user_name.as_deref().unwrap_or_default().to_owned(),
-        return_to: safe_target(app, wanted),
+        return_to: kept_target(app, wanted),
         error: None,
     }
 }

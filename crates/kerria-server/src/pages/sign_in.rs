@@ -16,6 +16,7 @@ use crate::{
     app::App,
     client::From,
     config::SignUp,
+    forward_auth::return_address::signed_target,
     login::{self, Attempt, Carrier, Carry, SignInOutcome, return_to::return_to},
     pages::{
         form::{Nothing, ProtectedForm},
@@ -121,16 +122,27 @@ fn blank(app: &App, current: &CurrentSession, wanted: Option<&str>) -> SignInPag
         layout: layout(app, current),
         login: String::new(),
         remember: false,
-        return_to: wanted.map(|wanted| safe_target(app, Some(wanted))),
+        return_to: wanted.map(|wanted| kept_target(app, Some(wanted))),
         sign_up_open: app.config.sign_up == SignUp::Open,
         notice: None,
         error: None,
     }
 }
 
-/// Where to go, if that is one of our own pages or a configured origin.
+/// Where to go, if that is one of our own pages, a configured origin, or where a proxy has sent somebody from.
 pub fn safe_target(app: &App, wanted: Option<&str>) -> String {
-    return_to(wanted, &app.config.public_url, &app.config.return_to_origins)
+    match wanted.and_then(|wanted| signed_target(app, wanted)) {
+        Some(target) => target.to_owned(),
+        None => return_to(wanted, &app.config.public_url, &app.config.return_to_origins),
+    }
+}
+
+/// The same, to be sent along with a form: what is signed keeps its signature.
+pub fn kept_target(app: &App, wanted: Option<&str>) -> String {
+    match wanted.filter(|wanted| signed_target(app, wanted).is_some()) {
+        Some(wanted) => wanted.to_owned(),
+        None => safe_target(app, wanted),
+    }
 }
 
 /// `POST /sign-out`.

@@ -61,6 +61,9 @@ pub const CHECKERS_TOKEN: &str = "the-applications-of-the-tests";
 /// What opens the operator's API in the tests.
 pub const OPERATOR_TOKEN: &str = "the-operator-of-the-tests";
 
+/// As a setting: what is in the file, for what can be set nowhere else.
+pub const FILE: &str = "the file";
+
 /// A running server.
 pub struct Kerria {
     pub app: Arc<App>,
@@ -256,10 +259,15 @@ pub fn configuration(folder: &TempDir, settings: &[(String, String)]) -> config:
     ];
     let set = secrets.into_iter().filter(|(_, token)| !token.is_empty());
     let variables = set.map(|(name, token)| (name.into(), token.into())).collect();
-    let settings =
-        settings.iter().filter(|(key, _)| !["operator.token", "checkers.token"].contains(&key.as_str()));
+    let file = settings.iter().rev().find(|(key, _)| key == FILE).map(|(_, text)| {
+        let path = folder.path().join("kerria.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let elsewhere = ["operator.token", "checkers.token", FILE];
+    let settings = settings.iter().filter(|(key, _)| !elsewhere.contains(&key.as_str()));
     flags.extend(settings.map(|(key, value)| Flag::set(key, value)));
-    config::load(&Sources { flags, variables, ..Sources::default() }).unwrap()
+    config::load(&Sources { file, flags, variables, ..Sources::default() }).unwrap()
 }
 
 /// Somebody who sends requests: a browser that keeps cookies, or a program.
@@ -273,6 +281,8 @@ pub struct Browser {
     pub is_browser: bool,
     /// What a browser says of where a request comes from; programs and old browsers say nothing.
     pub site: Option<&'static str>,
+    /// Whom it believes to talk to.
+    pub host: String,
     /// More headers, for every request.
     pub headers: Vec<(String, String)>,
 }
@@ -314,6 +324,7 @@ impl Browser {
             bearer: None,
             is_browser: true,
             site: Some("same-origin"),
+            host: "localhost:8080".to_owned(),
             headers: Vec::new(),
         }
     }
@@ -390,7 +401,7 @@ impl Browser {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, "localhost:8080")
+            .header(header::HOST, &self.host)
             .header(header::USER_AGENT, &self.user_agent);
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);

@@ -119,6 +119,7 @@ async fn look(survey: &Survey) -> Vec<Finding> {
     findings.push(serving::listen(config.listen, is_running));
     findings.push(settings::public_url(config));
     findings.push(settings::proxies(config));
+    findings.extend(settings::forward_auth(config));
     findings.push(settings::passwords(&config.password));
     findings.push(settings::operator_token(config));
     findings

@@ -1,7 +1,10 @@
 //! The configuration, and what follows from it.
 
 use super::Finding;
-use crate::config::{Config, PasswordSettings, Survey, is_insecure, is_loopback};
+use crate::{
+    config::{Config, PasswordSettings, Survey, is_insecure, is_loopback},
+    forward_auth::rules::{Allow, HostPattern},
+};
 
 /// Whether it can be read, and what is wrong with it.
 pub(super) fn configuration(survey: &Survey) -> Vec<Finding> {
@@ -56,6 +59,37 @@ pub(super) fn proxies(config: &Config) -> Finding {
         0 => Finding::ok(subject, "none are trusted; clients are told apart by their own addresses"),
         count => Finding::ok(subject, format!("trusted networks: {count}")),
     }
+}
+
+/// Whether reverse proxies can ask, and whether browsers send the session to the hosts that rules are about.
+pub(super) fn forward_auth(config: &Config) -> Option<Finding> {
+    let subject = "forward-auth";
+    let rules = &config.forward_auth.rules.0;
+    if rules.is_empty() {
+        return None;
+    }
+    if config.trusted_proxies.is_empty() {
+        let advice = "set trusted_proxies to the address of the proxy that asks";
+        return Some(Finding::warn(
+            subject,
+            "there are rules, and no proxy is trusted: every question is refused",
+            advice,
+        ));
+    }
+    let own = config.public_url.host_str().unwrap_or_default();
+    let gets_cookie = |host: &&HostPattern| match &config.session.cookie_domain {
+        Some(domain) => host.is_within(domain),
+        None => host.to_string() == own,
+    };
+    let for_users = rules.iter().filter(|rule| rule.allow != Allow::Everyone).flat_map(|rule| &rule.hosts);
+    if let Some(host) = for_users.into_iter().find(|host| !gets_cookie(host)) {
+        return Some(Finding::warn(
+            subject,
+            format!("browsers do not send the session cookie to {host}, so nobody is recognised there"),
+            "set session.cookie_domain to a domain that both this host and that of public_url are in",
+        ));
+    }
+    Some(Finding::ok(subject, format!("rules: {}", rules.len())))
 }
 
 /// Whether password hashing keeps to the OWASP Password Storage Cheat Sheet: memory and passes that cost an attacker
@@ -129,6 +163,28 @@ mod tests {
             state(&[("public_url", "https://example.com"), ("trusted_proxies", "10.0.0.1")]),
             State::Ok
         );
+    }
+
+    #[test]
+    fn rules_that_nobody_can_meet_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = |set: &[(&str, &str)]| {
+            let rule = "[[forward_auth.rule]]\nhosts = [\"wiki.example.com\"]\nallow = \"signed-in\"\n";
+            std::fs::write(folder.path().join("kerria.toml"), rule).unwrap();
+            let flags = set.iter().map(|(key, value)| Flag::set(key, value)).collect();
+            let sources = Sources { folder: folder.path().to_owned(), flags, ..Sources::default() };
+            forward_auth(Survey::of(&sources).draft()).unwrap().text
+        };
+        let url = ("public_url", "https://sign-in.example.com");
+        let proxy = ("trusted_proxies", "10.0.0.1");
+        assert_eq!(told(&[url]), "there are rules, and no proxy is trusted: every question is refused");
+        let unknown =
+            "browsers do not send the session cookie to wiki.example.com, so nobody is recognised there";
+        assert_eq!(told(&[url, proxy]), unknown);
+        assert_eq!(told(&[url, proxy, ("session.cookie_domain", "sign-in.example.com")]), unknown);
+        assert_eq!(told(&[url, proxy, ("session.cookie_domain", "example.com")]), "rules: 1");
+        assert_eq!(told(&[("public_url", "https://wiki.example.com"), proxy]), "rules: 1");
+        assert!(forward_auth(config(&[]).draft()).is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod checkers;
 mod database;
 mod door;
+mod forward_auth;
 mod password;
 mod redis;
 mod server;
@@ -46,6 +47,7 @@ pub(crate) static SECTIONS: &[Section] = &[
     Section { name: "password", title: "Passwords", settings: password::PASSWORD },
     Section { name: "throttle", title: "Slowing down those who guess", settings: door::THROTTLE },
     Section { name: "operator", title: "The operator's API", settings: server::OPERATOR },
+    Section { name: "forward_auth", title: "Reverse proxies that ask", settings: forward_auth::FORWARD_AUTH },
     Section { name: "checkers", title: "Checkers in applications", settings: checkers::CHECKERS },
     Section { name: "server", title: "The HTTP server", settings: server::SERVER },
     Section { name: "log", title: "Logs", settings: server::LOG },

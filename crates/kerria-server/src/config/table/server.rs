@@ -47,8 +47,8 @@ pub(super) static TOP: &[Setting] = &[
         "",
         Kind::Networks(|c, v| c.trusted_proxies = v),
         "10.0.0.0/8, ::1",
-        "The reverse proxies whose `X-Forwarded-For` is believed, as networks or addresses. From anywhere else the \
-         header is ignored.",
+        "The reverse proxies whose `X-Forwarded-For` is believed, as networks or addresses, and who may ask whether \
+         requests may pass. From anywhere else the header is ignored, and such a question refused.",
     ),
     row(
         "site_name",

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use kerria::{Binding, Consistency};
 use kerria_core::store::{AtLimit, SessionLimit};
 
-use super::{Setting, row};
+use super::{Setting, optional, row};
 use crate::config::kind::Kind;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,6 +52,14 @@ pub(super) static SESSION: &[Setting] = &[
         "5m",
         "How old the last sign-in may be for a sensitive action, such as changing the password. After that the user \
          is asked for the password again.",
+    ),
+    optional(
+        "session.cookie_domain",
+        Kind::Domain(|c, v| c.session.cookie_domain = Some(v)),
+        "example.com",
+        "The domain whose hosts share the session cookie, for `forward_auth` in front of several hosts: browsers then send it to \
+         this host and to all below it. Whoever serves one of them can use the sessions of all their visitors, so set it only if \
+         you trust them all. Without it, no other host than that of `public_url` gets the cookie. A change signs everyone out.",
     ),
     row(
         "session.consistency",

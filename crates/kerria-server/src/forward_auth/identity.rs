@@ -1,0 +1,176 @@
+//! What an application is told of the user, in headers: plainly, and in a signed JWT for those who trust no header.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::http::{HeaderName, HeaderValue};
+use kerria::{Checked, jwt::NumericDate};
+use kerria_core::{Algorithm, GroupName, Profile, SessionId, Timestamp};
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    config::RemoteUser,
+    keys::{KeyError, Keyring},
+};
+
+/// The headers with the identity. Every answer that lets a request through has all of them, so that nothing that a client has
+/// sent under these names is left.
+pub static NAMES: [HeaderName; 5] = [
+    HeaderName::from_static("remote-user"),
+    HeaderName::from_static("remote-name"),
+    HeaderName::from_static("remote-email"),
+    HeaderName::from_static("remote-groups"),
+    HeaderName::from_static("remote-jwt"),
+];
+
+/// The values of these headers.
+pub type Values = [HeaderValue; 5];
+
+/// How long a signed identity is good.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// How long one is given out: half of that is always left.
+const GIVEN_OUT: Duration = Duration::from_secs(30);
+
+/// For how many sessions identities are kept at most.
+const KEPT: usize = 20_000;
+
+/// The `typ` of the JWT, so that it is never taken for an access token (RFC 8725, section 3.11).
+const TYP: &str = "identity+jwt";
+
+/// What the JWT says.
+#[derive(Serialize)]
+struct Claims<'c> {
+    iss: String,
+    aud: &'c str,
+    sub: String,
+    sid: String,
+    iat: NumericDate,
+    exp: NumericDate,
+    auth_time: NumericDate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'c str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'c str>,
+    groups: Vec<&'c str>,
+}
+
+/// Identities that were written and signed a short time ago. Signing costs more than everything else about a request.
+#[derive(Default)]
+pub struct Identities(Mutex<HashMap<SessionId, Vec<Identity>>>);
+
+struct Identity {
+    audience: Box<str>,
+    profile: Arc<Profile>,
+    authenticated_at: Timestamp,
+    signed_at: Timestamp,
+    values: Values,
+}
+
+/// The identity of nobody.
+#[must_use]
+pub fn nobody() -> Values {
+    [const { HeaderValue::from_static("") }; 5]
+}
+
+impl Identities {
+    /// The identity of the user of a session, for `audience`.
+    ///
+    /// # Errors
+    /// If there is no key to sign with.
+    pub fn of(
+        &self,
+        app: &App,
+        checked: &Checked,
+        profile: &Arc<Profile>,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<Values, KeyError> {
+        let authenticated_at = checked.session.authenticated_at;
+        let is_same = |kept: &Identity| {
+            *kept.audience == *audience
+                && kept.authenticated_at == authenticated_at
+                && (Arc::ptr_eq(&kept.profile, profile) || kept.profile == *profile)
+                && kept.signed_at <= now
+                && now.since(kept.signed_at) < GIVEN_OUT
+        };
+        if let Some(kept) =
+            self.lock().get(&checked.session.id).and_then(|all| all.iter().find(|kept| is_same(kept)))
+        {
+            return Ok(kept.values.clone());
+        }
+        let values = write(app, checked, profile, audience, now)?;
+        let identity = Identity {
+            audience: audience.into(),
+            profile: Arc::clone(profile),
+            authenticated_at,
+            signed_at: now,
+            values: values.clone(),
+        };
+        self.keep(checked.session.id, identity, now);
+        Ok(values)
+    }
+
+    fn keep(&self, session: SessionId, identity: Identity, now: Timestamp) {
+        let is_young = |kept: &Identity| kept.signed_at <= now && now.since(kept.signed_at) < GIVEN_OUT;
+        let mut all = self.lock();
+        if all.len() >= KEPT && !all.contains_key(&session) {
+            all.retain(|_, kept| kept.iter().any(is_young));
+            if all.len() >= KEPT {
+                all.clear();
+            }
+        }
+        let kept = all.entry(session).or_default();
+        kept.retain(|kept| is_young(kept) && kept.audience != identity.audience);
+        kept.push(identity);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Vec<Identity>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write(
+    app: &App,
+    checked: &Checked,
+    profile: &Profile,
+    audience: &str,
+    now: Timestamp,
+) -> Result<Values, KeyError> {
+    let name = profile.display_name();
+    let email = profile.email.as_ref().map(|email| email.as_str());
+    let user = profile.user.to_string();
+    let groups: Vec<&str> = profile.groups.iter().map(GroupName::as_str).collect();
+    let told_groups = groups.join(",");
+    let told_user = match app.config.forward_auth.remote_user {
+        RemoteUser::Id => user.as_str(),
+        RemoteUser::Name => name,
+    };
+    let claims = Claims {
+        iss: app.issuer(),
+        aud: audience,
+        sub: user.clone(),
+        sid: checked.session.id.to_string(),
+        iat: NumericDate::at(now),
+        exp: NumericDate::at(now + LIFETIME),
+        auth_time: NumericDate::at(checked.session.authenticated_at),
+        name: Some(name).filter(|name| !name.is_empty()),
+        email,
+        groups,
+    };
+    let jwt = sign(&app.keyring, &claims)?;
+    Ok([value(told_user), value(name), value(email.unwrap_or_default()), value(&told_groups), value(&jwt)])
+}
+
+fn sign(keyring: &Keyring, claims: &Claims<'_>) -> Result<String, KeyError> {
+    keyring.sign(Algorithm::EdDsa, TYP, claims)
+}
+
+/// Names are UTF-8, and have no control characters.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_bytes(text.as_bytes()).unwrap_or(const { HeaderValue::from_static("") })
+}

@@ -1,0 +1,236 @@
+//! Forward-auth: a reverse proxy asks for each request whether it may pass, and whose it is.
+//!
+//! A proxy tells of the [request](original) in its own dialect; the first of the [rules] that matches it decides, on the
+//! session that came along; and the answer lets it pass with the [identity] of the user, or says what to do instead.
+
+mod answer;
+mod credentials;
+pub mod explain;
+pub mod identity;
+pub mod original;
+pub mod path;
+pub mod return_address;
+pub mod rules;
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, Request, Response, StatusCode},
+    response::IntoResponse,
+};
+use kerria::{Checked, ClientAddress, Consistency, SessionLayer, SessionState};
+use kerria_core::{Profile, Timestamp};
+use tracing::{debug, warn};
+
+use crate::{
+    api::extract::no_session,
+    app::App,
+    client::is_trusted,
+    problem::{Problem, log_store_error},
+};
+use identity::Identities;
+use original::{Dialect, Original, Untold, looks_like};
+use rules::{Found, Rule, Unclear, Verdict};
+
+/// With these, a client asks an application to take its request for one with another method.
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
+/// How often the log says that a proxy asks in a way that is not believed, in milliseconds.
+const COMPLAINTS: i64 = 60_000;
+
+/// Answers the proxies.
+pub struct ForwardAuth {
+    app: Arc<App>,
+    sessions: SessionLayer,
+    identities: Identities,
+    complained_at: AtomicI64,
+}
+
+/// A request of a proxy.
+struct Asked<'a> {
+    dialect: Dialect,
+    original: &'a Original,
+    headers: &'a HeaderMap,
+    now: Timestamp,
+}
+
+impl ForwardAuth {
+    /// With the rules that are configured.
+    #[must_use]
+    pub fn new(app: &Arc<App>) -> Self {
+        Self {
+            app: Arc::clone(app),
+            sessions: app.session_layer(),
+            identities: Identities::default(),
+            complained_at: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// Answers a request of a proxy; `peer` is who has opened the connection.
+    pub async fn answer<B>(
+        &self,
+        dialect: Dialect,
+        peer: IpAddr,
+        client: ClientAddress,
+        request: &Request<B>,
+    ) -> Response<Body> {
+        let (headers, now) = (request.headers(), self.app.clock.now());
+        if !is_trusted(peer, &self.app.config.trusted_proxies) {
+            return self.refuse(now, &untrusted(peer));
+        }
+        let original = match Original::read(dialect, request.method(), request.uri(), headers) {
+            Ok(original) => original,
+            Err(why) => return self.refuse(now, &untold(why)),
+        };
+        if let Some(name) =
+            headers.keys().find(|name| identity::NAMES.iter().any(|own| looks_like(name, own)))
+        {
+            return self
+                .refuse(now, &format!("The client has sent the header {name}, which only Kerria may."));
+        }
+        let asked = Asked { dialect, original: &original, headers, now };
+        let overrides = METHOD_OVERRIDES.iter().any(|name| headers.contains_key(*name));
+        match self.app.config.forward_auth.rules.find(&original, overrides) {
+            Found::Rule(_, rule) => self.judge(&asked, rule, client).await,
+            Found::Nothing => {
+                debug!(host = original.host, "no rule is about the request");
+                not_allowed("No rule lets this request through.").into_response()
+            }
+            Found::Unclear(why) => {
+                debug!(host = original.host, "it is not clear which rule is about the request");
+                not_allowed(unclear(why)).into_response()
+            }
+        }
+    }
+
+    async fn judge(&self, asked: &Asked<'_>, rule: &Rule, client: ClientAddress) -> Response<Body> {
+        let app = &*self.app;
+        let Asked { dialect, original, headers, now } = *asked;
+        let is_public = rule.allow == rules::Allow::Everyone;
+        if !is_public && app.config.public_url.scheme() == "https" && original.scheme == "http" {
+            let detail = "The request came over http, and the session goes over https only. If it did not, have the proxy tell the \
+                          scheme that the browser has used.";
+            return self.refuse(now, detail);
+        }
+        let state = self.sessions.check(headers, client, rule.consistency).await;
+        let user = match self.user(&state, rule.consistency).await {
+            Ok(user) => user,
+            // For everyone means also: whoever it is.
+            Err(_) if is_public => None,
+            Err(problem) => return problem.into_response(),
+        };
+        let (user_of_session, profile) =
+            (user.as_ref().map(|(checked, _)| checked), user.as_ref().map(|(_, profile)| &**profile));
+        match rule.judge(profile.zip(user_of_session.map(|checked| checked.session.authenticated_at)), now) {
+            Verdict::Allowed => {
+                let cookies = credentials::foreign_cookies(app, headers);
+                let authorization = credentials::foreign_authorization(headers, user.is_some());
+                match self.identity(user, rule, original, now) {
+                    Ok(identity) => answer::pass(identity, cookies, authorization),
+                    Err(problem) => problem.into_response(),
+                }
+            }
+            Verdict::SignIn => answer::sign_in(app, dialect, original, headers, no_session(&state)),
+            Verdict::Confirm => answer::confirm(app, dialect, original, headers),
+            Verdict::Forbidden => {
+                answer::forbidden(app, original, headers, profile.map_or("", Profile::display_name))
+            }
+        }
+    }
+
+    /// The signed-in user of a session.
+    async fn user<'s>(
+        &self,
+        state: &'s SessionState,
+        consistency: Option<Consistency>,
+    ) -> Result<Option<(&'s Checked, Arc<Profile>)>, Problem> {
+        let checked = match state {
+            SessionState::Good(checked) => checked,
+            SessionState::Unknown(error) => {
+                log_store_error(error);
+                return Err(Problem::unavailable());
+            }
+            SessionState::None | SessionState::Refused(_) => return Ok(None),
+        };
+        let Some(user) = checked.session.user else { return Ok(None) };
+        let checker = &self.app.checker;
+        let profile = match consistency.unwrap_or(self.app.config.session.consistency) {
+            Consistency::Leased => checker.profile(user).await?,
+            Consistency::Strict => checker.read_profile(user).await?,
+        };
+        // A user who is gone has no session, either.
+        Ok(profile.map(|profile| (checked, profile)))
+    }
+
+    fn identity(
+        &self,
+        user: Option<(&Checked, Arc<Profile>)>,
+        rule: &Rule,
+        original: &Original,
+        now: Timestamp,
+    ) -> Result<identity::Values, Problem> {
+        let Some((checked, profile)) = user else { return Ok(identity::nobody()) };
+        Ok(match &rule.audience {
+            Some(audience) => self.identities.of(&self.app, checked, &profile, audience.as_str(), now)?,
+            None => self.identities.of(&self.app, checked, &profile, &original.origin(), now)?,
+        })
+    }
+
+    /// Refuses what no proxy should ask, and tells the operator now and then.
+    fn refuse(&self, now: Timestamp, detail: &str) -> Response<Body> {
+        let before = self.complained_at.load(Relaxed);
+        let is_due = now.as_millis().saturating_sub(before) >= COMPLAINTS;
+        if is_due && self.complained_at.compare_exchange(before, now.as_millis(), Relaxed, Relaxed).is_ok() {
+            warn!("a request of a proxy was refused: {detail}");
+        }
+        Problem::new(StatusCode::FORBIDDEN, "not-believed", "This request of a proxy is not believed", detail)
+            .into_response()
+    }
+}
+
+fn not_allowed(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "not-allowed", "This request is not let through", detail)
+}
+
+fn untrusted(peer: IpAddr) -> String {
+    format!(
+        "It came from {peer}, which is none of the trusted_proxies. If that is your proxy, add its address to that setting."
+    )
+}
+
+/// What is wrong with what a proxy tells, and what to do.
+fn untold(why: Untold) -> String {
+    match why {
+        Untold::Missing(name) => {
+            format!("The proxy does not tell {name}. Configure it as docs/forward-auth.md shows for it.")
+        }
+        Untold::Repeated(name) => format!("It tells {name} twice; one of them may be the client's."),
+        Untold::Unreadable(name) => format!("It tells {name} in a way that cannot be read."),
+        Untold::Contradicted(name) => {
+            format!("It also tells {name}, which may be the client's. Have the proxy remove that header.")
+        }
+    }
+}
+
+/// Why it cannot be told which rule decides.
+#[must_use]
+pub fn unclear(why: Unclear) -> String {
+    match why {
+        Unclear::Path(why) => {
+            format!("The path {}. Where rules go by paths, only one that reads in one way passes.", why.words())
+        }
+        Unclear::Case => "Another rule would decide if large letters in the path counted as small ones, as they do in some \
+                          applications."
+            .to_owned(),
+        Unclear::Method => {
+            "A header asks for another method than the request has, and rules of this host go by methods.".to_owned()
+        }
+    }
+}

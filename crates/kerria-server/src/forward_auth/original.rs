@@ -1,0 +1,327 @@
+//! What was asked of a proxy: method, scheme, host, path and query, as the proxy tells of it.
+
+use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
+
+/// In which headers a proxy tells of a request. Each has a path of its own, so that nobody has to guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `X-Forwarded-Method`, `-Proto`, `-Host` and `-Uri`, as Caddy and Traefik send them.
+    Forwarded,
+    /// `X-Original-Method` and `X-Original-URL`, as nginx can be told to send them. It takes no redirect: what should be one is
+    /// a 401 with a `Location`.
+    Nginx,
+    /// The request itself under a path of ours, with its own method and `Host`, and `X-Forwarded-Proto`, as Envoy sends it.
+    Envoy,
+}
+
+/// The request that somebody has sent to a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// Its method.
+    pub method: Method,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Its host, in small letters, without a dot at the end.
+    pub host: String,
+    /// Its port, if it is not the scheme's own.
+    pub port: Option<u16>,
+    /// Its path and query, as they were sent.
+    target: String,
+    /// Where the query begins in it, with its question mark.
+    query_at: usize,
+}
+
+/// Why what a proxy tells is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untold {
+    /// A header is missing.
+    Missing(&'static str),
+    /// A header is there twice.
+    Repeated(&'static str),
+    /// A header cannot be read.
+    Unreadable(&'static str),
+    /// A header tells of the request in another way, and may have come from the client.
+    Contradicted(&'static str),
+}
+
+/// Where the proxies of each dialect ask.
+const PATH: &str = "/forward-auth";
+const NGINX: &str = "/nginx";
+const ENVOY: &str = "/envoy";
+
+/// The headers that tell of a request in one dialect or another, or that make some applications take another path for it.
+const TELLING: [&str; 6] = [
+    "x-forwarded-method",
+    "x-forwarded-uri",
+    "x-original-method",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+];
+
+impl Dialect {
+    /// The dialect of whoever asks at this path; `None` if it is not one of forward-auth.
+    #[must_use]
+    pub fn at(path: &str) -> Option<Self> {
+        match path.strip_prefix(PATH)? {
+            "" => Some(Self::Forwarded),
+            NGINX => Some(Self::Nginx),
+            rest => rest.strip_prefix(ENVOY)?.starts_with('/').then_some(Self::Envoy),
+        }
+    }
+
+    const fn own(self) -> &'static [&'static str] {
+        match self {
+            Self::Forwarded => &["x-forwarded-method", "x-forwarded-uri"],
+            Self::Nginx => &["x-original-method", "x-original-url"],
+            Self::Envoy => &[],
+        }
+    }
+}
+
+impl Original {
+    /// Reads what a proxy tells in its dialect.
+    ///
+    /// # Errors
+    /// If it tells less than all of it, or more than one thing.
+    pub fn read(dialect: Dialect, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Self, Untold> {
+        let foreign =
+            TELLING.iter().find(|name| !dialect.own().contains(name) && headers.contains_key(**name));
+        if let Some(name) = foreign {
+            return Err(Untold::Contradicted(name));
+        }
+        match dialect {
+            Dialect::Forwarded => Self::of(
+                (method_in(headers, "x-forwarded-method")?, "x-forwarded-method"),
+                (only(headers, "x-forwarded-proto")?, "x-forwarded-proto"),
+                (only(headers, "x-forwarded-host")?, "x-forwarded-host"),
+                (only(headers, "x-forwarded-uri")?, "x-forwarded-uri"),
+            ),
+            Dialect::Nginx => {
+                const NAME: &str = "x-original-url";
+                let (scheme, rest) =
+                    only(headers, NAME)?.split_once("://").ok_or(Untold::Unreadable(NAME))?;
+                let (authority, target) = rest.split_at(rest.find('/').ok_or(Untold::Unreadable(NAME))?);
+                let method = method_in(headers, "x-original-method")?;
+                Self::of((method, "x-original-method"), (scheme, NAME), (authority, NAME), (target, NAME))
+            }
+            Dialect::Envoy => {
+                let target = uri.path_and_query().map_or("", |target| target.as_str());
+                let target = &target[(PATH.len() + ENVOY.len()).min(target.len())..];
+                Self::of(
+                    (method.clone(), "the method"),
+                    (only(headers, "x-forwarded-proto")?, "x-forwarded-proto"),
+                    (only(headers, header::HOST.as_str())?, "host"),
+                    (target, "the path"),
+                )
+            }
+        }
+    }
+
+    /// Reads a URL that somebody has typed.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn typed(method: Method, url: &str) -> Result<Self, Untold> {
+        const NAME: &str = "the URL";
+        let (scheme, rest) = url.split_once("://").ok_or(Untold::Unreadable(NAME))?;
+        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        Self::of((method, NAME), (scheme, NAME), (authority, NAME), (&target, NAME))
+    }
+
+    fn of(
+        (method, _): (Method, &'static str),
+        (scheme, scheme_in): (&str, &'static str),
+        (authority, host_in): (&str, &'static str),
+        (target, target_in): (&str, &'static str),
+    ) -> Result<Self, Untold> {
+        let scheme = match scheme {
+            "https" => "https",
+            "http" => "http",
+            _ => return Err(Untold::Unreadable(scheme_in)),
+        };
+        let (host, port) = host_and_port(authority).ok_or(Untold::Unreadable(host_in))?;
+        if !target.starts_with('/') || target.contains('#') {
+            return Err(Untold::Unreadable(target_in));
+        }
+        let port = port.filter(|port| (scheme, *port) != ("https", 443) && (scheme, *port) != ("http", 80));
+        let query_at = target.find('?').unwrap_or(target.len());
+        Ok(Self { method, scheme, host, port, target: target.to_owned(), query_at })
+    }
+
+    /// The path, as it was sent.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.target[..self.query_at]
+    }
+
+    /// Scheme, host and port (RFC 6454, section 6.2).
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match self.port {
+            None => format!("{}://{}", self.scheme, self.host),
+            Some(port) => format!("{}://{}:{port}", self.scheme, self.host),
+        }
+    }
+
+    /// All of it but the method.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.origin() + &self.target
+    }
+}
+
+/// The host in small letters and the port of an authority, without a user name before it (RFC 3986, section 3.2).
+pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => {
+            let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
+            (host, Some(port.parse().ok().filter(|port| digits && *port > 0)?))
+        }
+        _ => (authority, None),
+    };
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let address: std::net::Ipv6Addr = address.parse().ok()?;
+        return Some((format!("[{address}]"), port));
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    (host.len() <= 253 && host.split('.').all(is_label)).then(|| (host.to_ascii_lowercase(), port))
+}
+
+/// The value of a header that is there once.
+fn only<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<&'h str, Untold> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Err(Untold::Missing(name)),
+        (Some(value), None) => value.to_str().map_err(|_| Untold::Unreadable(name)),
+        (Some(_), Some(_)) => Err(Untold::Repeated(name)),
+    }
+}
+
+fn method_in(headers: &HeaderMap, name: &'static str) -> Result<Method, Untold> {
+    Method::from_bytes(only(headers, name)?.as_bytes()).map_err(|_| Untold::Unreadable(name))
+}
+
+/// Whether some application could take a header for the one that tells it who the user is: to many, `Remote-User` and
+/// `remote_user` are one name.
+pub fn looks_like(name: &HeaderName, wanted: &HeaderName) -> bool {
+    let alike = |(a, b): (u8, u8)| a == b || (a == b'_' && b == b'-');
+    let (name, wanted) = (name.as_str(), wanted.as_str());
+    name.len() == wanted.len() && name.bytes().zip(wanted.bytes()).all(alike)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(rows: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in rows {
+            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn read(dialect: Dialect, uri: &str, rows: &[(&str, &str)]) -> Result<String, Untold> {
+        let uri = uri.parse().unwrap();
+        let original = Original::read(dialect, &Method::GET, &uri, &headers(rows))?;
+        Ok(format!("{} {}", original.method, original.url()))
+    }
+
+    #[test]
+    fn every_dialect_tells_the_same() {
+        let told = "GET https://app.example/a%20b?c=//d";
+        let forwarded = [
+            ("x-forwarded-method", "GET"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "App.Example.:443"),
+            ("x-forwarded-uri", "/a%20b?c=//d"),
+        ];
+        assert_eq!(read(Dialect::Forwarded, "/forward-auth", &forwarded).unwrap(), told);
+        let original =
+            [("x-original-method", "GET"), ("x-original-url", "https://app.example:443/a%20b?c=//d")];
+        assert_eq!(read(Dialect::Nginx, "/forward-auth/nginx", &original).unwrap(), told);
+        let own = [("host", "app.example"), ("x-forwarded-proto", "https")];
+        assert_eq!(read(Dialect::Envoy, "/forward-auth/envoy/a%20b?c=//d", &own).unwrap(), told);
+    }
+
+    #[test]
+    fn what_is_missing_doubled_or_told_twice_is_not_guessed() {
+        let all = [
+            ("x-forwarded-method", "GET"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "app.example"),
+            ("x-forwarded-uri", "/"),
+        ];
+        let forwarded = |rows: &[(&str, &str)]| read(Dialect::Forwarded, "/forward-auth", rows).unwrap_err();
+        for (at, (name, value)) in all.iter().enumerate() {
+            let mut fewer = all.to_vec();
+            fewer.remove(at);
+            assert_eq!(forwarded(&fewer), Untold::Missing(name));
+            let more: Vec<_> = all.iter().chain([&(*name, *value)]).copied().collect();
+            assert_eq!(forwarded(&more), Untold::Repeated(name));
+        }
+        for name in ["x-original-url", "x-original-uri", "x-original-method", "x-rewrite-url"] {
+            let more: Vec<_> = all.iter().chain([&(name, "/")]).copied().collect();
+            assert_eq!(forwarded(&more), Untold::Contradicted(name));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_guessed() {
+        for url in [
+            "",
+            "/a",
+            "https:/app.example/",
+            "https://app.example",
+            "ftp://app.example/",
+            "HTTPS://app.example/",
+            "https:///a",
+            "https://me@app.example/",
+            "https://app..example/",
+            "https://app.example..:1/",
+            "https://app.example:/",
+            "https://app.example:0/",
+            "https://app.example:99999/",
+            "https://app.example:+1/",
+            "https://[::1/",
+            "https://a b/",
+            "https://app.example?x/",
+            "https://app.example/a#b",
+        ] {
+            let rows = [("x-original-method", "GET"), ("x-original-url", url)];
+            assert_eq!(
+                read(Dialect::Nginx, "/forward-auth/nginx", &rows),
+                Err(Untold::Unreadable("x-original-url")),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_paths_of_forward_auth_are_its_own() {
+        assert_eq!(Dialect::at("/forward-auth"), Some(Dialect::Forwarded));
+        assert_eq!(Dialect::at("/forward-auth/nginx"), Some(Dialect::Nginx));
+        assert_eq!(Dialect::at("/forward-auth/envoy/"), Some(Dialect::Envoy));
+        for other in ["/forward-auth/", "/forward-authx", "/forward-auth/envoy", "/forward-auth/envoyx/", "/"]
+        {
+            assert_eq!(Dialect::at(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_underscores_is_alike() {
+        let wanted = HeaderName::from_static("remote-user");
+        for alike in ["remote-user", "remote_user"] {
+            assert!(looks_like(&HeaderName::from_static(alike), &wanted));
+        }
+        assert!(!looks_like(&HeaderName::from_static("remote-users"), &wanted));
+        assert!(!looks_like(&HeaderName::from_static("remoteuser"), &wanted));
+    }
+}

@@ -1,0 +1,576 @@
+//! Reverse proxies that ask: what they are answered, and what comes of it with real ones.
+
+mod proxies;
+mod proxy;
+
+use base64::Engine;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use crate::{
+    cast::{Answer, Browser, FILE, HOUR, Kerria, MINUTE, PASSWORD},
+    faults::Fault,
+};
+
+const RULES: &str = r#"
+trusted_proxies = ["127.0.0.1"]
+
+[[forward_auth.rule]]
+hosts = ["app.example"]
+paths = ["/public/*"]
+allow = "everyone"
+
+[[forward_auth.rule]]
+hosts = ["app.example"]
+paths = ["/alice/*"]
+users = ["Alice"]
+
+[[forward_auth.rule]]
+hosts = ["app.example"]
+paths = ["/fresh/*"]
+allow = "signed-in"
+fresh_within = "10m"
+
+[[forward_auth.rule]]
+hosts = ["staff.example"]
+groups = ["Staff", "admins"]
+
+[[forward_auth.rule]]
+hosts = ["app.example"]
+allow = "signed-in"
+
+[[forward_auth.rule]]
+hosts = ["api.example"]
+methods = ["GET"]
+allow = "signed-in"
+audience = "the-api"
+consistency = "strict"
+"#;
+
+const IDENTITY: [&str; 5] = ["remote-user", "remote-name", "remote-email", "remote-groups", "remote-jwt"];
+
+async fn kerria() -> Kerria {
+    let kerria = Kerria::with(&[(FILE, RULES)]).await;
+    kerria.user("alice").await;
+    kerria.user("bob").await;
+    kerria
+}
+
+/// A proxy, as Caddy is one, asks for what this browser has sent.
+async fn ask(browser: &Browser, method: &str, url: &str) -> Answer {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (host, path) = rest.split_at(rest.find('/').unwrap());
+    browser
+        .with("x-forwarded-method", method)
+        .with("x-forwarded-proto", scheme)
+        .with("x-forwarded-host", host)
+        .with("x-forwarded-uri", path)
+        .get("/forward-auth")
+        .await
+}
+
+/// The same for a browser that opens a page.
+async fn open(browser: &Browser, url: &str) -> Answer {
+    ask(&browser.with("accept", "text/html,*/*").with("sec-fetch-mode", "navigate"), "GET", url).await
+}
+
+fn identity(answer: &Answer) -> Vec<&str> {
+    IDENTITY.iter().map(|name| answer.header(name).unwrap_or_else(|| panic!("no {name}"))).collect()
+}
+
+fn claims(jwt: &str) -> Value {
+    serde_json::from_slice(&decoded(jwt.split('.').nth(1).unwrap())).unwrap()
+}
+
+fn decoded(text: &str) -> Vec<u8> {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_passes_with_the_identity_of_its_user_and_without_our_credentials() {
+    let kerria = kerria().await;
+    let alice = kerria.signed_in("alice").await;
+    let other = alice.with("cookie", "theme=dark; kerria-device=x").with("authorization", "Basic YTpi");
+    let answer = ask(&other, "GET", "http://app.example/a?b").await;
+    assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));
+    let [user, name, email, groups, jwt] = identity(&answer).try_into().unwrap();
+    let account = alice.clone().get("/api/v1/user").await.json();
+    assert_eq!((user, name, email, groups), (account["id"].as_str().unwrap(), "alice", "", ""));
+    assert_eq!(
+        (answer.header("cookie"), answer.header("authorization")),
+        (Some("theme=dark"), Some("Basic YTpi"))
+    );
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let claims = claims(jwt);
+    assert_eq!((&claims["aud"], &claims["sub"]), (&json!("http://app.example"), &account["id"]));
+    assert_eq!(
+        (&claims["sid"], &claims["iss"]),
+        (&json!(alice.handle().await), &json!("http://localhost:8080"))
+    );
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
+    assert!(is_signed_with_a_published_key(&kerria, jwt).await);
+    assert!(!is_signed_with_a_published_key(&kerria, &jwt.replacen('.', ".e", 1)).await);
+    // It is no access token.
+    let mut program = kerria.program();
+    program.bearer = Some(jwt.to_owned());
+    assert!(!program.is_signed_in().await);
+}
+
+async fn is_signed_with_a_published_key(kerria: &Kerria, jwt: &str) -> bool {
+    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+    let (message, signature) = jwt.rsplit_once('.').unwrap();
+    let header: Value = serde_json::from_slice(&decoded(jwt.split('.').next().unwrap())).unwrap();
+    assert_eq!((&header["typ"], &header["alg"]), (&json!("identity+jwt"), &json!("EdDSA")));
+    let published = kerria.program().get("/.well-known/jwks.json").await.json();
+    let keys = published["keys"].as_array().unwrap();
+    let key = keys.iter().find(|key| key["kid"] == header["kid"]).expect("the key is published");
+    let key = UnparsedPublicKey::new(&ED25519, decoded(key["x"].as_str().unwrap()));
+    key.verify(message.as_bytes(), &decoded(signature)).is_ok()
+}
+
+#[tokio::test]
+async fn a_signed_identity_is_given_out_for_half_of_its_time_and_for_one_audience() {
+    let kerria = kerria().await;
+    let alice = kerria.signed_in("alice").await;
+    let jwt = async |url| identity(&ask(&alice, "GET", url).await)[4].to_owned();
+    let first = jwt("http://app.example/").await;
+    kerria.clock.advance(MINUTE / 2 - std::time::Duration::from_millis(1));
+    assert_eq!(jwt("http://app.example/x").await, first);
+    let other = jwt("http://app.example:81/").await;
+    assert_eq!(claims(&other)["aud"], "http://app.example:81");
+    assert_eq!(claims(&jwt("http://api.example/").await)["aud"], "the-api");
+    assert_eq!(jwt("http://app.example/").await, first);
+    kerria.clock.advance(std::time::Duration::from_millis(1));
+    assert_ne!(jwt("http://app.example/").await, first);
+    let mut renamed = alice.clone();
+    let answer =
+        renamed.send("PUT", "/api/v1/user", &json!({ "name": "Alicia", "email": "a@example.com" })).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let answer = ask(&alice, "GET", "http://app.example/").await;
+    assert_eq!(identity(&answer)[1..3], ["Alicia", "a@example.com"]);
+    assert_eq!(claims(identity(&answer)[4])["name"], "Alicia");
+}
+
+#[tokio::test]
+async fn an_end_is_seen_by_the_next_request() {
+    let kerria = kerria().await;
+    for _ in 0..20 {
+        let mut alice = kerria.signed_in("alice").await;
+        for url in ["http://app.example/", "http://api.example/"] {
+            assert_eq!(ask(&alice, "GET", url).await.status, StatusCode::OK);
+        }
+        let thief = alice.thief();
+        assert_eq!(alice.send("POST", "/api/v1/logout", &json!({})).await.status, StatusCode::NO_CONTENT);
+        for url in ["http://app.example/", "http://api.example/"] {
+            let answer = ask(&thief, "GET", url).await;
+            assert_eq!(
+                (answer.status, answer.problem()),
+                (StatusCode::UNAUTHORIZED, "not-signed-in".to_owned())
+            );
+            assert!(IDENTITY.iter().all(|name| answer.header(name).is_none()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
+    let kerria = kerria().await;
+    let url = "http://app.example:81/a%20b?c=d&e=/f";
+    let stranger = kerria.browser();
+    let answer = open(&stranger, url).await;
+    assert_eq!(answer.status, StatusCode::FOUND);
+    let location = answer.header("location").unwrap().to_owned();
+    let path = location.strip_prefix("http://localhost:8080").unwrap().to_owned();
+    let mut browser = kerria.browser();
+    let page = browser.get(&path).await;
+    let kept = page.text.split("name=\"return_to\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let kept = kept.replace("&#38;", "&");
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.contains(
+            "form-action 'self' http://api.example:* http://app.example:* http://staff.example:*; "
+        ),
+        "{policy}"
+    );
+    let fields = [("login", "alice"), ("password", PASSWORD), ("return_to", &*kept)];
+    let answer = browser.submit(&path, "/sign-in", &fields).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, Some(url)));
+    assert_eq!(ask(&browser, "GET", url).await.status, StatusCode::OK);
+    for not_a_page in [
+        ask(&stranger, "GET", url).await,
+        ask(&stranger.with("accept", "application/json"), "GET", url).await,
+        ask(&stranger.with("accept", "text/html"), "POST", url).await,
+        open(&stranger.with("x-requested-with", "XMLHttpRequest"), url).await,
+        open(&stranger.with("upgrade", "websocket"), url).await,
+        ask(&stranger.with("accept", "text/html").with("sec-fetch-mode", "cors"), "GET", url).await,
+        ask(&stranger.with("accept", "text/html").with("sec-fetch-mode", "websocket"), "GET", url).await,
+        ask(&stranger, "OPTIONS", url).await,
+    ] {
+        assert_eq!(
+            (not_a_page.status, not_a_page.problem()),
+            (StatusCode::UNAUTHORIZED, "not-signed-in".into())
+        );
+        assert_eq!(not_a_page.header("www-authenticate"), Some("Bearer realm=\"kerria\""));
+    }
+}
+
+#[tokio::test]
+async fn nobody_else_can_make_a_link_that_leads_away() {
+    let kerria = kerria().await;
+    let location =
+        open(&kerria.browser(), "http://app.example/x").await.header("location").unwrap().to_owned();
+    let url = url::Url::parse(&location).unwrap();
+    let signed = url.query_pairs().next().unwrap().1.into_owned();
+    let target = async |wanted: &str| {
+        let fields = [("login", "alice"), ("password", PASSWORD), ("return_to", wanted)];
+        let answer = kerria.browser().post_form("/sign-in", &fields).await;
+        answer.header("location").unwrap().to_owned()
+    };
+    assert_eq!(target(&signed).await, "http://app.example/x");
+    for wanted in [
+        "http://app.example/x".to_owned(),
+        signed.replace("app.example/x", "app.example/y"),
+        signed.replace("app.example", "evil.example"),
+        signed.replace("http:", "https:"),
+        format!("{signed}y"),
+        signed[1..].to_owned(),
+        format!("{}.http://evil.example/", &signed[..43]),
+    ] {
+        assert_eq!(target(&wanted).await, "/sessions", "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_we_have_signed_counts_while_a_rule_is_about_its_host() {
+    let kerria = kerria().await;
+    let location =
+        open(&kerria.browser(), "http://app.example/x").await.header("location").unwrap().to_owned();
+    let signed = url::Url::parse(&location).unwrap().query_pairs().next().unwrap().1.into_owned();
+    let fields = [("login", "alice"), ("password", PASSWORD), ("return_to", &*signed)];
+    let kerria = kerria.restart().await;
+    let answer = kerria.browser().post_form("/sign-in", &fields).await;
+    assert_eq!(answer.header("location"), Some("http://app.example/x"));
+    let kerria = kerria.restart_with(&[(FILE, "")]).await;
+    let answer = kerria.browser().post_form("/sign-in", &fields).await;
+    assert_eq!(answer.header("location"), Some("/sessions"));
+}
+
+#[tokio::test]
+async fn nginx_gets_a_redirect_in_the_header_of_a_401() {
+    let kerria = kerria().await;
+    let proxy = |browser: &Browser| {
+        browser.with("x-original-method", "GET").with("x-original-url", "http://app.example:80/x")
+    };
+    let navigation = kerria.browser().with("accept", "text/html");
+    let answer = proxy(&navigation).get("/forward-auth/nginx").await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert!(answer.header("location").unwrap().starts_with("http://localhost:8080/sign-in?return_to="));
+    let alice = kerria.signed_in("alice").await;
+    assert_eq!(proxy(&alice).get("/forward-auth/nginx").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn envoy_asks_with_the_request_itself() {
+    let kerria = kerria().await;
+    let mut alice = kerria.signed_in("alice").await.with("x-forwarded-proto", "http");
+    alice.host = "api.example".to_owned();
+    assert_eq!(alice.get("/forward-auth/envoy/x?y=z").await.status, StatusCode::OK);
+    assert_eq!(alice.send("POST", "/forward-auth/envoy/x", &json!({})).await.status, StatusCode::FORBIDDEN);
+    alice.host = "app.example".to_owned();
+    assert_eq!(alice.get("/forward-auth/envoy/x/../y").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn only_a_trusted_proxy_is_believed() {
+    let rules = RULES.replace("127.0.0.1", "192.0.2.1");
+    let kerria = Kerria::with(&[(FILE, &rules)]).await;
+    let answer = ask(&kerria.browser(), "GET", "http://app.example/public/").await;
+    assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "not-believed".to_owned()));
+    assert!(
+        answer.text.contains("It came from 127.0.0.1, which is none of the trusted_proxies."),
+        "{}",
+        answer.text
+    );
+}
+
+#[tokio::test]
+async fn what_is_told_twice_or_not_at_all_is_refused() {
+    let kerria = kerria().await;
+    let alice = kerria.signed_in("alice").await;
+    let url = "http://app.example/";
+    assert_eq!(ask(&alice, "GET", url).await.status, StatusCode::OK);
+    for (name, value) in [
+        ("x-forwarded-uri", "/public/"),
+        ("x-forwarded-host", "app.example"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-method", "GET"),
+        ("x-original-url", "http://app.example/public/"),
+        ("x-original-uri", "/public/"),
+        ("x-rewrite-url", "/public/"),
+        ("remote-user", "alice"),
+        ("remote_user", "alice"),
+        ("remote-jwt", "x"),
+        ("remote_groups", "staff"),
+    ] {
+        let answer = ask(&alice.with(name, value), "GET", url).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (StatusCode::FORBIDDEN, "not-believed".into()),
+            "{name}"
+        );
+    }
+    assert_eq!(alice.clone().get("/forward-auth").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn paths_and_methods_that_may_mean_another_rule_do_not_pass() {
+    let kerria = kerria().await;
+    let bob = kerria.signed_in("bob").await;
+    for path in [
+        "/public/..%2falice",
+        "/public/../alice/",
+        "//alice",
+        "/%61lice",
+        "/Alice",
+        "/x;/alice",
+        "/public\\..\\alice",
+    ] {
+        let answer = ask(&bob, "GET", &format!("http://app.example{path}")).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (StatusCode::FORBIDDEN, "not-allowed".into()),
+            "{path}"
+        );
+    }
+    assert_eq!(ask(&bob, "GET", "http://api.example/public/..%2falice").await.status, StatusCode::OK);
+    let overriding = bob.with("x-http-method-override", "DELETE");
+    assert_eq!(ask(&overriding, "GET", "http://api.example/").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(ask(&bob, "DELETE", "http://api.example/").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(ask(&bob, "GET", "http://unknown.example/").await.status, StatusCode::FORBIDDEN);
+    for agent in ["GoogleHC/1.0", "kube-probe/1.29", "ELB-HealthChecker/2.0"] {
+        let mut prober = kerria.browser();
+        prober.user_agent = agent.to_owned();
+        assert_eq!(
+            ask(&prober, "GET", "http://app.example/").await.status,
+            StatusCode::UNAUTHORIZED,
+            "{agent}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_cookie_is_as_good_as_none() {
+    let kerria = kerria().await;
+    for value in [
+        "",
+        "=",
+        "kst_",
+        "a=b",
+        "\u{e9}",
+        &"x".repeat(8_000),
+        "kst_0000000000000000000000000000000000000000000000000000000",
+    ] {
+        let mut browser = kerria.browser();
+        browser.cookies.insert("kerria".to_owned(), value.to_owned());
+        let answer = ask(&browser, "GET", "http://app.example/").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value:?}");
+        let answer = ask(&browser, "GET", "http://app.example/public/").await;
+        assert_eq!((answer.status, identity(&answer)), (StatusCode::OK, vec![""; 5]), "{value:?}");
+    }
+}
+
+#[tokio::test]
+async fn somebody_whom_a_rule_does_not_name_is_told_who_they_are() {
+    let kerria = kerria().await;
+    let bob = kerria.signed_in("bob").await;
+    let page = open(&bob, "http://app.example/alice/").await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    assert!(page.text.contains("You are signed in as bob"), "{}", page.text);
+    assert!(page.text.contains("href=\"http://localhost:8080/sign-in?return_to="), "{}", page.text);
+    let answer = ask(&bob, "GET", "http://app.example/alice/").await;
+    assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "not-allowed".to_owned()));
+    let alice = kerria.signed_in("alice").await;
+    assert_eq!(ask(&alice, "GET", "http://app.example/alice/").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_change_of_groups_is_seen_by_the_next_request() {
+    let kerria = kerria().await;
+    let bob = kerria.signed_in("bob").await;
+    let url = "http://staff.example/";
+    assert_eq!(ask(&bob, "GET", url).await.status, StatusCode::FORBIDDEN);
+    for _ in 0..20 {
+        change_groups(&kerria, "bob", &json!({ "join": ["staff", "cooks"] })).await;
+        let answer = ask(&bob, "GET", url).await;
+        assert_eq!((answer.status, answer.header("remote-groups")), (StatusCode::OK, Some("cooks,staff")));
+        assert_eq!(claims(identity(&answer)[4])["groups"], json!(["cooks", "staff"]));
+        change_groups(&kerria, "bob", &json!({ "leave": ["staff", "cooks"] })).await;
+        assert_eq!(ask(&bob, "GET", url).await.status, StatusCode::FORBIDDEN);
+    }
+}
+
+async fn change_groups(kerria: &Kerria, user: &str, change: &Value) {
+    let path = format!("/api/v1/operator/users/{user}/groups");
+    let answer = kerria.operator().send("POST", &path, change).await;
+    assert!(answer.status.is_success(), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_too_old_is_confirmed() {
+    let kerria = kerria().await;
+    let mut alice = kerria.signed_in("alice").await;
+    kerria.clock.advance(11 * MINUTE);
+    let url = "http://app.example/fresh/x";
+    let answer = ask(&alice, "GET", url).await;
+    assert_eq!(
+        (answer.status, answer.problem()),
+        (StatusCode::FORBIDDEN, "fresh-sign-in-required".to_owned())
+    );
+    let location = open(&alice, url).await.header("location").unwrap().to_owned();
+    let path = location.strip_prefix("http://localhost:8080").unwrap().to_owned();
+    assert!(path.starts_with("/confirm?return_to="), "{path}");
+    let signed = url::Url::parse(&location).unwrap().query_pairs().next().unwrap().1.into_owned();
+    let answer = alice.submit(&path, "/confirm", &[("password", PASSWORD), ("return_to", &signed)]).await;
+    assert_eq!(answer.header("location"), Some(url), "{}", answer.text);
+    assert_eq!(ask(&alice, "GET", url).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_cannot_be_known_is_503_and_what_is_for_everyone_passes() {
+    let kerria = kerria().await;
+    let alice = kerria.signed_in("alice").await;
+    kerria.store.suffers(Fault::All);
+    let answer = ask(&alice, "GET", "http://api.example/").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    let answer = open(&alice, "http://api.example/").await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SERVICE_UNAVAILABLE, None));
+    let answer = ask(&alice, "GET", "http://app.example/public/").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    kerria.store.suffers(Fault::None);
+    assert_eq!(ask(&alice, "GET", "http://api.example/").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn over_http_nobody_is_recognised_where_the_session_goes_over_https() {
+    let kerria = Kerria::with(&[(FILE, RULES), ("public_url", "https://id.example")]).await;
+    let answer = ask(&kerria.browser(), "GET", "http://app.example/").await;
+    assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "not-believed".to_owned()));
+    assert_eq!(ask(&kerria.browser(), "GET", "http://app.example/public/").await.status, StatusCode::OK);
+    assert_eq!(ask(&kerria.browser(), "GET", "https://app.example/").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn hosts_of_one_domain_share_the_session() {
+    let rules = RULES.replace("app.example", "app.site.example");
+    let settings = [
+        (FILE, &*rules),
+        ("public_url", "https://id.site.example"),
+        ("session.cookie_domain", "site.example"),
+    ];
+    let kerria = Kerria::with(&settings).await;
+    kerria.user("alice").await;
+    let mut alice = kerria.browser();
+    alice.host = "id.site.example".to_owned();
+    let answer = alice.sign_in("alice", PASSWORD).await;
+    let cookie =
+        answer.set_cookies().into_iter().find(|cookie| cookie.starts_with("__Secure-kerria=")).unwrap();
+    assert!(cookie.contains("; Domain=site.example") && cookie.contains("; Secure"), "{cookie}");
+    let answer = ask(&alice, "GET", "https://app.site.example/").await;
+    assert_eq!((answer.status, answer.header("cookie")), (StatusCode::OK, Some("")));
+    let mut other = alice.clone();
+    other.host = "id.site.example".to_owned();
+    let answer = other.send("POST", "/api/v1/logout", &json!({})).await;
+    assert!(answer.set_cookies()[0].contains("Domain=site.example"), "{:?}", answer.set_cookies());
+    assert_eq!(ask(&alice, "GET", "https://app.site.example/").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_token_that_was_replaced_passes_and_its_successor_is_noted() {
+    let kerria = Kerria::with(&[(FILE, RULES), ("session.rotate_after", "15m")]).await;
+    kerria.user("alice").await;
+    let mut alice = kerria.signed_in("alice").await;
+    let old = alice.thief();
+    kerria.clock.advance(HOUR / 2);
+    let answer = ask(&alice, "GET", "http://app.example/").await;
+    assert_eq!((answer.status, answer.set_cookies().len()), (StatusCode::OK, 0));
+    alice.get("/sessions").await;
+    assert_ne!(alice.token(), old.token());
+    assert_eq!(ask(&old, "GET", "http://app.example/").await.status, StatusCode::OK);
+    assert_eq!(ask(&alice, "GET", "http://app.example/").await.status, StatusCode::OK);
+    kerria.clock.advance(MINUTE);
+    // The successor was used, and the grace is over.
+    assert_eq!(ask(&old, "GET", "http://app.example/").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_operator_is_told_which_rule_decides_and_why() {
+    let kerria = kerria().await;
+    let test = async |body: Value| {
+        let answer = kerria.operator().send("POST", "/api/v1/operator/rules/test", &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let answer = answer.json();
+        (
+            answer["outcome"].as_str().unwrap().to_owned(),
+            answer["number"].as_u64(),
+            answer["why"].as_str().unwrap().to_owned(),
+        )
+    };
+    let told = |outcome: &str, number, why: &str| (outcome.to_owned(), number, why.to_owned());
+    for (url, method, user, expected) in [
+        ("https://app.example/public/x", "GET", None, told("passes", Some(1), "It is for everyone.")),
+        ("https://app.example/alice", "get", Some("ALICE"), told("passes", Some(2), "It names alice.")),
+        (
+            "https://app.example/alice/x?y",
+            "GET",
+            Some("bob"),
+            told("forbidden", Some(2), "It names neither bob nor one of bob's groups."),
+        ),
+        (
+            "https://app.example",
+            "GET",
+            None,
+            told("sign_in", Some(5), "It is not for those who are not signed in."),
+        ),
+        (
+            "https://app.example/fresh/",
+            "GET",
+            Some("bob"),
+            told(
+                "passes",
+                Some(3),
+                "It is for every user, and so for bob. Who has signed in more than 10m ago is asked for the password again.",
+            ),
+        ),
+        (
+            "https://api.example/",
+            "POST",
+            Some("bob"),
+            told("refused", None, "No rule of this host is about this path and method."),
+        ),
+        (
+            "https://unknown.example/",
+            "GET",
+            Some("bob"),
+            told("refused", None, "No rule is about this host."),
+        ),
+        (
+            "https://app.example/public/../alice",
+            "GET",
+            Some("bob"),
+            told(
+                "refused",
+                None,
+                "The path has an empty segment, . or ... Where rules go by paths, only one that reads in one way passes.",
+            ),
+        ),
+    ] {
+        assert_eq!(test(json!({ "url": url, "method": method, "user": user })).await, expected, "{url}");
+    }
+    let answer = kerria.operator().send("POST", "/api/v1/operator/rules/test", &json!({ "url": "x" })).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let body = json!({ "url": "https://app.example/", "user": "nobody" });
+    assert_eq!(
+        kerria.operator().send("POST", "/api/v1/operator/rules/test", &body).await.status,
+        StatusCode::NOT_FOUND
+    );
+}

@@ -1,0 +1,57 @@
+-- Asks Kerria whether a request may pass.
+
+local http = require "socket.http"
+http.TIMEOUT = 5
+
+local kerria = "http://127.0.0.1:8080/forward-auth"
+
+-- What is about the connection, and not about the request.
+local own = {
+  ["connection"] = true, ["content-length"] = true, ["expect"] = true, ["host"] = true, ["keep-alive"] = true,
+  ["te"] = true, ["trailer"] = true, ["transfer-encoding"] = true, ["upgrade"] = true,
+}
+
+-- What the application is told instead of what the client has sent.
+local told = {"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Jwt", "Cookie", "Authorization"}
+
+function ask_kerria(r)
+  local headers, upgrade = {}, false
+  for name, value in pairs(r:headers_in_table()) do
+    local small = name:lower()
+    upgrade = upgrade or small == "upgrade"
+    if not own[small] then
+      headers[small] = value
+    end
+  end
+  -- Who opens a WebSocket is answered, not sent to sign in.
+  if upgrade then
+    headers["sec-fetch-mode"] = "websocket"
+  end
+  headers["connection"] = "close"
+  headers["x-forwarded-method"] = r.method
+  headers["x-forwarded-proto"] = r.is_https and "https" or "http"
+  headers["x-forwarded-host"] = r.hostname .. ":" .. r.port
+  headers["x-forwarded-uri"] = r.unparsed_uri
+  headers["x-forwarded-for"] = r.useragent_ip
+
+  local _, status, answer = http.request{url = kerria, headers = headers, redirect = false}
+  if status == 200 then
+    for _, name in ipairs(told) do
+      local value = answer[name:lower()]
+      r.headers_in[name] = (value and value ~= "") and value or nil
+    end
+    return apache2.OK
+  end
+
+  -- Without an answer, nothing is known.
+  if type(status) ~= "number" or status < 300 then
+    return 503
+  end
+  for _, name in ipairs({"Location", "WWW-Authenticate", "Retry-After"}) do
+    local value = answer[name:lower()]
+    if value then
+      r.err_headers_out[name] = value
+    end
+  end
+  return status
+end

@@ -1,0 +1,110 @@
+// An application behind a real proxy that asks Kerria, as a person meets it.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { Kerria, PASSWORD, freePort } from "../kerria.mjs";
+import { browser, closeBrowsers } from "./chromium.mjs";
+
+const examples = new URL("../../examples/forward-auth/", import.meta.url).pathname;
+
+let kerria;
+let application;
+
+before(async () => {
+  kerria = await Kerria.start({}, await readFile(`${examples}kerria.toml`, "utf8"));
+  const page = await (await browser()).newPage();
+  await kerria.createFirstAccount(page);
+  application = createServer((request, response) => {
+    response.setHeader("content-type", "text/html; charset=utf-8");
+    response.end(`<h1>${request.url}</h1><p>Hello ${request.headers["remote-name"] || "stranger"}</p>`);
+  }).listen(0, "127.0.0.1");
+  await once(application, "listening");
+});
+
+after(async () => {
+  await closeBrowsers();
+  application.closeAllConnections();
+  application.close();
+  await kerria.end();
+});
+
+const listens = (port) => new Promise((resolve) => {
+  const socket = connect(port, "127.0.0.1", () => resolve(socket.end() && true)).on("error", () => resolve(false));
+});
+
+// The example of a proxy, with the addresses of this test.
+const start = async (name, file, command) => {
+  const folder = await mkdtemp(join(tmpdir(), "proxy-"));
+  await chmod(folder, 0o755);
+  const port = await freePort();
+  const text = (await readFile(`${examples}${name}/${file}`, "utf8"))
+    .replaceAll("127.0.0.1:8080", `127.0.0.1:${kerria.port}`)
+    .replaceAll("127.0.0.1:3000", `127.0.0.1:${application.address().port}`)
+    .replaceAll("127.0.0.1:8000", `127.0.0.1:${port}`)
+    .replaceAll("localhost:8000", `localhost:${port}`);
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`);
+  await writeFile(join(folder, file), text.replace("http {", `http { access_log off; ${temporary.join(" ")}`));
+  const [program, ...args] = command(folder);
+  const path = `${process.env.PATH}:/usr/sbin`;
+  const environment = { ...process.env, PATH: path, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder };
+  const proxy = spawn(program, args, { cwd: folder, env: environment, stdio: ["ignore", "ignore", "pipe"] });
+  let log = "";
+  proxy.stderr.setEncoding("utf8").on("data", (more) => { log += more; });
+  while (!(await listens(port))) {
+    assert.equal(proxy.exitCode, null, `${name} ended: ${log}`);
+    await pause(20);
+  }
+  const end = async () => {
+    const gone = once(proxy, "exit");
+    proxy.kill("SIGTERM");
+    await gone;
+    await rm(folder, { recursive: true });
+  };
+  return { origin: `http://localhost:${port}`, end };
+};
+
+const holds = async (proxy) => {
+  const page = await (await browser()).newPage();
+  await page.goto(`${proxy.origin}/public/`);
+  assert.equal(await page.locator("p").innerText(), "Hello stranger");
+  const wanted = `${proxy.origin}/reports?of=a&and=b%20c`;
+  await page.goto(wanted);
+  assert.ok(page.url().startsWith(`${kerria.origin}/sign-in?`), page.url());
+  await page.locator("#login").fill("alice");
+  await page.locator("#password").fill("a wrong password, of all");
+  await page.locator("main form button").click();
+  assert.match(await page.getByRole("alert").innerText(), /do not belong together/);
+  await page.locator("#password").fill(PASSWORD);
+  await page.locator("main form button").click();
+  await page.waitForURL(wanted);
+  assert.equal(await page.locator("p").innerText(), "Hello alice");
+  const refused = await page.goto(`${proxy.origin}/admin/`);
+  assert.equal(refused.status(), 403);
+  kerria.cli(["session", "end", "--user", "alice"]);
+  // A script that asks is told; it is not led to a page.
+  await page.goto(`${proxy.origin}/public/`);
+  const status = await page.evaluate(async () => (await fetch("/reports", { redirect: "manual" })).status);
+  assert.equal(status, 401);
+  await page.goto(wanted);
+  assert.ok(page.url().startsWith(`${kerria.origin}/sign-in?`), page.url());
+};
+
+test("through nginx, a person signs in, comes back, and is out with the next page", async () => {
+  const command = (folder) => ["nginx", "-e", "stderr", "-p", folder, "-c", join(folder, "nginx.conf"), "-g", `daemon off; pid ${folder}/pid; error_log stderr;`];
+  const proxy = await start("nginx", "nginx.conf", command);
+  try { await holds(proxy); } finally { await proxy.end(); }
+});
+
+test("through Caddy, a person signs in, comes back, and is out with the next page", async () => {
+  const command = (folder) => ["caddy", "run", "--adapter", "caddyfile", "--config", join(folder, "Caddyfile")];
+  const proxy = await start("caddy", "Caddyfile", command);
+  try { await holds(proxy); } finally { await proxy.end(); }
+});
