@@ -331,7 +331,7 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let before = fs::read(&path).unwrap();
     let error = SqliteStore::open(&path).unwrap_err();
     let sentence = error.to_string();
-    assert!(sentence.contains("schema version 7, and this program knows versions up to 3"), "{sentence}");
+    assert!(sentence.contains("schema version 7, and this program knows versions up to 4"), "{sentence}");
     assert!(matches!(check(&path), Err(OpenError::Newer { found: 7, known: 4, .. })));
     assert!(matches!(pending_migrations(&path), Err(OpenError::Newer { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
