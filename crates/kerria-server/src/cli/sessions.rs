@@ -96,7 +96,7 @@ async fn end(args: EndArgs, operator: &Operator, out: &mut Out) -> Result<(), Fa
         (revoke(&json!({ "kind": "everyone" }), &wait, operator).await?, whose)
     };
     let said = match answers::read(&answer)? {
-        Ending { ended: Some(ended), .. } => format!("Ending {}{whose}.", count(ended, "session")),
+        Ending { ended: Some(ended), .. } => format!("Ended {}{whose}.", count(ended, "session")),
         Ending { ended: None, .. } => TAKEN_IN.to_owned(),
     };
     told(&said, &answer, out)
