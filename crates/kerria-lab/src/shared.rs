@@ -20,7 +20,8 @@ use crate::{
 pub(crate) const CHECKERS_TOKEN: &str = "the-checkers-of-the-lab-0123456789";
 
 /// Neither passwords nor throttling are what is measured with these.
-pub(crate) const SETTINGS: [&str; 5] = [
+pub(crate) const SETTINGS: [&str; 6] = [
+    "checkers.max=1000",
     "sign_up.mode=open",
     "password.memory_kib=8",
     "password.iterations=1",
