@@ -309,7 +309,7 @@ impl Presented<'_> {
 
 /// The credentials of an `Authorization` header of the scheme `Bearer` (RFC 6750, section 2.1; the scheme's case does not
 /// matter, RFC 9110, section 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii_start())
 }

@@ -339,6 +339,25 @@ async fn a_log_out_counts_at_once_for_every_copy_of_the_cookie() {
 }
 
 #[tokio::test]
+async fn a_log_out_of_a_request_that_was_refused_ends_what_its_tokens_carry() {
+    let play = Play::new().await;
+    // One that is over by the clock alone.
+    let mut idle = play.signed_in().await;
+    play.clock.advance(30 * 24 * 60 * MINUTE);
+    assert!(!play.is_signed_in(&idle).await);
+    play.post(&mut idle, "/logout").await;
+    assert_eq!((idle.0, play.store.sessions_of(ALICE).await.unwrap()), (None, vec![]));
+    // Two, and nobody can tell which is meant.
+    let [first, second] = [play.signed_in().await, play.signed_in().await].map(|browser| browser.0.unwrap());
+    let mut both = Browser(Some(format!("{first}; session={second}")));
+    assert!(!play.is_signed_in(&both).await);
+    play.post(&mut both, "/logout").await;
+    assert_eq!((both.0, play.store.sessions_of(ALICE).await.unwrap()), (None, vec![]));
+    // Of what has ended already, nothing is left to do.
+    play.post(&mut Browser(Some(first)), "/logout").await;
+}
+
+#[tokio::test]
 async fn a_user_sees_their_sessions_and_ends_them() {
     let play = Play::new().await;
     let [mut laptop, mut phone, mut other] =

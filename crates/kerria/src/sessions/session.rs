@@ -7,12 +7,12 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use kerria_core::{
     Cause, DataKey, DataRefused, Device, Method, Secret, Selector, SessionId, Standing, StoreError,
-    Timestamp, Token, TokenKind, Transport, UserId,
+    Timestamp, Token, TokenHash, TokenKind, Transport, UserId,
     store::{
         CarryOver, DataOwner, DataWrite, Found, NewSession, Opened, Overtaken, Renewal, SessionDetails,
         SignIn,
@@ -24,7 +24,7 @@ use tracing::warn;
 use super::Sessions;
 use crate::{
     current::{CurrentSession, Live, SessionState},
-    layer::ClientAddress,
+    layer::{ClientAddress, bearer},
 };
 
 /// The session of a request, in an application that keeps its users itself.
@@ -37,6 +37,8 @@ pub struct Session {
     current: CurrentSession,
     sessions: Sessions,
     device: Device,
+    /// The session tokens of a request that was refused. Who signs out with it is to be told that their session has ended.
+    carried: Vec<TokenHash>,
 }
 
 /// Why something could not be done with a session.
@@ -212,13 +214,21 @@ impl Session {
     }
 
     /// Ends the session, with all that it holds, and removes its cookie. Once this has returned, nobody accepts it any more. A visitor
-    /// may call it, too.
+    /// may call it, too, and so may a request that was refused: whatever its tokens carry ends.
     ///
     /// # Errors
     /// If the store fails. Then it is not known whether the session has ended.
     pub async fn logout(&self) -> Result<(), SessionError> {
-        if let Some(live) = self.known()? {
-            self.end(Selector::Session { session: live.session.id }, Cause::SignedOut).await?;
+        let to_end = match self.known()? {
+            Some(live) => vec![live.session.id],
+            None => self.carried().await?,
+        };
+        if to_end.is_empty() && !self.carried.is_empty() {
+            // It has ended already: here, but perhaps not yet for everybody.
+            self.store().until_acknowledged().await?;
+        }
+        for session in to_end {
+            self.end(Selector::Session { session }, Cause::SignedOut).await?;
         }
         self.is_over();
         Ok(())
@@ -322,6 +332,16 @@ impl Session {
             Opened::LimitReached => Err(SessionError::TooManySessions),
             Opened::CredentialsChanged => Err(SessionError::Ended),
         }
+    }
+
+    /// The sessions that the tokens of a request carry that was refused: by a clock that is wrong, say.
+    async fn carried(&self) -> Result<Vec<SessionId>, SessionError> {
+        let mut sessions = Vec::new();
+        for token in &self.carried {
+            let found = self.sessions.checker().find(token).await?;
+            sessions.extend(found.map(|found| found.session.id));
+        }
+        Ok(sessions)
     }
 
     async fn end(&self, selector: Selector, cause: Cause) -> Result<u64, SessionError> {
@@ -442,8 +462,21 @@ impl<S: Sync> FromRequestParts<S> for Session {
         let current = parts.extensions.get::<CurrentSession>().cloned().ok_or(MissingLayer)?;
         let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let device = Device::new(user_agent.unwrap_or_default(), address(parts));
-        Ok(Self { current, sessions, device })
+        let carried = match current.checked() {
+            Some(_) => Vec::new(),
+            None => tokens(&sessions, &parts.headers),
+        };
+        Ok(Self { current, sessions, device, carried })
     }
+}
+
+/// All session tokens that a request carries.
+fn tokens(sessions: &Sessions, headers: &HeaderMap) -> Vec<TokenHash> {
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+    let texts = sessions.0.cookie.values(headers).chain(bearers);
+    let tokens =
+        texts.filter_map(|text| Token::parse(TokenKind::Session, text, sessions.checker().key()));
+    tokens.map(|token| token.hash()).collect()
 }
 
 /// From where a request comes: what somebody who knows of proxies has put there, or else the peer of the connection.
