@@ -68,7 +68,7 @@ impl From<Check> for SessionState {
 
 /// What became of a session during its request.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Live {
+enum Live {
     /// It is as it was found.
     #[default]
     Found,
@@ -139,9 +139,14 @@ impl CurrentSession {
         }
     }
 
-    /// What became of the session during this request.
-    pub(crate) fn live(&self) -> Live {
-        self.0.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The session of this request now: as it was found, or what became of it since. Whether somebody has ended it meanwhile is
+    /// another question. Fails if it could not be found out.
+    pub(crate) fn live(&self) -> Result<Option<Checked>, StoreError> {
+        match (&*self.0.live.lock().unwrap_or_else(PoisonError::into_inner), &self.0.state) {
+            (Live::Became(now), _) => Ok(now.clone()),
+            (Live::Found, SessionState::Unknown(error)) => Err(error.trouble.into()),
+            (Live::Found, _) => Ok(self.checked().cloned()),
+        }
     }
 
     /// From now on it is another session, or none.

@@ -8,6 +8,7 @@ use axum::{
     body::Body,
     extract::Path,
     http::{Request, Response, StatusCode, header},
+    middleware::{Next, from_fn},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -96,6 +97,7 @@ impl Play {
             .route("/sessions", get(list))
             .route("/sessions/{session}/end", post(end_one))
             .route("/ended", get(ended))
+            .route("/slow/{what}", post(slow))
             .route("/me", get(me))
             .route("/whoever", get(whoever))
             .merge(guarded)
@@ -242,6 +244,30 @@ async fn ended(session: Session) -> &'static str {
     "ended"
 }
 
+/// Does something in a session that somebody ends while the request is under way.
+async fn slow(session: Session, Path(what): Path<String>) -> Result<(), SessionError> {
+    session.sessions().end(session.handle().unwrap()).await.unwrap();
+    assert_eq!((session.user(), session.handle(), session.get::<String>("seen").await?), (None, None, None));
+    match what.as_str() {
+        "insert" => session.insert("seen", "again").await,
+        "update" => session.update("count", |count: Option<u64>| count.unwrap_or(0) + 1).await.map(drop),
+        "confirm" => session.confirm().await,
+        "logout-others" => session.logout_others().await.map(drop),
+        "logout-everywhere" => session.logout_everywhere().await.map(drop),
+        "list" => session.list().await.map(drop),
+        _ => session.end_one(session.sessions().of(ALICE).await?[0].session.id).await.map(drop),
+    }
+}
+
+/// Signs out, or in, on the way to the handler.
+async fn turn(session: Session, request: Request<Body>, next: Next) -> Response<Body> {
+    match session.user() {
+        Some(_) => session.logout().await.unwrap(),
+        None => session.login(ALICE).await.unwrap(),
+    }
+    next.run(request).await
+}
+
 async fn me(CurrentUser(Person(name)): CurrentUser<Person>) -> &'static str {
     name
 }
@@ -355,6 +381,30 @@ async fn a_log_out_of_a_request_that_was_refused_ends_what_its_tokens_carry() {
     assert_eq!((both.0, play.store.sessions_of(ALICE).await.unwrap()), (None, vec![]));
     // Of what has ended already, nothing is left to do.
     play.post(&mut Browser(Some(first)), "/logout").await;
+}
+
+#[tokio::test]
+async fn a_session_that_ends_while_a_request_is_under_way_does_nothing_any_more() {
+    let play = Play::new().await;
+    let other = play.signed_in().await;
+    for what in ["insert", "update", "confirm", "logout-others", "logout-everywhere", "list", "end-one"] {
+        let mut browser = play.signed_in().await;
+        let answer = play.send(&mut browser, "POST", &format!("/slow/{what}")).await;
+        assert_eq!((answer.status, answer.set), (StatusCode::UNAUTHORIZED, None), "{what}");
+        assert!(play.is_signed_in(&other).await, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_or_out_on_the_way_to_a_route_decides_who_may_enter_it() {
+    let play = Play::new().await;
+    let app = play.app.clone().layer(from_fn(turn)).layer(play.sessions.layer());
+    let play = Play { app, ..play };
+    let mut browser = Browser::default();
+    for path in ["/private", "/danger", "/me"] {
+        assert_eq!(play.get(&mut browser, path).await.0, StatusCode::OK, "{path}");
+        assert_eq!(play.get(&mut browser, path).await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
 }
 
 #[tokio::test]

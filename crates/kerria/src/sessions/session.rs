@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::Sessions;
 use crate::{
-    current::{CurrentSession, Live, SessionState},
+    Checked, CurrentSession,
     layer::{ClientAddress, bearer},
 };
 
@@ -219,7 +219,7 @@ impl Session {
     /// # Errors
     /// If the store fails. Then it is not known whether the session has ended.
     pub async fn logout(&self) -> Result<(), SessionError> {
-        let to_end = match self.known()? {
+        let to_end = match self.current.live()? {
             Some(live) => vec![live.session.id],
             None => self.carried().await?,
         };
@@ -372,7 +372,7 @@ impl Session {
     /// Whose data is written: this session's, or that of one that is opened for it, with this token.
     fn owner(&self) -> Result<(DataOwner, Token), SessionError> {
         let token = self.new_token();
-        Ok(match self.known()? {
+        Ok(match self.still()? {
             Some(live) => (DataOwner::Session(live.session.id), token),
             None => (DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false)), token),
         })
@@ -425,24 +425,25 @@ impl Session {
         }
     }
 
-    fn live(&self) -> Option<crate::Checked> {
-        match self.current.live() {
-            Live::Found => self.current.checked().cloned(),
-            Live::Became(now) => now,
+    fn live(&self) -> Option<Checked> {
+        self.known().ok().flatten()
+    }
+
+    /// The session, if there is one that has not ended; nobody knows while the store does not answer.
+    fn known(&self) -> Result<Option<Checked>, StoreError> {
+        self.sessions.live(&self.current)
+    }
+
+    /// The same for who changes something, which is not done in another session than the one that the request came in.
+    fn still(&self) -> Result<Option<Checked>, SessionError> {
+        match self.known()? {
+            None if self.current.live()?.is_some() => Err(SessionError::Ended),
+            known => Ok(known),
         }
     }
 
-    /// The session, if there is one; nobody knows while the store does not answer.
-    fn known(&self) -> Result<Option<crate::Checked>, SessionError> {
-        match (self.current.live(), self.current.state()) {
-            (Live::Became(now), _) => Ok(now),
-            (Live::Found, SessionState::Unknown(error)) => Err(StoreError::from(error.trouble).into()),
-            (Live::Found, _) => Ok(self.current.checked().cloned()),
-        }
-    }
-
-    fn signed_in(&self) -> Result<crate::Checked, SessionError> {
-        self.known()?.filter(|live| live.session.user.is_some()).ok_or(SessionError::NotSignedIn)
+    fn signed_in(&self) -> Result<Checked, SessionError> {
+        self.still()?.filter(|live| live.session.user.is_some()).ok_or(SessionError::NotSignedIn)
     }
 
     fn store(&self) -> &dyn kerria_core::Store {
@@ -474,8 +475,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
 fn tokens(sessions: &Sessions, headers: &HeaderMap) -> Vec<TokenHash> {
     let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
     let texts = sessions.0.cookie.values(headers).chain(bearers);
-    let tokens =
-        texts.filter_map(|text| Token::parse(TokenKind::Session, text, sessions.checker().key()));
+    let tokens = texts.filter_map(|text| Token::parse(TokenKind::Session, text, sessions.checker().key()));
     tokens.map(|token| token.hash()).collect()
 }
 
@@ -561,10 +561,8 @@ impl<S: Sync, U: LoadUser<S>> OptionalFromRequestParts<S> for CurrentUser<U> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Self::Rejection> {
         let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state);
         let session = session.await.map_err(UserError::MissingLayer)?;
-        let Some(user) = session.known().map_err(UserError::Session)?.and_then(|live| live.session.user)
-        else {
-            return Ok(None);
-        };
+        let live = session.known().map_err(|error| UserError::Session(error.into()))?;
+        let Some(user) = live.and_then(|live| live.session.user) else { return Ok(None) };
         Ok(U::load(user, state).await.map_err(UserError::Load)?.map(Self))
     }
 }
