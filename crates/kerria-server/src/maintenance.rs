@@ -2,11 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kerria::Move;
-use kerria_core::{
-    StoreError,
-    audit::{AuditEntry, AuditEvent},
-};
+use kerria::upkeep::tell;
+use kerria_core::StoreError;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -43,7 +40,7 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
                 }),
                 _ = sweep.tick() => sweep_all(&app).await,
                 _ = keys.tick() => { turn_keys(&app).await; Ok(()) }
-                moves = app.checker.moves() => tell(&app, moves).await,
+                moves = app.checker.moves() => tell(&*app.store, &app.checker, moves).await,
             }
         };
         // Every step is whole by itself, so a stop waits for none but the one under way.
@@ -132,31 +129,4 @@ pub async fn turn_keys(app: &App) {
     if let Err(error) = app.keyring.turn_if_due(&app.config.tokens, app.clock.now()).await {
         warn!("the signing keys were left as they are: {error}");
     }
-}
-
-/// Tells of sessions that turned up in another place, in the audit log.
-///
-/// # Errors
-/// If the store fails. What was not told is told when the session is used from there again.
-pub async fn tell(app: &App, moves: Vec<Move>) -> Result<(), StoreError> {
-    let mut told = Ok(());
-    for moved in moves {
-        let entry = AuditEntry {
-            at: moved.at,
-            event: AuditEvent::PlaceChanged,
-            user: moved.user,
-            session: Some(moved.session),
-            address: Some(moved.device.address),
-            detail: format!(
-                "{}, {}",
-                moved.device.in_words(),
-                if moved.refused { "refused" } else { "went on" }
-            ),
-        };
-        if let Err(error) = app.store.record(&entry).await {
-            app.checker.not_told(&moved);
-            told = Err(error);
-        }
-    }
-    told
 }

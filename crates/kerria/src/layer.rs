@@ -2,13 +2,14 @@
 
 use std::{
     future::Future,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Request, Response, header};
+use axum::extract::ConnectInfo;
+use http::{Extensions, HeaderMap, Request, Response, header};
 use kerria_core::{
     Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenKind, Transport,
     store::{SessionRotation, Successor},
@@ -314,7 +315,14 @@ pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii_start())
 }
 
-fn device(headers: &HeaderMap, client: ClientAddress) -> Device {
+/// From where a request comes: what somebody who knows of proxies has put there, or else the peer of the connection.
+pub(crate) fn client(extensions: &Extensions) -> ClientAddress {
+    let told = extensions.get::<ClientAddress>().copied();
+    let peer = || extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    told.unwrap_or_else(|| ClientAddress(peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+}
+
+pub(crate) fn device(headers: &HeaderMap, client: ClientAddress) -> Device {
     let user_agent =
         headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Device::new(user_agent, client.0)
@@ -355,10 +363,14 @@ where
             return Box::pin(self.inner.call(request));
         }
         let layer = Arc::clone(&self.layer.0);
-        if let Some(sessions) = &layer.sessions {
-            request.extensions_mut().insert(sessions.clone());
-        }
-        let client = request.extensions().get::<ClientAddress>().copied();
+        let client = match &layer.sessions {
+            Some(sessions) => {
+                request.extensions_mut().insert(sessions.clone());
+                // The same place that a session is opened from, or no session would be found at its own.
+                Some(client(request.extensions()))
+            }
+            None => request.extensions().get::<ClientAddress>().copied(),
+        };
         let recalled = request.extensions_mut().remove::<Recalled>();
         let presented = layer.presented(request.headers());
         let presented_in = presented.presented_in();

@@ -28,6 +28,7 @@ mod reading;
 pub mod remote;
 pub mod sessions;
 pub mod system;
+pub mod upkeep;
 
 pub use binding::Binding;
 pub use checker::{Check, CheckCounters, Checked, Checker, CheckerSettings, Refusal};

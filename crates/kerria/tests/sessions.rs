@@ -1,23 +1,24 @@
 //! An application that keeps its users itself: sessions, their data, sign-in and sign-out, and routes that want somebody.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::Path,
+    extract::{ConnectInfo, Path},
     http::{Request, Response, StatusCode, header},
     middleware::{Next, from_fn},
     response::IntoResponse,
     routing::{get, post},
 };
 use kerria::{
-    CurrentUser, Denied, LoadUser, ManualClock, Session, SessionError, SessionOptions, Sessions,
+    Binding, CurrentUser, Denied, LoadUser, ManualClock, Session, SessionError, SessionOptions, Sessions,
     require_fresh, require_login, require_own_page,
 };
 use kerria_core::{
     Clock, SessionId, Store, StoreError, Timestamp, UserId,
+    audit::AuditEvent,
     store::{AtLimit, SessionLimit},
 };
 use kerria_store::SqliteStore;
@@ -98,6 +99,7 @@ impl Play {
             .route("/sessions/{session}/end", post(end_one))
             .route("/ended", get(ended))
             .route("/slow/{what}", post(slow))
+            .route("/confirmed", post(async || "confirmed").layer(require_login()))
             .route("/me", get(me))
             .route("/whoever", get(whoever))
             .merge(guarded)
@@ -205,9 +207,9 @@ async fn with_token(session: Session) -> Result<String, SessionError> {
     Ok(session.login_with_token(ALICE).await?.expose().clone())
 }
 
-async fn login_and_fail(session: Session) -> Result<StatusCode, SessionError> {
+async fn login_and_fail(session: Session) -> Result<impl IntoResponse, SessionError> {
     session.login(ALICE).await?;
-    Ok(StatusCode::INTERNAL_SERVER_ERROR)
+    Ok((StatusCode::INTERNAL_SERVER_ERROR, [(header::CACHE_CONTROL, "private")]))
 }
 
 async fn confirm(session: Session) -> Result<(), SessionError> {
@@ -405,6 +407,34 @@ async fn a_sign_in_or_out_on_the_way_to_a_route_decides_who_may_enter_it() {
         assert_eq!(play.get(&mut browser, path).await.0, StatusCode::OK, "{path}");
         assert_eq!(play.get(&mut browser, path).await.0, StatusCode::UNAUTHORIZED, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_session_that_is_bound_is_refused_in_another_place_and_the_audit_log_tells() {
+    let play = Play::with(|options| options.binding(Binding::Refuse)).await;
+    let ask = async |path: &str, cookie: &str, browser: &str, address: [u8; 4]| {
+        let mut request =
+            Request::post(path).header(header::USER_AGENT, browser).body(Body::empty()).unwrap();
+        request.headers_mut().insert(header::COOKIE, format!("session={cookie}").parse().unwrap());
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((address, 4711))));
+        play.ask(request).await
+    };
+    let (home, abroad) = ([192, 0, 2, 1], [198, 51, 100, 1]);
+    let (firefox, curl) =
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "curl/8.5.0");
+    let set = ask("/login", "", firefox, home).await.set.unwrap();
+    let cookie = set.strip_prefix("session=").unwrap().split(';').next().unwrap();
+    for (browser, address, status) in [
+        (firefox, home, StatusCode::OK),
+        (curl, home, StatusCode::UNAUTHORIZED),
+        (firefox, abroad, StatusCode::UNAUTHORIZED),
+        (firefox, home, StatusCode::OK),
+    ] {
+        assert_eq!(ask("/confirmed", cookie, browser, address).await.status, status, "{browser} {address:?}");
+    }
+    play.sessions.stop().await.unwrap();
+    let entries = play.store.audit(Some(ALICE), 10).await.unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.event == AuditEvent::PlaceChanged).count(), 2);
 }
 
 #[tokio::test]

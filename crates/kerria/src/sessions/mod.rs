@@ -99,7 +99,8 @@ impl SessionOptions {
         Self { limit: Some(limit), ..self }
     }
 
-    /// What happens when a session is used from another place than the one that opened it.
+    /// What happens when a session is used from another place than the one that opened it: by another kind of browser, or from
+    /// another network, if the application knows from where requests come. The audit log of the store tells of it.
     #[must_use]
     pub fn binding(self, binding: Binding) -> Self {
         Self { binding, ..self }
@@ -223,13 +224,13 @@ impl Sessions {
         self.revoke(Selector::User { user }, Cause::Operator).await
     }
 
-    /// Writes down when sessions were last used, and gives up the lease, so that nobody has to wait for this process. The last
+    /// Writes down when sessions were last used and from where, and gives up the lease, so that nobody has to wait for this process. The last
     /// thing that is asked of it.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn stop(&self) -> Result<(), StoreError> {
-        self.0.checker.flush(self.0.options.clock.now()).await?;
+        self.0.flush().await?;
         self.0.store.leave().await
     }
 

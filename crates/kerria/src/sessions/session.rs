@@ -1,12 +1,9 @@
 //! The session of a request, and what a handler does with it.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts},
+    extract::{FromRequestParts, OptionalFromRequestParts},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -24,7 +21,7 @@ use tracing::warn;
 use super::Sessions;
 use crate::{
     Checked, CurrentSession,
-    layer::{ClientAddress, bearer},
+    layer::{bearer, client, device},
 };
 
 /// The session of a request, in an application that keeps its users itself.
@@ -461,8 +458,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
         let sessions = parts.extensions.get::<Sessions>().cloned().ok_or(MissingLayer)?;
         let current = parts.extensions.get::<CurrentSession>().cloned().ok_or(MissingLayer)?;
-        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let device = Device::new(user_agent.unwrap_or_default(), address(parts));
+        let device = device(&parts.headers, client(&parts.extensions));
         let carried = match current.checked() {
             Some(_) => Vec::new(),
             None => tokens(&sessions, &parts.headers),
@@ -477,13 +473,6 @@ fn tokens(sessions: &Sessions, headers: &HeaderMap) -> Vec<TokenHash> {
     let texts = sessions.0.cookie.values(headers).chain(bearers);
     let tokens = texts.filter_map(|text| Token::parse(TokenKind::Session, text, sessions.checker().key()));
     tokens.map(|token| token.hash()).collect()
-}
-
-/// From where a request comes: what somebody who knows of proxies has put there, or else the peer of the connection.
-fn address(parts: &Parts) -> IpAddr {
-    let told = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
-    let peer = || parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    told.or_else(peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 /// No layer has looked for a session: the application is put together wrong.

@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::Inner;
+use crate::upkeep::tell;
 
 /// How often what is over is removed, unless "last seen" is written more seldom.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -43,13 +44,16 @@ async fn run(sessions: Weak<Inner>, precision: Duration) {
         let Some(sessions) = sessions.upgrade() else { return };
         let done = if is_to_sweep { sessions.sweep().await } else { sessions.flush().await };
         if let Err(error) = done {
-            warn!("background work on sessions was put off: {error}");
+            let source = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+            warn!(error.source = %source, "background work on sessions was put off: {error}");
         }
     }
 }
 
 impl Inner {
-    async fn flush(&self) -> Result<(), StoreError> {
+    /// Writes down when sessions were last used, and from which other places.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+        tell(&*self.store, &self.checker, self.checker.moves_so_far()).await?;
         self.checker.flush(self.options.clock.now()).await.map(drop)
     }
 
