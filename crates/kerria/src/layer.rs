@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::extract::ConnectInfo;
-use http::{Extensions, HeaderMap, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use kerria_core::{
     Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenKind, Transport,
     store::{SessionRotation, Successor},
@@ -31,7 +31,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Checks the session of every request, and sets or removes the session cookie where a handler asked for it.
+/// Checks the session of every request, and sets or removes the session cookie where a handler asked for it. Such an answer is not to
+/// be kept (`Cache-Control: no-store`), unless the handler has said what else is.
 ///
 /// The layer itself refuses nothing. A request that passes through two of these layers is checked once.
 #[derive(Clone)]
@@ -230,6 +231,9 @@ impl Inner {
     fn finish<R>(&self, current: &CurrentSession, mut response: Response<R>) -> Response<R> {
         if let Some(value) = current.take_header(&self.cookie) {
             response.headers_mut().append(header::SET_COOKIE, value);
+            // Whoever keeps the answer for others would give them the session along with it.
+            let cache_control = response.headers_mut().entry(header::CACHE_CONTROL);
+            cache_control.or_insert(HeaderValue::from_static("no-store"));
         }
         response
     }

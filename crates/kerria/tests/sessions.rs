@@ -438,6 +438,19 @@ async fn a_session_that_is_bound_is_refused_in_another_place_and_the_audit_log_t
 }
 
 #[tokio::test]
+async fn an_answer_that_sets_the_cookie_is_not_kept_by_caches_unless_the_handler_says_so() {
+    let play = Play::new().await;
+    let kept = async |path: &str| {
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        let response = play.app.clone().oneshot(request).await.unwrap();
+        response.headers().get(header::CACHE_CONTROL).map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(kept("/login").await.as_deref(), Some("no-store"));
+    assert_eq!(kept("/login/and-fail").await.as_deref(), Some("private"));
+    assert_eq!(kept("/take/nothing").await, None);
+}
+
+#[tokio::test]
 async fn a_user_sees_their_sessions_and_ends_them() {
     let play = Play::new().await;
     let [mut laptop, mut phone, mut other] =
