@@ -14,7 +14,7 @@ use axum::{
 };
 use kerria::{
     Binding, CurrentUser, Denied, LoadUser, ManualClock, Session, SessionError, SessionOptions, Sessions,
-    require_fresh, require_login, require_own_page,
+    StartError, require_fresh, require_login, require_own_page,
 };
 use kerria_core::{
     Clock, SessionId, Store, StoreError, Timestamp, UserId,
@@ -61,6 +61,7 @@ struct Answer {
     status: StatusCode,
     text: String,
     set: Option<String>,
+    challenge: Option<String>,
 }
 
 impl Play {
@@ -117,7 +118,8 @@ impl Play {
         assert!(set.len() <= 1, "{set:?}");
         let set = set.first().map(|set| set.to_str().unwrap().to_owned());
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        Answer { status, text: String::from_utf8(body.to_vec()).unwrap(), set }
+        let challenge = headers.get(header::WWW_AUTHENTICATE).map(|value| value.to_str().unwrap().to_owned());
+        Answer { status, text: String::from_utf8(body.to_vec()).unwrap(), set, challenge }
     }
 
     async fn send(&self, browser: &mut Browser, method: &str, path: &str) -> Answer {
@@ -498,6 +500,42 @@ async fn whoever_is_not_signed_in_is_told_so_or_sent_where_the_application_says(
     for (path, text) in [("/private", "private"), ("/page", "page"), ("/me", "Alice"), ("/whoever", "Alice")]
     {
         assert_eq!(play.get(&mut browser, path).await, (StatusCode::OK, text.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn wherever_nobody_is_signed_in_the_answer_is_the_same_challenge() {
+    let play = Play::new().await;
+    let mut visitor = Browser::default();
+    for (method, path) in [("GET", "/private"), ("GET", "/me"), ("GET", "/sessions"), ("POST", "/confirm")] {
+        let answer = play.send(&mut visitor, method, path).await;
+        assert_eq!(
+            (answer.status, answer.text.as_str()),
+            (StatusCode::UNAUTHORIZED, "sign in first\n"),
+            "{path}"
+        );
+        assert_eq!(answer.challenge.as_deref(), Some("Bearer"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_cookie_can_have_is_refused_at_the_start() {
+    for (name, is_one) in [
+        ("session", true),
+        ("shop-2", true),
+        ("", false),
+        ("my session", false),
+        ("a=b", false),
+        ("a;b", false),
+        ("é", false),
+    ] {
+        let store = Arc::new(SqliteStore::open_in_memory().unwrap());
+        let options = SessionOptions::new("http://localhost:3000".parse().unwrap()).cookie(name);
+        match Sessions::start(store, options).await {
+            Ok(_) => assert!(is_one, "{name:?}"),
+            Err(StartError::CookieName(refused)) => assert!(!is_one && refused == name, "{name:?}"),
+            Err(StartError::Store(error)) => panic!("{error}"),
+        }
     }
 }
 

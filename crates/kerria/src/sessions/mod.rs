@@ -81,7 +81,7 @@ impl SessionOptions {
         }
     }
 
-    /// What the cookie is called: `session`, if nothing is said.
+    /// What the cookie is called: `session`, if nothing is said. On an `https` origin, `__Host-` is put before it.
     #[must_use]
     pub fn cookie(self, name: &str) -> Self {
         Self { cookie: name.to_owned(), ..self }
@@ -143,6 +143,23 @@ impl fmt::Debug for SessionOptions {
     }
 }
 
+/// Why an application cannot have sessions.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No cookie can be called so.
+    #[error("no cookie can be called {0:?}: take a name of letters, digits, '-' and '_', as in \"session\"")]
+    CookieName(String),
+}
+
+/// Whether a cookie can be called so (RFC 6265, section 4.1.1): whether it is a token of RFC 9110, section 5.6.2.
+fn is_token(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_part)
+}
+
 /// The sessions of an application. A clone is the same.
 #[derive(Clone)]
 pub struct Sessions(Arc<Inner>);
@@ -160,8 +177,11 @@ impl Sessions {
     /// of this.
     ///
     /// # Errors
-    /// If the store fails.
-    pub async fn start(store: Arc<dyn Store>, options: SessionOptions) -> Result<Self, StoreError> {
+    /// If the store fails, or no cookie can be called what the options say.
+    pub async fn start(store: Arc<dyn Store>, options: SessionOptions) -> Result<Self, StartError> {
+        if !is_token(&options.cookie) {
+            return Err(StartError::CookieName(options.cookie));
+        }
         let entropy = &*options.entropy;
         let fresh = InstallationKeys { token: random_bytes(entropy), form: random_bytes(entropy) };
         let keys = store.installation_keys(fresh).await?;

@@ -18,7 +18,7 @@ use kerria_core::{
 use serde::{Serialize, de::DeserializeOwned};
 use tracing::warn;
 
-use super::Sessions;
+use super::{Denied, Sessions};
 use crate::{
     Checked, CurrentSession,
     layer::{bearer, client, device},
@@ -502,7 +502,7 @@ impl IntoResponse for SessionError {
                 warn!("session data could not be read or written: {error}");
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
-            Self::Ended | Self::NotSignedIn => StatusCode::UNAUTHORIZED,
+            Self::Ended | Self::NotSignedIn => return Denied::NotSignedIn.into_response(),
         };
         (status, format!("{self}\n")).into_response()
     }
