@@ -9,6 +9,7 @@ use std::{
 use axum::extract::FromRequestParts;
 use http::{HeaderValue, request::Parts};
 use kerria_core::{Secret, StoreError, Timestamp};
+use tokio::sync::MutexGuard;
 
 use crate::{
     checker::{Check, Checked, Refusal},
@@ -29,6 +30,8 @@ struct Inner {
     answer: Mutex<Option<CookieChange>>,
     /// What became of the session since.
     live: Mutex<Live>,
+    /// Held by who opens another.
+    opening: tokio::sync::Mutex<()>,
 }
 
 /// In what a session was presented, whatever it is carried in.
@@ -85,7 +88,8 @@ pub(crate) enum CookieChange {
 
 impl CurrentSession {
     pub(crate) fn new(state: SessionState, presented_in: PresentedIn, now: Timestamp) -> Self {
-        Self(Arc::new(Inner { state, presented_in, now, answer: Mutex::default(), live: Mutex::default() }))
+        let (answer, live) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { state, presented_in, now, answer, live, opening: Default::default() }))
     }
 
     /// What was found.
@@ -152,6 +156,11 @@ impl CurrentSession {
     /// From now on it is another session, or none.
     pub(crate) fn becomes(&self, session: Option<Checked>) {
         *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = Live::Became(session);
+    }
+
+    /// The turn to open a session for this request: of several who want one at once, the first opens it, and the others find it.
+    pub(crate) async fn opening(&self) -> MutexGuard<'_, ()> {
+        self.0.opening.lock().await
     }
 
     /// Whether a handler has decided what becomes of the session cookie.

@@ -84,6 +84,7 @@ impl Play {
             .route("/", get(look))
             .route("/count", post(count))
             .route("/put/{key}/{value}", post(put))
+            .route("/put-three", post(put_three))
             .route("/get/{key}", get(get_value))
             .route("/take/{key}", post(take))
             .route("/remove/{key}", post(remove))
@@ -176,6 +177,11 @@ async fn put(session: Session, Path((key, value)): Path<(String, String)>) -> Re
     session.insert(&key, &value).await?;
     // Read-your-writes within a request.
     assert_eq!(session.get(&key).await?, Some(value));
+    Ok(())
+}
+
+async fn put_three(session: Session) -> Result<(), SessionError> {
+    tokio::try_join!(session.insert("a", "1"), session.insert("b", "2"), session.insert("c", "3"))?;
     Ok(())
 }
 
@@ -318,6 +324,17 @@ async fn values_are_put_read_taken_removed_and_cleared() {
     assert_eq!(bad.status, StatusCode::CONFLICT, "{}", bad.text);
     let long = play.send(&mut browser, "POST", &format!("/put/a/{}", "x".repeat(5_000))).await;
     assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", long.text);
+}
+
+#[tokio::test]
+async fn of_several_writes_of_a_visitor_at_once_one_opens_the_session_of_all() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    play.post(&mut browser, "/put-three").await;
+    for (key, value) in [("a", "1"), ("b", "2"), ("c", "3")] {
+        assert_eq!(play.get(&mut browser, &format!("/get/{key}")).await.1, value);
+    }
+    assert_eq!(play.store.all_sessions(None, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,7 @@ use kerria_core::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::MutexGuard;
 use tracing::warn;
 
 use super::{Denied, Sessions};
@@ -104,7 +105,7 @@ impl Session {
     /// If the store fails, the session has ended, or it is full.
     pub async fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), SessionError> {
         let (key, json) = (DataKey::parse(key)?, serde_json::to_string(value)?);
-        let (owner, token) = self.owner()?;
+        let (owner, token, _opening) = self.owner().await?;
         let written = self.store().put_data(owner, &key, json, self.sessions.0.options.data).await?;
         self.written(written, &token)
     }
@@ -309,6 +310,7 @@ impl Session {
             // The limit counts sessions that are in use; the store has to know which are.
             self.sessions.checker().flush_these(&self.store().sessions_of(user).await?).await?;
         }
+        let _opening = self.current.opening().await;
         // Only a cookie takes the place of another in the same browser.
         let replaces = self
             .known()?
@@ -358,7 +360,7 @@ impl Session {
         held: Option<String>,
         json: String,
     ) -> Result<Result<(), Overtaken>, SessionError> {
-        let (owner, token) = self.owner()?;
+        let (owner, token, _opening) = self.owner().await?;
         let changed = self.store().change_data(owner, key, held, json, self.sessions.0.options.data).await?;
         Ok(match changed {
             Ok(written) => Ok(self.written(written, &token)?),
@@ -366,13 +368,19 @@ impl Session {
         })
     }
 
-    /// Whose data is written: this session's, or that of one that is opened for it, with this token.
-    fn owner(&self) -> Result<(DataOwner, Token), SessionError> {
+    /// Whose data is written: this session's, or that of one that is opened for it, with this token. Then others wait for it.
+    async fn owner(&self) -> Result<(DataOwner, Token, Option<MutexGuard<'_, ()>>), SessionError> {
+        let (mut live, mut opening) = (self.still()?, None);
+        if live.is_none() {
+            opening = Some(self.current.opening().await);
+            live = self.still()?;
+        }
         let token = self.new_token();
-        Ok(match self.still()? {
-            Some(live) => (DataOwner::Session(live.session.id), token),
-            None => (DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false)), token),
-        })
+        let owner = match live {
+            Some(live) => DataOwner::Session(live.session.id),
+            None => DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false)),
+        };
+        Ok((owner, token, opening))
     }
 
     fn written(&self, written: DataWrite, token: &Token) -> Result<(), SessionError> {
