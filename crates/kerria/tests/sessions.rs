@@ -311,9 +311,21 @@ async fn values_are_put_read_taken_removed_and_cleared() {
         play.post(&mut browser, &format!("/put/{key}/{value}")).await;
     }
     assert_eq!(play.get(&mut browser, "/get/a").await.1, "1");
-    assert_eq!(play.post(&mut browser, "/take/a").await, "1");
+    let session = play.store.all_sessions(None, 10).await.unwrap()[0].session.id;
+    let held = async || play.store.all_data(session).await.unwrap().len();
+    assert_eq!(
+        (held().await, play.post(&mut browser, "/take/a").await, held().await),
+        (3, "1".to_owned(), 2)
+    );
     assert_eq!(play.post(&mut browser, "/take/a").await, "nothing");
     assert_eq!(play.get(&mut browser, "/get/a").await.1, "nothing");
+    // What is no text is not taken as one.
+    assert_eq!(play.post(&mut browser, "/count").await, "1");
+    assert_eq!(
+        play.send(&mut browser, "POST", "/take/count").await.status,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(play.post(&mut browser, "/count").await, "2");
     play.post(&mut browser, "/put/a/again").await;
     assert_eq!(play.get(&mut browser, "/get/a").await.1, "again");
     assert_eq!(play.post(&mut browser, "/remove/b").await, "true");

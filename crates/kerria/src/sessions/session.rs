@@ -62,11 +62,8 @@ pub enum SessionError {
     TooManySessions,
 }
 
-/// What stands for no value where there was one.
-const NOTHING: &str = "null";
-
 fn read<T: DeserializeOwned>(json: Option<&str>) -> Result<Option<T>, SessionError> {
-    Ok(json.filter(|json| *json != NOTHING).map(serde_json::from_str).transpose()?)
+    Ok(json.map(serde_json::from_str).transpose()?)
 }
 
 impl Session {
@@ -138,7 +135,7 @@ impl Session {
     pub async fn remove(&self, key: &str) -> Result<bool, SessionError> {
         let key = DataKey::parse(key)?;
         match self.known()? {
-            Some(live) => Ok(self.store().remove_data(live.session.id, &key).await?),
+            Some(live) => Ok(self.store().remove_data(live.session.id, &key).await?.is_some()),
             None => Ok(false),
         }
     }
@@ -146,17 +143,14 @@ impl Session {
     /// Takes the value under `key` away, and returns it: of several who do so at once, one gets it. For what is shown once.
     ///
     /// # Errors
-    /// If the store fails, the key is none, the value is no `T`, or the session has ended.
+    /// If the store fails, the key is none, or the value is no `T`. Then it stays.
     pub async fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
         let key = DataKey::parse(key)?;
-        let mut held = self.held(&key).await?;
-        loop {
-            let Some(value) = read(held.as_deref())? else { return Ok(None) };
-            match self.exchange(&key, held, NOTHING.to_owned()).await? {
-                Ok(()) => return Ok(Some(value)),
-                Err(Overtaken { json }) => held = json,
-            }
+        let Some(live) = self.known()? else { return Ok(None) };
+        if read::<T>(self.store().data(live.session.id, &key).await?.as_deref())?.is_none() {
+            return Ok(None);
         }
+        read(self.store().remove_data(live.session.id, &key).await?.as_deref())
     }
 
     /// Removes all values. The session goes on.
