@@ -2,28 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kerria::upkeep::tell;
+use kerria::upkeep::{Kept, SWEEP_EVERY, sweep, tell};
 use kerria_core::StoreError;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::app::App;
 
-/// How often what is over is removed, unless "last seen" is written more seldom.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
-
 /// How often it is looked whether another key has to sign.
 const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(60);
 
 /// How soon the keys are read again at the earliest.
 const RELOAD_KEYS_AFTER: Duration = Duration::from_millis(250);
-
-/// How many rows one step removes at most, so that no sign-in waits long for it.
-const SWEEP_BATCH: u32 = 500;
-
-/// How long what is over is left alone. A request that came just before may still be under way, and what it notes has to
-/// find its session.
-const SWEEP_GRACE: Duration = Duration::from_secs(10);
 
 /// Works until `stop` becomes true.
 pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
@@ -89,39 +79,10 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 /// # Errors
 /// If the store fails. What was removed stays removed; the rest is found the next time.
 pub async fn sweep_all(app: &App) -> Result<(), StoreError> {
-    let now = app.clock.now();
-    // What is in memory only would make a session in use look idle.
-    app.checker.flush(now).await?;
-    let store = &app.store;
-    let policy = app.config.session.policy;
-    // Another process may have seen it used, and not have said so yet.
-    let untold = match app.checker.lease().is_limited() {
-        true => app.config.session.last_seen_precision,
-        false => Duration::ZERO,
-    };
-    let over_since = now - SWEEP_GRACE - untold;
-    app.checker.sweep_until(over_since);
-    let mut removed = 0;
-    while let batch @ 1.. = store.sweep_sessions(policy, over_since, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    while let batch @ 1.. = store.sweep_doors(now, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    while let batch @ 1.. = store.sweep_tokens(now, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    let kept_since = now - app.config.session.log_retention;
-    while let batch @ 1.. = store.trim_log(kept_since, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    while let batch @ 1.. = store.trim_audit(kept_since, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    if removed > 0 {
-        debug!(rows = removed, "removed {removed} rows that were over");
-    }
-    Ok(())
+    let session = &app.config.session;
+    let kept =
+        Kept { last_seen_precision: session.last_seen_precision, log_retention: session.log_retention };
+    sweep(&*app.store, &app.checker, kept, app.clock.now()).await
 }
 
 /// Turns the keyrings that are due.

@@ -17,7 +17,7 @@ use kerria::{
     StartError, require_fresh, require_login, require_own_page,
 };
 use kerria_core::{
-    Clock, SessionId, Store, StoreError, Timestamp, UserId,
+    Clock, SessionId, SessionPolicy, Store, Timestamp, UserId,
     audit::AuditEvent,
     store::{AtLimit, SessionLimit},
 };
@@ -70,7 +70,10 @@ impl Play {
     }
 
     async fn with(options: impl FnOnce(SessionOptions) -> SessionOptions) -> Self {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
+        Self::over(Arc::new(SqliteStore::open_in_memory().unwrap()), options).await
+    }
+
+    async fn over(store: Arc<dyn Store>, options: impl FnOnce(SessionOptions) -> SessionOptions) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let plain = SessionOptions::new("http://localhost:3000".parse().unwrap());
         let options = options(plain.clock(Arc::clone(&clock) as Arc<dyn Clock>));
@@ -710,9 +713,47 @@ async fn sessions_survive_a_restart_of_the_application() {
 }
 
 #[tokio::test]
-async fn the_answer_to_a_store_that_fails_is_no_sign_out() {
-    let error: SessionError = StoreError::from(kerria_core::store::Trouble::Unavailable).into();
-    let answer = error.into_response();
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.headers().get(header::SET_COOKIE).is_none());
+async fn while_the_store_fails_nobody_looks_signed_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.db");
+    let store = Arc::new(SqliteStore::open(&path).unwrap());
+    let mut browser = Play::over(Arc::clone(&store) as _, |options| options).await.signed_in().await;
+    // In whose memory the session is not, or it would not be asked for.
+    let play = Play::over(store, |options| options).await;
+    // Another database program has the table for itself.
+    let elsewhere = rusqlite::Connection::open(&path).unwrap();
+    elsewhere.execute_batch("ALTER TABLE session RENAME TO away").unwrap();
+    for (method, path) in [
+        ("GET", "/private"),
+        ("GET", "/danger"),
+        ("GET", "/page"),
+        ("GET", "/me"),
+        ("GET", "/whoever"),
+        ("GET", "/get/seen"),
+        ("POST", "/count"),
+        ("POST", "/login"),
+        ("POST", "/logout"),
+    ] {
+        let answer = play.send(&mut browser, method, path).await;
+        assert_eq!((answer.status, answer.set), (StatusCode::SERVICE_UNAVAILABLE, None), "{path}");
+    }
+    elsewhere.execute_batch("ALTER TABLE away RENAME TO session").unwrap();
+    assert!(play.is_signed_in(&browser).await);
+}
+
+#[tokio::test]
+async fn what_is_over_is_removed_in_the_background_and_what_is_used_is_not() {
+    let play = Play::new().await;
+    let (idle, used) = (play.signed_in().await, play.signed_in().await);
+    let limit = SessionPolicy::default().ordinary.idle;
+    play.clock.advance(limit - MINUTE);
+    assert!(play.is_signed_in(&used).await);
+    play.clock.advance(2 * MINUTE);
+    tokio::time::pause();
+    tokio::time::advance(2 * MINUTE).await;
+    tokio::time::resume();
+    while play.store.sessions_of(ALICE).await.unwrap().len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(play.is_signed_in(&used).await && !play.is_signed_in(&idle).await);
 }
