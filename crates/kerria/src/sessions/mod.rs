@@ -236,7 +236,8 @@ impl Sessions {
         self.revoke(Selector::Session { session }, Cause::Operator).await
     }
 
-    /// Ends all sessions of a user: their password was changed, or they may not be here any more.
+    /// Ends all sessions of a user: their password was changed, or they may not be here any more. To be called once that is stored;
+    /// a sign-in that is under way may still open one after it, unless it looks again (see [`login`](Session::login)).
     ///
     /// # Errors
     /// If the store fails. Then it is not known which have ended.

@@ -167,6 +167,9 @@ impl Session {
     /// Signs a user in, whom the application has just verified. The session is a new one, with a new token; what a visitor's session
     /// held moves into it, and what another user's held does not. It is over when the browser is closed.
     ///
+    /// Where passwords change, look again after this whether what was verified still holds, and [log out](Self::logout) if not: an
+    /// [`end_all`](Sessions::end_all) in between has ended the sessions before, not this one.
+    ///
     /// # Errors
     /// If the store fails, or the user has as many sessions as they may have. Then nobody is signed in by it.
     pub async fn login(&self, user: UserId) -> Result<(), SessionError> {
