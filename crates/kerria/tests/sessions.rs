@@ -344,7 +344,10 @@ async fn values_are_put_read_taken_removed_and_cleared() {
 
 #[tokio::test]
 async fn of_several_writes_of_a_visitor_at_once_one_opens_the_session_of_all() {
-    let play = Play::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    // A write into a file takes a while.
+    let store = SqliteStore::open(&folder.path().join("sessions.db")).unwrap();
+    let play = Play::over(Arc::new(store), |options| options).await;
     let mut browser = Browser::default();
     play.post(&mut browser, "/put-three").await;
     for (key, value) in [("a", "1"), ("b", "2"), ("c", "3")] {
