@@ -144,6 +144,10 @@ fn page(content: &str) -> Html<String> {
     Html(format!("<!doctype html><html lang=en><meta charset=utf-8><title>Login</title>{content}"))
 }
 
+async fn interrupted() {
+    tokio::signal::ctrl_c().await.expect("the program can hear of Ctrl+C");
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -165,5 +169,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .into_make_service_with_connect_info::<SocketAddr>();
     eprintln!("alice signs in with \"alice's password\", bob with \"bob's password\"");
     eprintln!("listening on {url}");
-    Ok(axum::serve(listener, app).await?)
+    axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
+    Ok(sessions.stop().await?)
 }

@@ -15,6 +15,7 @@ use axum::http::HeaderValue;
 use kerria::{
     Checker, CheckerSettings, FormKey, OwnOrigin, SecretCookie, SessionLayer, SystemClock, SystemEntropy,
     jwt::{Verifier, VerifierSettings},
+    upkeep::tell,
 };
 use kerria_core::{
     Algorithm, Audience, CheckerId, Clock, Entropy, LogEntry, LogNumber, Selector, Store, StoreError, Token,
@@ -225,7 +226,7 @@ impl App {
         }
         let later = std::mem::take(&mut *self.later());
         later.join_all().await;
-        let told = maintenance::tell(self, self.checker.moves_so_far()).await;
+        let told = tell(&*self.store, &self.checker, self.checker.moves_so_far()).await;
         let grace = self.config.shutdown_grace;
         let flushed = tokio::time::timeout(grace, self.checker.flush(self.clock.now())).await;
         if flushed.is_err() {

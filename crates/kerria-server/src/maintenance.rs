@@ -2,31 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kerria::Move;
-use kerria_core::{
-    StoreError,
-    audit::{AuditEntry, AuditEvent},
-};
+use kerria::upkeep::{Kept, SWEEP_EVERY, sweep, tell};
+use kerria_core::StoreError;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::app::App;
-
-/// How often what is over is removed, unless "last seen" is written more seldom.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether another key has to sign.
 const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(60);
 
 /// How soon the keys are read again at the earliest.
 const RELOAD_KEYS_AFTER: Duration = Duration::from_millis(250);
-
-/// How many rows one step removes at most, so that no sign-in waits long for it.
-const SWEEP_BATCH: u32 = 500;
-
-/// How long what is over is left alone. A request that came just before may still be under way, and what it notes has to
-/// find its session.
-const SWEEP_GRACE: Duration = Duration::from_secs(10);
 
 /// Works until `stop` becomes true.
 pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
@@ -43,7 +30,7 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
                 }),
                 _ = sweep.tick() => sweep_all(&app).await,
                 _ = keys.tick() => { turn_keys(&app).await; Ok(()) }
-                moves = app.checker.moves() => tell(&app, moves).await,
+                moves = app.checker.moves() => tell(&*app.store, &app.checker, moves).await,
             }
         };
         // Every step is whole by itself, so a stop waits for none but the one under way.
@@ -92,39 +79,10 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 /// # Errors
 /// If the store fails. What was removed stays removed; the rest is found the next time.
 pub async fn sweep_all(app: &App) -> Result<(), StoreError> {
-    let now = app.clock.now();
-    // What is in memory only would make a session in use look idle.
-    app.checker.flush(now).await?;
-    let store = &app.store;
-    let policy = app.config.session.policy;
-    // Another process may have seen it used, and not have said so yet.
-    let untold = match app.checker.lease().is_limited() {
-        true => app.config.session.last_seen_precision,
-        false => Duration::ZERO,
-    };
-    let over_since = now - SWEEP_GRACE - untold;
-    app.checker.sweep_until(over_since);
-    let mut removed = 0;
-    while let batch @ 1.. = store.sweep_sessions(policy, over_since, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    while let batch @ 1.. = store.sweep_doors(now, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    while let batch @ 1.. = store.sweep_tokens(now, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    let kept_since = now - app.config.session.log_retention;
-    while let batch @ 1.. = store.trim_log(kept_since, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    while let batch @ 1.. = store.trim_audit(kept_since, SWEEP_BATCH).await? {
-        removed += batch;
-    }
-    if removed > 0 {
-        debug!(rows = removed, "removed {removed} rows that were over");
-    }
-    Ok(())
+    let session = &app.config.session;
+    let kept =
+        Kept { last_seen_precision: session.last_seen_precision, log_retention: session.log_retention };
+    sweep(&*app.store, &app.checker, kept, app.clock.now()).await
 }
 
 /// Turns the keyrings that are due.
@@ -132,31 +90,4 @@ pub async fn turn_keys(app: &App) {
     if let Err(error) = app.keyring.turn_if_due(&app.config.tokens, app.clock.now()).await {
         warn!("the signing keys were left as they are: {error}");
     }
-}
-
-/// Tells of sessions that turned up in another place, in the audit log.
-///
-/// # Errors
-/// If the store fails. What was not told is told when the session is used from there again.
-pub async fn tell(app: &App, moves: Vec<Move>) -> Result<(), StoreError> {
-    let mut told = Ok(());
-    for moved in moves {
-        let entry = AuditEntry {
-            at: moved.at,
-            event: AuditEvent::PlaceChanged,
-            user: moved.user,
-            session: Some(moved.session),
-            address: Some(moved.device.address),
-            detail: format!(
-                "{}, {}",
-                moved.device.in_words(),
-                if moved.refused { "refused" } else { "went on" }
-            ),
-        };
-        if let Err(error) = app.store.record(&entry).await {
-            app.checker.not_told(&moved);
-            told = Err(error);
-        }
-    }
-    told
 }

@@ -9,6 +9,7 @@ use std::{
 use axum::extract::FromRequestParts;
 use http::{HeaderValue, request::Parts};
 use kerria_core::{Secret, StoreError, Timestamp};
+use tokio::sync::MutexGuard;
 
 use crate::{
     checker::{Check, Checked, Refusal},
@@ -29,6 +30,8 @@ struct Inner {
     answer: Mutex<Option<CookieChange>>,
     /// What became of the session since.
     live: Mutex<Live>,
+    /// Held by who opens another.
+    opening: tokio::sync::Mutex<()>,
 }
 
 /// In what a session was presented, whatever it is carried in.
@@ -68,7 +71,7 @@ impl From<Check> for SessionState {
 
 /// What became of a session during its request.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Live {
+enum Live {
     /// It is as it was found.
     #[default]
     Found,
@@ -85,7 +88,8 @@ pub(crate) enum CookieChange {
 
 impl CurrentSession {
     pub(crate) fn new(state: SessionState, presented_in: PresentedIn, now: Timestamp) -> Self {
-        Self(Arc::new(Inner { state, presented_in, now, answer: Mutex::default(), live: Mutex::default() }))
+        let (answer, live) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { state, presented_in, now, answer, live, opening: Default::default() }))
     }
 
     /// What was found.
@@ -139,14 +143,24 @@ impl CurrentSession {
         }
     }
 
-    /// What became of the session during this request.
-    pub(crate) fn live(&self) -> Live {
-        self.0.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The session of this request now: as it was found, or what became of it since. Whether somebody has ended it meanwhile is
+    /// another question. Fails if it could not be found out.
+    pub(crate) fn live(&self) -> Result<Option<Checked>, StoreError> {
+        match (&*self.0.live.lock().unwrap_or_else(PoisonError::into_inner), &self.0.state) {
+            (Live::Became(now), _) => Ok(now.clone()),
+            (Live::Found, SessionState::Unknown(error)) => Err(error.trouble.into()),
+            (Live::Found, _) => Ok(self.checked().cloned()),
+        }
     }
 
     /// From now on it is another session, or none.
     pub(crate) fn becomes(&self, session: Option<Checked>) {
         *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = Live::Became(session);
+    }
+
+    /// The turn to open a session for this request: of several who want one at once, the first opens it, and the others find it.
+    pub(crate) async fn opening(&self) -> MutexGuard<'_, ()> {
+        self.0.opening.lock().await
     }
 
     /// Whether a handler has decided what becomes of the session cookie.

@@ -2,13 +2,14 @@
 
 use std::{
     future::Future,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Request, Response, header};
+use axum::extract::ConnectInfo;
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use kerria_core::{
     Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenKind, Transport,
     store::{SessionRotation, Successor},
@@ -30,7 +31,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Checks the session of every request, and sets or removes the session cookie where a handler asked for it.
+/// Checks the session of every request, and sets or removes the session cookie where a handler asked for it. Such an answer is not to
+/// be kept (`Cache-Control: no-store`), unless the handler has said what else is.
 ///
 /// The layer itself refuses nothing. A request that passes through two of these layers is checked once.
 #[derive(Clone)]
@@ -260,6 +262,9 @@ impl Inner {
     fn finish<R>(&self, current: &CurrentSession, mut response: Response<R>) -> Response<R> {
         if let Some(value) = current.take_header(&self.cookie) {
             response.headers_mut().append(header::SET_COOKIE, value);
+            // Whoever keeps the answer for others would give them the session along with it.
+            let cache_control = response.headers_mut().entry(header::CACHE_CONTROL);
+            cache_control.or_insert(HeaderValue::from_static("no-store"));
         }
         response
     }
@@ -340,12 +345,19 @@ impl Presented<'_> {
 
 /// The credentials of an `Authorization` header of the scheme `Bearer` (RFC 6750, section 2.1; the scheme's case does not
 /// matter, RFC 9110, section 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii_start())
 }
 
-fn device(headers: &HeaderMap, client: ClientAddress) -> Device {
+/// From where a request comes: what somebody who knows of proxies has put there, or else the peer of the connection.
+pub(crate) fn client(extensions: &Extensions) -> ClientAddress {
+    let told = extensions.get::<ClientAddress>().copied();
+    let peer = || extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    told.unwrap_or_else(|| ClientAddress(peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+}
+
+pub(crate) fn device(headers: &HeaderMap, client: ClientAddress) -> Device {
     let user_agent =
         headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Device::new(user_agent, client.0)
@@ -386,10 +398,14 @@ where
             return Box::pin(self.inner.call(request));
         }
         let layer = Arc::clone(&self.layer.0);
-        if let Some(sessions) = &layer.sessions {
-            request.extensions_mut().insert(sessions.clone());
-        }
-        let client = request.extensions().get::<ClientAddress>().copied();
+        let client = match &layer.sessions {
+            Some(sessions) => {
+                request.extensions_mut().insert(sessions.clone());
+                // The same place that a session is opened from, or no session would be found at its own.
+                Some(client(request.extensions()))
+            }
+            None => request.extensions().get::<ClientAddress>().copied(),
+        };
         let recalled = request.extensions_mut().remove::<Recalled>();
         let presented = layer.presented(request.headers());
         let presented_in = presented.presented_in();

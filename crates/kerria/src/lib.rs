@@ -28,6 +28,7 @@ mod reading;
 pub mod remote;
 pub mod sessions;
 pub mod system;
+pub mod upkeep;
 
 pub use binding::Binding;
 pub use checker::{Check, CheckCounters, Checked, Checker, CheckerSettings, Refusal};
@@ -41,7 +42,7 @@ pub use moves::Move;
 #[cfg(feature = "remote")]
 pub use remote::{RemoteChecker, RemoteError, RemoteOptions};
 pub use sessions::{
-    CurrentUser, Denied, LoadUser, Require, Session, SessionError, SessionOptions, Sessions, require_fresh,
-    require_login, require_own_page,
+    CurrentUser, Denied, LoadUser, Require, Session, SessionError, SessionOptions, Sessions, StartError,
+    require_fresh, require_login, require_own_page,
 };
 pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};

@@ -1,22 +1,25 @@
 //! An application that keeps its users itself: sessions, their data, sign-in and sign-out, and routes that want somebody.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::Path,
+    extract::{ConnectInfo, Path},
     http::{Request, Response, StatusCode, header},
+    middleware::{Next, from_fn},
     response::IntoResponse,
     routing::{get, post},
 };
+use kerria::upkeep::{Kept, sweep};
 use kerria::{
-    CurrentUser, Denied, LoadUser, ManualClock, Session, SessionError, SessionOptions, Sessions,
-    require_fresh, require_login, require_own_page,
+    Binding, CurrentUser, Denied, LoadUser, ManualClock, Session, SessionError, SessionOptions, Sessions,
+    StartError, require_fresh, require_login, require_own_page,
 };
 use kerria_core::{
-    Clock, SessionId, Store, StoreError, Timestamp, UserId,
+    Clock, SessionId, SessionPolicy, Store, Timestamp, UserId,
+    audit::AuditEvent,
     store::{AtLimit, SessionLimit},
 };
 use kerria_store::SqliteStore;
@@ -59,6 +62,7 @@ struct Answer {
     status: StatusCode,
     text: String,
     set: Option<String>,
+    challenge: Option<String>,
 }
 
 impl Play {
@@ -67,7 +71,10 @@ impl Play {
     }
 
     async fn with(options: impl FnOnce(SessionOptions) -> SessionOptions) -> Self {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
+        Self::over(Arc::new(SqliteStore::open_in_memory().unwrap()), options).await
+    }
+
+    async fn over(store: Arc<dyn Store>, options: impl FnOnce(SessionOptions) -> SessionOptions) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let plain = SessionOptions::new("http://localhost:3000".parse().unwrap());
         let options = options(plain.clock(Arc::clone(&clock) as Arc<dyn Clock>));
@@ -81,6 +88,7 @@ impl Play {
             .route("/", get(look))
             .route("/count", post(count))
             .route("/put/{key}/{value}", post(put))
+            .route("/put-three", post(put_three))
             .route("/get/{key}", get(get_value))
             .route("/take/{key}", post(take))
             .route("/remove/{key}", post(remove))
@@ -96,6 +104,8 @@ impl Play {
             .route("/sessions", get(list))
             .route("/sessions/{session}/end", post(end_one))
             .route("/ended", get(ended))
+            .route("/slow/{what}", post(slow))
+            .route("/confirmed", post(async || "confirmed").layer(require_login()))
             .route("/me", get(me))
             .route("/whoever", get(whoever))
             .merge(guarded)
@@ -113,7 +123,8 @@ impl Play {
         assert!(set.len() <= 1, "{set:?}");
         let set = set.first().map(|set| set.to_str().unwrap().to_owned());
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        Answer { status, text: String::from_utf8(body.to_vec()).unwrap(), set }
+        let challenge = headers.get(header::WWW_AUTHENTICATE).map(|value| value.to_str().unwrap().to_owned());
+        Answer { status, text: String::from_utf8(body.to_vec()).unwrap(), set, challenge }
     }
 
     async fn send(&self, browser: &mut Browser, method: &str, path: &str) -> Answer {
@@ -173,6 +184,11 @@ async fn put(session: Session, Path((key, value)): Path<(String, String)>) -> Re
     Ok(())
 }
 
+async fn put_three(session: Session) -> Result<(), SessionError> {
+    tokio::try_join!(session.insert("a", "1"), session.insert("b", "2"), session.insert("c", "3"))?;
+    Ok(())
+}
+
 async fn get_value(session: Session, Path(key): Path<String>) -> Result<String, SessionError> {
     Ok(session.get::<String>(&key).await?.unwrap_or_else(|| "nothing".to_owned()))
 }
@@ -203,9 +219,9 @@ async fn with_token(session: Session) -> Result<String, SessionError> {
     Ok(session.login_with_token(ALICE).await?.expose().clone())
 }
 
-async fn login_and_fail(session: Session) -> Result<StatusCode, SessionError> {
+async fn login_and_fail(session: Session) -> Result<impl IntoResponse, SessionError> {
     session.login(ALICE).await?;
-    Ok(StatusCode::INTERNAL_SERVER_ERROR)
+    Ok((StatusCode::INTERNAL_SERVER_ERROR, [(header::CACHE_CONTROL, "private")]))
 }
 
 async fn confirm(session: Session) -> Result<(), SessionError> {
@@ -242,6 +258,30 @@ async fn ended(session: Session) -> &'static str {
     "ended"
 }
 
+/// Does something in a session that somebody ends while the request is under way.
+async fn slow(session: Session, Path(what): Path<String>) -> Result<(), SessionError> {
+    session.sessions().end(session.handle().unwrap()).await.unwrap();
+    assert_eq!((session.user(), session.handle(), session.get::<String>("seen").await?), (None, None, None));
+    match what.as_str() {
+        "insert" => session.insert("seen", "again").await,
+        "update" => session.update("count", |count: Option<u64>| count.unwrap_or(0) + 1).await.map(drop),
+        "confirm" => session.confirm().await,
+        "logout-others" => session.logout_others().await.map(drop),
+        "logout-everywhere" => session.logout_everywhere().await.map(drop),
+        "list" => session.list().await.map(drop),
+        _ => session.end_one(session.sessions().of(ALICE).await?[0].session.id).await.map(drop),
+    }
+}
+
+/// Signs out, or in, on the way to the handler.
+async fn turn(session: Session, request: Request<Body>, next: Next) -> Response<Body> {
+    match session.user() {
+        Some(_) => session.logout().await.unwrap(),
+        None => session.login(ALICE).await.unwrap(),
+    }
+    next.run(request).await
+}
+
 async fn me(CurrentUser(Person(name)): CurrentUser<Person>) -> &'static str {
     name
 }
@@ -275,9 +315,21 @@ async fn values_are_put_read_taken_removed_and_cleared() {
         play.post(&mut browser, &format!("/put/{key}/{value}")).await;
     }
     assert_eq!(play.get(&mut browser, "/get/a").await.1, "1");
-    assert_eq!(play.post(&mut browser, "/take/a").await, "1");
+    let session = play.store.all_sessions(None, 10).await.unwrap()[0].session.id;
+    let held = async || play.store.all_data(session).await.unwrap().len();
+    assert_eq!(
+        (held().await, play.post(&mut browser, "/take/a").await, held().await),
+        (3, "1".to_owned(), 2)
+    );
     assert_eq!(play.post(&mut browser, "/take/a").await, "nothing");
     assert_eq!(play.get(&mut browser, "/get/a").await.1, "nothing");
+    // What is no text is not taken as one.
+    assert_eq!(play.post(&mut browser, "/count").await, "1");
+    assert_eq!(
+        play.send(&mut browser, "POST", "/take/count").await.status,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(play.post(&mut browser, "/count").await, "2");
     play.post(&mut browser, "/put/a/again").await;
     assert_eq!(play.get(&mut browser, "/get/a").await.1, "again");
     assert_eq!(play.post(&mut browser, "/remove/b").await, "true");
@@ -288,6 +340,20 @@ async fn values_are_put_read_taken_removed_and_cleared() {
     assert_eq!(bad.status, StatusCode::CONFLICT, "{}", bad.text);
     let long = play.send(&mut browser, "POST", &format!("/put/a/{}", "x".repeat(5_000))).await;
     assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", long.text);
+}
+
+#[tokio::test]
+async fn of_several_writes_of_a_visitor_at_once_one_opens_the_session_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    // A write into a file takes a while.
+    let store = SqliteStore::open(&folder.path().join("sessions.db")).unwrap();
+    let play = Play::over(Arc::new(store), |options| options).await;
+    let mut browser = Browser::default();
+    play.post(&mut browser, "/put-three").await;
+    for (key, value) in [("a", "1"), ("b", "2"), ("c", "3")] {
+        assert_eq!(play.get(&mut browser, &format!("/get/{key}")).await.1, value);
+    }
+    assert_eq!(play.store.all_sessions(None, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -339,6 +405,90 @@ async fn a_log_out_counts_at_once_for_every_copy_of_the_cookie() {
 }
 
 #[tokio::test]
+async fn a_log_out_of_a_request_that_was_refused_ends_what_its_tokens_carry() {
+    let play = Play::new().await;
+    // One that is over by the clock alone.
+    let mut idle = play.signed_in().await;
+    play.clock.advance(30 * 24 * 60 * MINUTE);
+    assert!(!play.is_signed_in(&idle).await);
+    play.post(&mut idle, "/logout").await;
+    assert_eq!((idle.0, play.store.sessions_of(ALICE).await.unwrap()), (None, vec![]));
+    // Two, and nobody can tell which is meant.
+    let [first, second] = [play.signed_in().await, play.signed_in().await].map(|browser| browser.0.unwrap());
+    let mut both = Browser(Some(format!("{first}; session={second}")));
+    assert!(!play.is_signed_in(&both).await);
+    play.post(&mut both, "/logout").await;
+    assert_eq!((both.0, play.store.sessions_of(ALICE).await.unwrap()), (None, vec![]));
+    // Of what has ended already, nothing is left to do.
+    play.post(&mut Browser(Some(first)), "/logout").await;
+}
+
+#[tokio::test]
+async fn a_session_that_ends_while_a_request_is_under_way_does_nothing_any_more() {
+    let play = Play::new().await;
+    let other = play.signed_in().await;
+    for what in ["insert", "update", "confirm", "logout-others", "logout-everywhere", "list", "end-one"] {
+        let mut browser = play.signed_in().await;
+        let answer = play.send(&mut browser, "POST", &format!("/slow/{what}")).await;
+        assert_eq!((answer.status, answer.set), (StatusCode::UNAUTHORIZED, None), "{what}");
+        assert!(play.is_signed_in(&other).await, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_or_out_on_the_way_to_a_route_decides_who_may_enter_it() {
+    let play = Play::new().await;
+    let app = play.app.clone().layer(from_fn(turn)).layer(play.sessions.layer());
+    let play = Play { app, ..play };
+    let mut browser = Browser::default();
+    for path in ["/private", "/danger", "/me"] {
+        assert_eq!(play.get(&mut browser, path).await.0, StatusCode::OK, "{path}");
+        assert_eq!(play.get(&mut browser, path).await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_bound_is_refused_in_another_place_and_the_audit_log_tells() {
+    let play = Play::with(|options| options.binding(Binding::Refuse)).await;
+    let ask = async |path: &str, cookie: &str, browser: &str, address: [u8; 4]| {
+        let mut request =
+            Request::post(path).header(header::USER_AGENT, browser).body(Body::empty()).unwrap();
+        request.headers_mut().insert(header::COOKIE, format!("session={cookie}").parse().unwrap());
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((address, 4711))));
+        play.ask(request).await
+    };
+    let (home, abroad) = ([192, 0, 2, 1], [198, 51, 100, 1]);
+    let (firefox, curl) =
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "curl/8.5.0");
+    let set = ask("/login", "", firefox, home).await.set.unwrap();
+    let cookie = set.strip_prefix("session=").unwrap().split(';').next().unwrap();
+    for (browser, address, status) in [
+        (firefox, home, StatusCode::OK),
+        (curl, home, StatusCode::UNAUTHORIZED),
+        (firefox, abroad, StatusCode::UNAUTHORIZED),
+        (firefox, home, StatusCode::OK),
+    ] {
+        assert_eq!(ask("/confirmed", cookie, browser, address).await.status, status, "{browser} {address:?}");
+    }
+    play.sessions.stop().await.unwrap();
+    let entries = play.store.audit(Some(ALICE), 10).await.unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.event == AuditEvent::PlaceChanged).count(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_sets_the_cookie_is_not_kept_by_caches_unless_the_handler_says_so() {
+    let play = Play::new().await;
+    let kept = async |path: &str| {
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        let response = play.app.clone().oneshot(request).await.unwrap();
+        response.headers().get(header::CACHE_CONTROL).map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(kept("/login").await.as_deref(), Some("no-store"));
+    assert_eq!(kept("/login/and-fail").await.as_deref(), Some("private"));
+    assert_eq!(kept("/take/nothing").await, None);
+}
+
+#[tokio::test]
 async fn a_user_sees_their_sessions_and_ends_them() {
     let play = Play::new().await;
     let [mut laptop, mut phone, mut other] =
@@ -386,6 +536,42 @@ async fn whoever_is_not_signed_in_is_told_so_or_sent_where_the_application_says(
     for (path, text) in [("/private", "private"), ("/page", "page"), ("/me", "Alice"), ("/whoever", "Alice")]
     {
         assert_eq!(play.get(&mut browser, path).await, (StatusCode::OK, text.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn wherever_nobody_is_signed_in_the_answer_is_the_same_challenge() {
+    let play = Play::new().await;
+    let mut visitor = Browser::default();
+    for (method, path) in [("GET", "/private"), ("GET", "/me"), ("GET", "/sessions"), ("POST", "/confirm")] {
+        let answer = play.send(&mut visitor, method, path).await;
+        assert_eq!(
+            (answer.status, answer.text.as_str()),
+            (StatusCode::UNAUTHORIZED, "sign in first\n"),
+            "{path}"
+        );
+        assert_eq!(answer.challenge.as_deref(), Some("Bearer"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_cookie_can_have_is_refused_at_the_start() {
+    for (name, is_one) in [
+        ("session", true),
+        ("shop-2", true),
+        ("", false),
+        ("my session", false),
+        ("a=b", false),
+        ("a;b", false),
+        ("é", false),
+    ] {
+        let store = Arc::new(SqliteStore::open_in_memory().unwrap());
+        let options = SessionOptions::new("http://localhost:3000".parse().unwrap()).cookie(name);
+        match Sessions::start(store, options).await {
+            Ok(_) => assert!(is_one, "{name:?}"),
+            Err(StartError::CookieName(refused)) => assert!(!is_one && refused == name, "{name:?}"),
+            Err(StartError::Store(error)) => panic!("{error}"),
+        }
     }
 }
 
@@ -531,9 +717,44 @@ async fn sessions_survive_a_restart_of_the_application() {
 }
 
 #[tokio::test]
-async fn the_answer_to_a_store_that_fails_is_no_sign_out() {
-    let error: SessionError = StoreError::from(kerria_core::store::Trouble::Unavailable).into();
-    let answer = error.into_response();
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.headers().get(header::SET_COOKIE).is_none());
+async fn while_the_store_fails_nobody_looks_signed_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.db");
+    let store = Arc::new(SqliteStore::open(&path).unwrap());
+    let mut browser = Play::over(Arc::clone(&store) as _, |options| options).await.signed_in().await;
+    // In whose memory the session is not, or it would not be asked for.
+    let play = Play::over(store, |options| options).await;
+    // Another database program has the table for itself.
+    let elsewhere = rusqlite::Connection::open(&path).unwrap();
+    elsewhere.execute_batch("ALTER TABLE session RENAME TO away").unwrap();
+    for (method, path) in [
+        ("GET", "/private"),
+        ("GET", "/danger"),
+        ("GET", "/page"),
+        ("GET", "/me"),
+        ("GET", "/whoever"),
+        ("GET", "/get/seen"),
+        ("POST", "/count"),
+        ("POST", "/login"),
+        ("POST", "/logout"),
+    ] {
+        let answer = play.send(&mut browser, method, path).await;
+        assert_eq!((answer.status, answer.set), (StatusCode::SERVICE_UNAVAILABLE, None), "{path}");
+    }
+    elsewhere.execute_batch("ALTER TABLE away RENAME TO session").unwrap();
+    assert!(play.is_signed_in(&browser).await);
+}
+
+#[tokio::test]
+async fn what_is_over_is_removed_and_what_is_used_is_not() {
+    let play = Play::new().await;
+    let (idle, used) = (play.signed_in().await, play.signed_in().await);
+    let limit = SessionPolicy::default().ordinary.idle;
+    play.clock.advance(limit - MINUTE);
+    assert!(play.is_signed_in(&used).await);
+    play.clock.advance(2 * MINUTE);
+    let kept = Kept { last_seen_precision: MINUTE, log_retention: 60 * MINUTE };
+    sweep(&*play.store, play.sessions.checker(), kept, play.clock.now()).await.unwrap();
+    assert_eq!(play.store.sessions_of(ALICE).await.unwrap().len(), 1);
+    assert!(play.is_signed_in(&used).await && !play.is_signed_in(&idle).await);
 }

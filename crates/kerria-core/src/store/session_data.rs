@@ -40,8 +40,8 @@ pub trait SessionData: Send + Sync {
     /// The value under that key.
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError>;
 
-    /// Removes the value under that key, and says whether there was one.
-    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<bool, StoreError>;
+    /// Removes the value under that key, and returns it: of several who do so at once, one gets it.
+    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError>;
 
     /// All values, in the order of their keys.
     async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError>;

@@ -99,7 +99,7 @@ pub async fn remove(
     InPath(key): InPath<String>,
 ) -> Result<StatusCode, Problem> {
     let key = parse_key(&key)?;
-    if app.store.remove_data(checked.session.id, &key).await? {
+    if app.store.remove_data(checked.session.id, &key).await?.is_some() {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(no_value(&key))

@@ -235,7 +235,7 @@ impl SessionData for FaultyStore {
         self.inner.data(session, key).await
     }
 
-    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<bool, StoreError> {
+    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
         self.pass("remove_data")?;
         self.inner.remove_data(session, key).await
     }

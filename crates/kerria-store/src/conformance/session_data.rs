@@ -32,8 +32,8 @@ pub async fn a_value_stands_under_its_key_until_it_is_replaced_or_removed(store:
     assert_eq!(put(&play, session, "cart", "[1,2]").await, written("[1,2]"));
     assert_eq!(play.data(session, "cart").await.as_deref(), Some("[1,2]"));
     assert_eq!(play.data(session, "Cart").await, None, "keys are told apart byte by byte");
-    assert!(play.store.remove_data(session, &data_key("cart")).await.unwrap());
-    assert!(!play.store.remove_data(session, &data_key("cart")).await.unwrap());
+    assert_eq!(play.store.remove_data(session, &data_key("cart")).await.unwrap().as_deref(), Some("[1,2]"));
+    assert_eq!(play.store.remove_data(session, &data_key("cart")).await.unwrap(), None);
     assert_eq!(play.data(session, "cart").await, None);
     assert_eq!(play.data(session, "form").await.as_deref(), Some("{}"));
 }
@@ -45,7 +45,7 @@ pub async fn a_session_that_ended_takes_no_data(store: Arc<dyn Store>) {
     assert_eq!(put(&play, session, "cart", "[1]").await, DataWrite::Gone);
     assert_eq!(add(&play, session, "count", 1).await, DataWrite::Gone);
     assert_eq!(put(&play, session, "cart", "[12345678901234567890]").await, DataWrite::Gone);
-    assert!(!play.store.remove_data(session, &data_key("cart")).await.unwrap());
+    assert_eq!(play.store.remove_data(session, &data_key("cart")).await.unwrap(), None);
     assert_eq!(play.data(session, "cart").await, None);
     assert!(!play.lives(&token).await);
 }
@@ -79,7 +79,7 @@ pub async fn a_change_replaces_only_what_is_still_held(store: Arc<dyn Store>) {
     let refused = DataWrite::Refused(DataRefused::ValueTooLarge { bytes: 11, limit: 10 });
     assert_eq!(change(&play, owner(), Some("[2]"), "12345678901").await, Ok(refused));
     assert_eq!(play.data(session, "cart").await.as_deref(), Some("[2]"));
-    assert!(play.store.remove_data(session, &data_key("cart")).await.unwrap());
+    assert!(play.store.remove_data(session, &data_key("cart")).await.unwrap().is_some());
     assert_eq!(change(&play, owner(), Some("[2]"), "[3]").await, overtaken(None));
     assert_eq!(change(&play, owner(), None, "[4]").await, Ok(written("[4]")));
     let visitor = DataOwner::Visitor(play.new_session(START));
@@ -135,6 +135,18 @@ pub async fn of_many_who_change_one_value_at_once_none_is_lost(store: Arc<dyn St
     assert_eq!(play.data(session, "cart").await.as_deref(), Some("16"));
 }
 
+pub async fn of_many_who_remove_one_value_at_once_one_gets_it(store: Arc<dyn Store>) {
+    let play = Play::new(Arc::clone(&store));
+    let (session, _) = play.visitor("message", "1").await;
+    let removed = crowd(16, |_| {
+        let store = Arc::clone(&store);
+        async move { store.remove_data(session, &data_key("message")).await.unwrap() }
+    });
+    let got: Vec<_> = removed.await.into_iter().flatten().collect();
+    assert_eq!(got, ["1"]);
+    assert_eq!(play.data(session, "message").await, None);
+}
+
 pub async fn only_a_whole_number_is_incremented_and_stays_one(store: Arc<dyn Store>) {
     let play = Play::new(store);
     let (session, _) = play.visitor("cart", "[1]").await;
@@ -179,7 +191,7 @@ pub async fn a_full_session_can_still_replace_what_it_holds(store: Arc<dyn Store
     assert_eq!(add(&play, session, "d", 1).await, refused);
     assert_eq!(play.data(session, "d").await, None);
     assert_eq!(put(&play, session, "c", "1234567890").await, written("1234567890"));
-    assert!(play.store.remove_data(session, &data_key("a")).await.unwrap());
+    assert!(play.store.remove_data(session, &data_key("a")).await.unwrap().is_some());
     assert_eq!(put(&play, session, "d", "1").await, written("1"));
 }
 

@@ -57,18 +57,16 @@ impl SessionData for RedisSessions {
         Ok(Data::read(&mut reading)?.take(key))
     }
 
-    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<bool, StoreError> {
+    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
         self.step(&[session.as_bytes()], || async {
             let mut reading = self.read(Question::default().data(session)).await?;
             let mut data = Data::read(&mut reading)?;
-            if data.take(key).is_none() {
-                return Ok(Some(false));
-            }
+            let Some(json) = data.take(key) else { return Ok(Some(None)) };
             let mut commit = reading.commit();
             data.changes(&mut commit, session);
             let kept = commit.key("d:", session.as_bytes());
             commit.order(&[b"HDEL", &kept, key.as_str().as_bytes()]);
-            Ok(self.commit(&commit).await?.map(|_| true))
+            Ok(self.commit(&commit).await?.map(|_| Some(json)))
         })
         .await
     }

@@ -207,7 +207,7 @@ impl<D: Driver> SessionData for SplitStore<D> {
         self.sessions().data(session, key).await
     }
 
-    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<bool> {
+    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>> {
         self.sessions().remove_data(session, key).await
     }
 

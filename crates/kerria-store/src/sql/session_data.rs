@@ -59,15 +59,15 @@ impl<D: Driver> SessionData for SqlStore<D> {
         .await
     }
 
-    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<bool, StoreError> {
+    async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
         let key = key.clone();
         self.write_part(move |step| {
             step.hold(Root::Session(session))?;
-            let removed = step.change(
-                "DELETE FROM session_data WHERE session_id = ?1 AND key = ?2",
+            step.one(
+                "DELETE FROM session_data WHERE session_id = ?1 AND key = ?2 RETURNING json",
                 (session.as_bytes(), key.as_str()),
-            )?;
-            Ok(removed > 0)
+                |row| row.get(0),
+            )
         })
         .await
     }

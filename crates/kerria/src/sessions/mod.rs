@@ -41,8 +41,8 @@ pub use require::{Denied, Require, require_fresh, require_login, require_own_pag
 pub use session::{CurrentUser, LoadUser, MissingLayer, Session, SessionError, UserError};
 
 use crate::{
-    Binding, Checker, CheckerSettings, SecretCookie, SessionLayer, SystemClock, SystemEntropy,
-    csrf::OwnOrigin,
+    Binding, Checked, Checker, CheckerSettings, CurrentSession, SecretCookie, SessionLayer, SystemClock,
+    SystemEntropy, csrf::OwnOrigin,
 };
 
 /// What an application may decide about its sessions. Each has a default that does for most.
@@ -81,7 +81,7 @@ impl SessionOptions {
         }
     }
 
-    /// What the cookie is called: `session`, if nothing is said.
+    /// What the cookie is called: `session`, if nothing is said. On an `https` origin, `__Host-` is put before it.
     #[must_use]
     pub fn cookie(self, name: &str) -> Self {
         Self { cookie: name.to_owned(), ..self }
@@ -99,7 +99,8 @@ impl SessionOptions {
         Self { limit: Some(limit), ..self }
     }
 
-    /// What happens when a session is used from another place than the one that opened it.
+    /// What happens when a session is used from another place than the one that opened it: by another kind of browser, or from
+    /// another network, if the application knows from where requests come. The audit log of the store tells of it.
     #[must_use]
     pub fn binding(self, binding: Binding) -> Self {
         Self { binding, ..self }
@@ -142,6 +143,23 @@ impl fmt::Debug for SessionOptions {
     }
 }
 
+/// Why an application cannot have sessions.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No cookie can be called so.
+    #[error("no cookie can be called {0:?}: take a name of letters, digits, '-' and '_', as in \"session\"")]
+    CookieName(String),
+}
+
+/// Whether a cookie can be called so (RFC 6265, section 4.1.1): whether it is a token of RFC 9110, section 5.6.2.
+fn is_token(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_part)
+}
+
 /// The sessions of an application. A clone is the same.
 #[derive(Clone)]
 pub struct Sessions(Arc<Inner>);
@@ -159,8 +177,11 @@ impl Sessions {
     /// of this.
     ///
     /// # Errors
-    /// If the store fails.
-    pub async fn start(store: Arc<dyn Store>, options: SessionOptions) -> Result<Self, StoreError> {
+    /// If the store fails, or no cookie can be called what the options say.
+    pub async fn start(store: Arc<dyn Store>, options: SessionOptions) -> Result<Self, StartError> {
+        if !is_token(&options.cookie) {
+            return Err(StartError::CookieName(options.cookie));
+        }
         let entropy = &*options.entropy;
         let fresh = InstallationKeys { token: random_bytes(entropy), form: random_bytes(entropy) };
         let keys = store.installation_keys(fresh).await?;
@@ -215,7 +236,8 @@ impl Sessions {
         self.revoke(Selector::Session { session }, Cause::Operator).await
     }
 
-    /// Ends all sessions of a user: their password was changed, or they may not be here any more.
+    /// Ends all sessions of a user: their password was changed, or they may not be here any more. To be called once that is stored;
+    /// a sign-in that is under way may still open one after it, unless it looks again (see [`login`](Session::login)).
     ///
     /// # Errors
     /// If the store fails. Then it is not known which have ended.
@@ -223,14 +245,20 @@ impl Sessions {
         self.revoke(Selector::User { user }, Cause::Operator).await
     }
 
-    /// Writes down when sessions were last used, and gives up the lease, so that nobody has to wait for this process. The last
+    /// Writes down when sessions were last used and from where, and gives up the lease, so that nobody has to wait for this process. The last
     /// thing that is asked of it.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn stop(&self) -> Result<(), StoreError> {
-        self.0.checker.flush(self.0.options.clock.now()).await?;
+        self.0.flush().await?;
         self.0.store.leave().await
+    }
+
+    /// The session of a request, if there is one that nobody has ended while the request was under way. What was in time when it
+    /// was checked stays so, however long the request takes.
+    fn live(&self, current: &CurrentSession) -> Result<Option<Checked>, StoreError> {
+        Ok(current.live()?.filter(|live| self.0.checker.still_stands(live, current.now())))
     }
 
     async fn revoke(&self, selector: Selector, cause: Cause) -> Result<Revoked, StoreError> {

@@ -16,9 +16,10 @@ use axum::{
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::Sessions;
 use crate::{
+    CurrentSession,
     csrf::{OriginVerdict, OwnOrigin},
-    current::{CurrentSession, SessionState},
 };
 
 /// Lets only requests of somebody who is signed in through. To be put around routes, inside of the session layer.
@@ -59,11 +60,12 @@ fn signed_in(request: &Request) -> Result<Duration, Denied> {
         tracing::error!("no session layer is around a route that requires one: nobody is let through");
         return Err(Denied::NotSignedIn);
     };
-    match current.state() {
-        SessionState::Good(checked) if checked.session.user.is_some() => {
-            Ok(current.now().since(checked.session.authenticated_at))
-        }
-        SessionState::Unknown(_) => Err(Denied::Unavailable),
+    let live = match request.extensions().get::<Sessions>() {
+        Some(sessions) => sessions.live(current),
+        None => current.live(),
+    };
+    match live.map_err(|_| Denied::Unavailable)? {
+        Some(live) if live.session.user.is_some() => Ok(current.now().since(live.session.authenticated_at)),
         _ => Err(Denied::NotSignedIn),
     }
 }

@@ -1,30 +1,28 @@
 //! The session of a request, and what a handler does with it.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts},
-    http::{StatusCode, header, request::Parts},
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use kerria_core::{
     Cause, DataKey, DataRefused, Device, Method, Secret, Selector, SessionId, Standing, StoreError,
-    Timestamp, Token, TokenKind, Transport, UserId,
+    Timestamp, Token, TokenHash, TokenKind, Transport, UserId,
     store::{
         CarryOver, DataOwner, DataWrite, Found, NewSession, Opened, Overtaken, Renewal, SessionDetails,
         SignIn,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::MutexGuard;
 use tracing::warn;
 
-use super::Sessions;
+use super::{Denied, Sessions};
 use crate::{
-    current::{CurrentSession, Live, SessionState},
-    layer::ClientAddress,
+    Checked, CurrentSession,
+    layer::{bearer, client, device},
 };
 
 /// The session of a request, in an application that keeps its users itself.
@@ -37,6 +35,8 @@ pub struct Session {
     current: CurrentSession,
     sessions: Sessions,
     device: Device,
+    /// The session tokens of a request that was refused. Who signs out with it is to be told that their session has ended.
+    carried: Vec<TokenHash>,
 }
 
 /// Why something could not be done with a session.
@@ -62,11 +62,8 @@ pub enum SessionError {
     TooManySessions,
 }
 
-/// What stands for no value where there was one.
-const NOTHING: &str = "null";
-
 fn read<T: DeserializeOwned>(json: Option<&str>) -> Result<Option<T>, SessionError> {
-    Ok(json.filter(|json| *json != NOTHING).map(serde_json::from_str).transpose()?)
+    Ok(json.map(serde_json::from_str).transpose()?)
 }
 
 impl Session {
@@ -105,7 +102,7 @@ impl Session {
     /// If the store fails, the session has ended, or it is full.
     pub async fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), SessionError> {
         let (key, json) = (DataKey::parse(key)?, serde_json::to_string(value)?);
-        let (owner, token) = self.owner()?;
+        let (owner, token, _opening) = self.owner().await?;
         let written = self.store().put_data(owner, &key, json, self.sessions.0.options.data).await?;
         self.written(written, &token)
     }
@@ -138,7 +135,7 @@ impl Session {
     pub async fn remove(&self, key: &str) -> Result<bool, SessionError> {
         let key = DataKey::parse(key)?;
         match self.known()? {
-            Some(live) => Ok(self.store().remove_data(live.session.id, &key).await?),
+            Some(live) => Ok(self.store().remove_data(live.session.id, &key).await?.is_some()),
             None => Ok(false),
         }
     }
@@ -146,17 +143,14 @@ impl Session {
     /// Takes the value under `key` away, and returns it: of several who do so at once, one gets it. For what is shown once.
     ///
     /// # Errors
-    /// If the store fails, the key is none, the value is no `T`, or the session has ended.
+    /// If the store fails, the key is none, or the value is no `T`. Then it stays.
     pub async fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
         let key = DataKey::parse(key)?;
-        let mut held = self.held(&key).await?;
-        loop {
-            let Some(value) = read(held.as_deref())? else { return Ok(None) };
-            match self.exchange(&key, held, NOTHING.to_owned()).await? {
-                Ok(()) => return Ok(Some(value)),
-                Err(Overtaken { json }) => held = json,
-            }
+        let Some(live) = self.known()? else { return Ok(None) };
+        if read::<T>(self.store().data(live.session.id, &key).await?.as_deref())?.is_none() {
+            return Ok(None);
         }
+        read(self.store().remove_data(live.session.id, &key).await?.as_deref())
     }
 
     /// Removes all values. The session goes on.
@@ -172,6 +166,9 @@ impl Session {
 
     /// Signs a user in, whom the application has just verified. The session is a new one, with a new token; what a visitor's session
     /// held moves into it, and what another user's held does not. It is over when the browser is closed.
+    ///
+    /// Where passwords change, look again after this whether what was verified still holds, and [log out](Self::logout) if not: an
+    /// [`end_all`](Sessions::end_all) in between has ended the sessions before, not this one.
     ///
     /// # Errors
     /// If the store fails, or the user has as many sessions as they may have. Then nobody is signed in by it.
@@ -212,13 +209,21 @@ impl Session {
     }
 
     /// Ends the session, with all that it holds, and removes its cookie. Once this has returned, nobody accepts it any more. A visitor
-    /// may call it, too.
+    /// may call it, too, and so may a request that was refused: whatever its tokens carry ends.
     ///
     /// # Errors
     /// If the store fails. Then it is not known whether the session has ended.
     pub async fn logout(&self) -> Result<(), SessionError> {
-        if let Some(live) = self.known()? {
-            self.end(Selector::Session { session: live.session.id }, Cause::SignedOut).await?;
+        let to_end = match self.current.live()? {
+            Some(live) => vec![live.session.id],
+            None => self.carried().await?,
+        };
+        if to_end.is_empty() && !self.carried.is_empty() {
+            // It has ended already: here, but perhaps not yet for everybody.
+            self.store().until_acknowledged().await?;
+        }
+        for session in to_end {
+            self.end(Selector::Session { session }, Cause::SignedOut).await?;
         }
         self.is_over();
         Ok(())
@@ -302,6 +307,7 @@ impl Session {
             // The limit counts sessions that are in use; the store has to know which are.
             self.sessions.checker().flush_these(&self.store().sessions_of(user).await?).await?;
         }
+        let _opening = self.current.opening().await;
         // Only a cookie takes the place of another in the same browser.
         let replaces = self
             .known()?
@@ -324,6 +330,16 @@ impl Session {
         }
     }
 
+    /// The sessions that the tokens of a request carry that was refused: by a clock that is wrong, say.
+    async fn carried(&self) -> Result<Vec<SessionId>, SessionError> {
+        let mut sessions = Vec::new();
+        for token in &self.carried {
+            let found = self.sessions.checker().find(token).await?;
+            sessions.extend(found.map(|found| found.session.id));
+        }
+        Ok(sessions)
+    }
+
     async fn end(&self, selector: Selector, cause: Cause) -> Result<u64, SessionError> {
         Ok(self.store().revoke(selector, cause, Some(self.device.clone()), self.now()).await?.ended)
     }
@@ -341,7 +357,7 @@ impl Session {
         held: Option<String>,
         json: String,
     ) -> Result<Result<(), Overtaken>, SessionError> {
-        let (owner, token) = self.owner()?;
+        let (owner, token, _opening) = self.owner().await?;
         let changed = self.store().change_data(owner, key, held, json, self.sessions.0.options.data).await?;
         Ok(match changed {
             Ok(written) => Ok(self.written(written, &token)?),
@@ -349,13 +365,19 @@ impl Session {
         })
     }
 
-    /// Whose data is written: this session's, or that of one that is opened for it, with this token.
-    fn owner(&self) -> Result<(DataOwner, Token), SessionError> {
+    /// Whose data is written: this session's, or that of one that is opened for it, with this token. Then others wait for it.
+    async fn owner(&self) -> Result<(DataOwner, Token, Option<MutexGuard<'_, ()>>), SessionError> {
+        let (mut live, mut opening) = (self.still()?, None);
+        if live.is_none() {
+            opening = Some(self.current.opening().await);
+            live = self.still()?;
+        }
         let token = self.new_token();
-        Ok(match self.known()? {
-            Some(live) => (DataOwner::Session(live.session.id), token),
-            None => (DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false)), token),
-        })
+        let owner = match live {
+            Some(live) => DataOwner::Session(live.session.id),
+            None => DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false)),
+        };
+        Ok((owner, token, opening))
     }
 
     fn written(&self, written: DataWrite, token: &Token) -> Result<(), SessionError> {
@@ -405,24 +427,25 @@ impl Session {
         }
     }
 
-    fn live(&self) -> Option<crate::Checked> {
-        match self.current.live() {
-            Live::Found => self.current.checked().cloned(),
-            Live::Became(now) => now,
+    fn live(&self) -> Option<Checked> {
+        self.known().ok().flatten()
+    }
+
+    /// The session, if there is one that has not ended; nobody knows while the store does not answer.
+    fn known(&self) -> Result<Option<Checked>, StoreError> {
+        self.sessions.live(&self.current)
+    }
+
+    /// The same for who changes something, which is not done in another session than the one that the request came in.
+    fn still(&self) -> Result<Option<Checked>, SessionError> {
+        match self.known()? {
+            None if self.current.live()?.is_some() => Err(SessionError::Ended),
+            known => Ok(known),
         }
     }
 
-    /// The session, if there is one; nobody knows while the store does not answer.
-    fn known(&self) -> Result<Option<crate::Checked>, SessionError> {
-        match (self.current.live(), self.current.state()) {
-            (Live::Became(now), _) => Ok(now),
-            (Live::Found, SessionState::Unknown(error)) => Err(StoreError::from(error.trouble).into()),
-            (Live::Found, _) => Ok(self.current.checked().cloned()),
-        }
-    }
-
-    fn signed_in(&self) -> Result<crate::Checked, SessionError> {
-        self.known()?.filter(|live| live.session.user.is_some()).ok_or(SessionError::NotSignedIn)
+    fn signed_in(&self) -> Result<Checked, SessionError> {
+        self.still()?.filter(|live| live.session.user.is_some()).ok_or(SessionError::NotSignedIn)
     }
 
     fn store(&self) -> &dyn kerria_core::Store {
@@ -440,17 +463,21 @@ impl<S: Sync> FromRequestParts<S> for Session {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
         let sessions = parts.extensions.get::<Sessions>().cloned().ok_or(MissingLayer)?;
         let current = parts.extensions.get::<CurrentSession>().cloned().ok_or(MissingLayer)?;
-        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let device = Device::new(user_agent.unwrap_or_default(), address(parts));
-        Ok(Self { current, sessions, device })
+        let device = device(&parts.headers, client(&parts.extensions));
+        let carried = match current.checked() {
+            Some(_) => Vec::new(),
+            None => tokens(&sessions, &parts.headers),
+        };
+        Ok(Self { current, sessions, device, carried })
     }
 }
 
-/// From where a request comes: what somebody who knows of proxies has put there, or else the peer of the connection.
-fn address(parts: &Parts) -> IpAddr {
-    let told = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
-    let peer = || parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    told.or_else(peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+/// All session tokens that a request carries.
+fn tokens(sessions: &Sessions, headers: &HeaderMap) -> Vec<TokenHash> {
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+    let texts = sessions.0.cookie.values(headers).chain(bearers);
+    let tokens = texts.filter_map(|text| Token::parse(TokenKind::Session, text, sessions.checker().key()));
+    tokens.map(|token| token.hash()).collect()
 }
 
 /// No layer has looked for a session: the application is put together wrong.
@@ -480,7 +507,7 @@ impl IntoResponse for SessionError {
                 warn!("session data could not be read or written: {error}");
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
-            Self::Ended | Self::NotSignedIn => StatusCode::UNAUTHORIZED,
+            Self::Ended | Self::NotSignedIn => return Denied::NotSignedIn.into_response(),
         };
         (status, format!("{self}\n")).into_response()
     }
@@ -528,10 +555,8 @@ impl<S: Sync, U: LoadUser<S>> OptionalFromRequestParts<S> for CurrentUser<U> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Self::Rejection> {
         let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state);
         let session = session.await.map_err(UserError::MissingLayer)?;
-        let Some(user) = session.known().map_err(UserError::Session)?.and_then(|live| live.session.user)
-        else {
-            return Ok(None);
-        };
+        let live = session.known().map_err(|error| UserError::Session(error.into()))?;
+        let Some(user) = live.and_then(|live| live.session.user) else { return Ok(None) };
         Ok(U::load(user, state).await.map_err(UserError::Load)?.map(Self))
     }
 }

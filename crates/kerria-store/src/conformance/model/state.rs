@@ -465,8 +465,8 @@ impl Model {
         Ok(DataWrite::Written { json, opened })
     }
 
-    pub(super) fn remove_data(&mut self, session: SessionId, key: &DataKey) -> bool {
-        self.sessions.get_mut(&session).is_some_and(|held| held.data.remove(key).is_some())
+    pub(super) fn remove_data(&mut self, session: SessionId, key: &DataKey) -> Option<String> {
+        self.sessions.get_mut(&session).and_then(|held| held.data.remove(key))
     }
 
     pub(super) fn clear_data(&mut self, session: SessionId) -> u64 {
