@@ -39,4 +39,6 @@ fields! {
     Audiences "audiences"
     AccessTokens "access_tokens"
     Algorithm "algorithm"
+    Url "url"
+    Method "method"
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::{
     api::{extract::Body, operator::find_user},
     app::App,
+    field::Field,
     forward_auth::{
         explain::{Explanation, explain},
         original::Original,
@@ -32,9 +33,10 @@ pub async fn test(
 ) -> Result<Json<Explanation>, Problem> {
     let method = wanted.method.as_deref().unwrap_or("GET").to_ascii_uppercase();
     let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| Problem::bad_request("method is a word such as GET or POST."))?;
-    let original = Original::typed(method, &wanted.url)
-        .map_err(|_| Problem::bad_request("url is a whole address, as in https://wiki.example.com/admin."))?;
+        .map_err(|_| Problem::invalid(Field::Method, "method is a word such as GET or POST."))?;
+    let original = Original::typed(method, &wanted.url).map_err(|_| {
+        Problem::invalid(Field::Url, "url is a whole address, as in https://wiki.example.com/admin.")
+    })?;
     let profile = match &wanted.user {
         Some(text) => Some(find_user(&app, text).await?.into_profile()),
         None => None,

@@ -567,7 +567,7 @@ async fn the_operator_is_told_which_rule_decides_and_why() {
         assert_eq!(test(json!({ "url": url, "method": method, "user": user })).await, expected, "{url}");
     }
     let answer = kerria.operator().send("POST", "/api/v1/operator/rules/test", &json!({ "url": "x" })).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!((answer.status, &answer.json()["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("url")));
     let body = json!({ "url": "https://app.example/", "user": "nobody" });
     assert_eq!(
         kerria.operator().send("POST", "/api/v1/operator/rules/test", &body).await.status,
