@@ -70,6 +70,21 @@ impl Cluster {
         Browser { address: self.nodes[node].server.address, ..browser.clone() }.is_signed_in().await
     }
 
+    /// An access token that a node has signed for Alice.
+    async fn token(&self, node: usize) -> String {
+        let mut program = Browser::new(self.nodes[node].server.address);
+        let login = json!({ "login": "alice", "password": PASSWORD, "transport": "tokens" });
+        let answer = program.send("POST", "/api/v1/login", &login).await;
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Whether a node takes whoever presents this token for signed in.
+    async fn accepts(&self, node: usize, token: &str) -> bool {
+        let mut program = Browser::new(self.nodes[node].server.address);
+        program.bearer = Some(token.to_owned());
+        program.is_signed_in().await
+    }
+
     async fn stop(self) {
         for node in self.nodes {
             node.server.stop().await;
@@ -107,6 +122,71 @@ async fn a_session_in_use_at_one_node_is_not_swept_by_another() {
     cluster.nodes[1].app.checker.flush(cluster.clock.now()).await.unwrap();
     assert!(cluster.knows(0, &alice).await);
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_sweep_at_once_remove_what_is_over_and_nothing_else() {
+    let cluster = Cluster::of(2).await;
+    let mut used = vec![cluster.signed_up("alice").await];
+    let mut over = Vec::new();
+    for number in 1..40 {
+        let mut browser = Browser::new(cluster.nodes[number % 2].server.address);
+        assert_eq!(browser.sign_in("alice", PASSWORD).await.status, StatusCode::OK);
+        if number % 2 == 0 { used.push(browser) } else { over.push(browser) }
+    }
+    for _ in 0..2 {
+        cluster.clock.advance(HOUR + MINUTE);
+        for (number, browser) in used.iter().enumerate() {
+            assert!(cluster.knows(number % 2, browser).await);
+        }
+    }
+    let [here, there] = &cluster.nodes[..] else { unreachable!() };
+    let (one, other) = tokio::join!(maintenance::sweep_all(&here.app), maintenance::sweep_all(&there.app));
+    one.and(other).unwrap();
+    let left = here.app.store.all_sessions(None, 100).await.unwrap();
+    assert_eq!(left.len(), used.len());
+    for node in 0..2 {
+        for browser in &used {
+            assert!(cluster.knows(node, browser).await);
+        }
+        for browser in &over {
+            assert!(!cluster.knows(node, browser).await);
+        }
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn while_one_node_signs_with_another_key_already_all_accept_what_either_signs() {
+    let cluster = Cluster::of(2).await;
+    cluster.signed_up("alice").await;
+    let mut operator = Browser::new(cluster.nodes[0].server.address);
+    operator.bearer = Some(OPERATOR_TOKEN.to_owned());
+    for _ in 0..3 {
+        let before = [cluster.token(0).await, cluster.token(1).await];
+        // A key is published for a while before anything is signed with it.
+        cluster.clock.advance(MINUTE * 4);
+        maintenance::turn_keys(&cluster.nodes[0].app).await;
+        cluster.clock.advance(MINUTE * 2);
+        let rotated = operator.send("POST", "/api/v1/operator/keys/rotate", &json!({})).await;
+        assert_eq!(rotated.status, StatusCode::OK, "{}", rotated.text);
+        let after = [cluster.token(0).await, cluster.token(1).await];
+        assert_ne!(key_of(&after[0]), key_of(&before[0]));
+        assert_eq!(key_of(&after[1]), key_of(&before[1]), "the other node has not heard of it");
+        for node in 0..2 {
+            for token in &after {
+                assert!(cluster.accepts(node, token).await);
+            }
+        }
+        cluster.nodes[1].app.keyring.reload().await.unwrap();
+        assert_eq!(key_of(&cluster.token(1).await), key_of(&after[0]));
+    }
+    cluster.stop().await;
+}
+
+/// The header of a JWT, in which its key is named.
+fn key_of(token: &str) -> &str {
+    token.split('.').next().unwrap()
 }
 
 #[tokio::test]
