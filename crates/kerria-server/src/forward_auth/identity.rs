@@ -39,6 +39,9 @@ const GIVEN_OUT: Duration = Duration::from_secs(30);
 /// For how many sessions identities are kept at most.
 const KEPT: usize = 20_000;
 
+/// For how many audiences of one session: a rule with a wildcard may be about as many hosts as somebody can think of.
+const AUDIENCES: usize = 16;
+
 /// The `typ` of the JWT, so that it is never taken for an access token (RFC 8725, section 3.11).
 const TYP: &str = "identity+jwt";
 
@@ -126,6 +129,9 @@ impl Identities {
         }
         let kept = all.entry(session).or_default();
         kept.retain(|kept| is_young(kept) && kept.audience != identity.audience);
+        if kept.len() >= AUDIENCES {
+            kept.remove(0);
+        }
         kept.push(identity);
     }
 
@@ -173,4 +179,32 @@ fn sign(keyring: &Keyring, claims: &Claims<'_>) -> Result<String, KeyError> {
 /// Names are UTF-8, and have no control characters.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_bytes(text.as_bytes()).unwrap_or(const { HeaderValue::from_static("") })
+}
+
+#[cfg(test)]
+mod tests {
+    use kerria_core::{Groups, UserId};
+
+    use super::*;
+
+    #[test]
+    fn however_many_hosts_somebody_asks_for_few_identities_of_a_session_are_kept() {
+        let identities = Identities::default();
+        let (session, now) = (SessionId::from_bytes([1; 16]), Timestamp::from_millis(1_800_000_000_000));
+        let user = UserId::from_bytes([2; 16]);
+        let profile = Arc::new(Profile { user, name: None, email: None, groups: Groups::default() });
+        for number in 0..1_000 {
+            let identity = Identity {
+                audience: format!("https://{number}.example.com").into(),
+                profile: Arc::clone(&profile),
+                authenticated_at: now,
+                signed_at: now,
+                values: nobody(),
+            };
+            identities.keep(session, identity, now);
+        }
+        let all = identities.lock();
+        assert_eq!(all[&session].len(), AUDIENCES);
+        assert_eq!(&*all[&session][AUDIENCES - 1].audience, "https://999.example.com");
+    }
 }
