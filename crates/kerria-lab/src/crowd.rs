@@ -62,7 +62,7 @@ impl Original {
         };
         let session = SessionId::new(now, &SystemEntropy);
         let token = Token::random(TokenKind::Session, &SystemEntropy);
-        open(store, session, &token, (user, version), now).await?;
+        open(store, session, &token, Transport::Bearer, (user, version), now).await?;
         Ok(Self { key, version, session, user })
     }
 }
@@ -72,13 +72,14 @@ pub(crate) async fn open(
     store: &dyn Store,
     session: SessionId,
     token: &Token,
+    transport: Transport,
     (user, version): (UserId, CredentialVersion),
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let session = NewSession {
         id: session,
         token: token.hash(),
-        transport: Transport::Bearer,
+        transport,
         remembered: true,
         device: Device::new(
             "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",

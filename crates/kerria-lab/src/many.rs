@@ -182,7 +182,7 @@ async fn steps(
     let sign_in = async |at: u32| {
         let user = (crowd.user(numbers[at as usize]), original.version);
         let token = Token::random(TokenKind::Session, &SystemEntropy);
-        open(&**store, fresh[at as usize], &token, user, now).await
+        open(&**store, fresh[at as usize], &token, Transport::Bearer, user, now).await
     };
     let places: Vec<u32> = (0..STEPS).collect();
     steps.push(("sign-in without its hash", cost(place, &places, &sign_in).await?));

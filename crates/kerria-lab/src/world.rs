@@ -10,12 +10,14 @@ use anyhow::bail;
 use futures_util::future::try_join_all;
 use kerria::{SystemClock, SystemEntropy};
 use kerria_core::{
-    Clock, CredentialVersion, Device, LogNumber, Method, PasswordHash, Session, SessionId, SessionPolicy,
-    Store, Succession, Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
+    Clock, CredentialVersion, Device, LogNumber, PasswordHash, Session, SessionId, Store, Succession,
+    Timestamp, Token, TokenKey, TokenKind, Transport, UserId, UserName,
     entropy::random_bytes,
-    store::{CarryOver, Found, InstallationKeys, NewSession, NewUser, Opened, SignIn, UserCreation},
+    store::{Found, InstallationKeys, NewUser, UserCreation},
 };
 use kerria_store::SqliteStore;
+
+use crate::crowd;
 
 const USERS: u32 = 1_000;
 const DATABASE: &str = "kerria.db";
@@ -108,36 +110,13 @@ async fn create_user(
 async fn open_session(
     store: &impl Store,
     key: &TokenKey,
-    (user, version): (UserId, CredentialVersion),
+    user: (UserId, CredentialVersion),
     now: Timestamp,
 ) -> anyhow::Result<String> {
     let token = Token::random(TokenKind::Session, &SystemEntropy);
-    let session = NewSession {
-        id: SessionId::new(now, &SystemEntropy),
-        token: token.hash(),
-        transport: Transport::Cookie,
-        remembered: true,
-        device: Device::new(
-            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-            [127, 0, 0, 1].into(),
-        ),
-        now,
-    };
-    let sign_in = SignIn {
-        session,
-        user,
-        version: Some(version),
-        method: Method::Password,
-        replaces: None,
-        carry_over: CarryOver::default(),
-        limit: None,
-        policy: SessionPolicy::default(),
-        grant: None,
-    };
-    match store.open(sign_in).await? {
-        Opened::Opened(_) => Ok(token.write(key).expose().clone()),
-        refused => bail!("a session cannot be opened: {refused:?}"),
-    }
+    let session = SessionId::new(now, &SystemEntropy);
+    crowd::open(store, session, &token, Transport::Cookie, user, now).await?;
+    Ok(token.write(key).expose().clone())
 }
 
 /// A session that was read just now, as a store would give it, with its token.
