@@ -22,7 +22,7 @@ const LANGUAGES = {
   go: [process.env.GO_SERVER ?? "resource-server"],
 };
 
-let folder, checkersToken, kerria;
+let folder, checkersToken, kerria, robot;
 const [processes, openCables] = [[], []];
 
 before(async () => {
@@ -34,6 +34,8 @@ before(async () => {
   for (const [name, audience] of [["app", kerria.origin], ["other", "https://other.example.com"]]) {
     kerria.cli(["client", "add", name, "--grant", "refresh_token", "--scope", "read", "--audience", audience]);
   }
+  const itself = ["--authentication", "client_secret", "--grant", "client_credentials"];
+  robot = kerria.cli(["client", "add", "robot", ...itself, "--scope", "read", "--audience", kerria.origin]);
 });
 
 after(async () => {
@@ -87,18 +89,20 @@ class Cable {
       cable.pairs.add(pair);
       near.on("data", (data) => cable.state === "whole" && far.write(data));
       far.on("data", async (data) => {
-        if (cable.delay > 0) await pause(cable.delay);
-        if (cable.state !== "whole") return;
+        await pause(cable.delay);
+        if (cable.state !== "whole" || near.destroyed) return;
         near.write(data);
         cable.arrived();
       });
-      for (const [from, to] of [pair, [far, near]]) {
-        from.on("error", () => {});
-        from.on("close", () => {
-          to.destroy();
-          cable.pairs.delete(pair);
-        });
-      }
+      near.on("close", () => {
+        far.destroy();
+        cable.pairs.delete(pair);
+      });
+      far.on("close", async () => {
+        await pause(cable.delay);
+        near.end();
+      });
+      for (const end of pair) end.on("error", () => {});
     });
     await once(cable.server.listen(0, "127.0.0.1"), "listening");
     cable.origin = `http://127.0.0.1:${cable.server.address().port}`;
@@ -207,6 +211,15 @@ for (const [language, command] of Object.entries(LANGUAGES)) {
       await kerria.operate("user", "enable", "alice");
       await check(() => end("--everyone"), [await signIn()]);
       assert.equal(await server.says(await signIn()), 200);
+    });
+
+    test("a token that a client has got for itself ends with its client", async () => {
+      const form = { grant_type: "client_credentials", client_id: "robot", client_secret: robot.secret };
+      const [one, other] = await Promise.all([1, 2].map(async () => (await forOAuth("/oauth2/token", form)).json()));
+      await end("--token", decodeJwt(one.access_token).jti);
+      assert.deepEqual([await server.says(one), await server.says(other)], [401, 200]);
+      await end("--client", "robot");
+      assert.equal(await server.says(other), 401);
     });
 
     test("one token has ended, and its session goes on", async () => {
