@@ -23,7 +23,7 @@ mod tls;
 
 pub use feed::Node;
 pub use moving::{MoveError, Moved, move_to_postgres};
-pub use observer::{Access, Observer};
+pub use observer::{Access, Nobody, Observer};
 pub use postgres::{ConnectError, Examined, PostgresOptions, PostgresStore, Refusal};
 pub use redis::{ExaminedSessions, RedisError, RedisOptions};
 pub use split::{SplitError, SplitStore, examine_sessions};
