@@ -28,6 +28,8 @@ mod reading;
 pub mod remote;
 pub mod sessions;
 pub mod system;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod upkeep;
 
 pub use binding::Binding;
@@ -37,6 +39,11 @@ pub use cookie::SecretCookie;
 pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
 pub use display_name::DisplayName;
+pub use kerria_core::{
+    Audience, Cause, Clock, DataLimits, Device, Entropy, Groups, Lifetimes, Profile, RotationRule, Scope,
+    Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
+    store::{AtLimit, Revoked, SessionDetails, SessionLimit},
+};
 pub use layer::{ClientAddress, SessionLayer};
 pub use moves::Move;
 #[cfg(feature = "remote")]

@@ -41,8 +41,8 @@ pub use require::{Denied, Require, require_fresh, require_login, require_own_pag
 pub use session::{CurrentUser, LoadUser, MissingLayer, Session, SessionError, UserError};
 
 use crate::{
-    Binding, Checked, Checker, CheckerSettings, CurrentSession, SecretCookie, SessionLayer, SystemClock,
-    SystemEntropy, csrf::OwnOrigin,
+    Binding, Checked, Checker, CheckerSettings, CurrentSession, SecretCookie, SessionLayer,
+    SystemClock, SystemEntropy, csrf::OwnOrigin,
 };
 
 /// What an application may decide about its sessions. Each has a default that does for most.
@@ -134,6 +134,12 @@ impl SessionOptions {
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Takes random bytes from here. Whoever can guess them can guess every token; what is not the system's is for tests.
+    #[must_use]
+    pub fn entropy(self, entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy, ..self }
     }
 }
 

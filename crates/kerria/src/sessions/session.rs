@@ -1,10 +1,12 @@
 //! The session of a request, and what a handler does with it.
 
+#[cfg(feature = "testing")]
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use kerria_core::{
@@ -24,6 +26,8 @@ use crate::{
     Checked, CurrentSession,
     layer::{bearer, client, device},
 };
+#[cfg(feature = "testing")]
+use crate::{ClientAddress, SessionState, current::PresentedIn};
 
 /// The session of a request, in an application that keeps its users itself.
 ///
@@ -454,6 +458,32 @@ impl Session {
 
     fn now(&self) -> Timestamp {
         self.sessions.0.options.clock.now()
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Sessions {
+    /// Opens a session outside of any request, and returns the value of the header that carries it.
+    pub(crate) async fn open_outside(
+        &self,
+        user: UserId,
+        transport: Transport,
+    ) -> Result<HeaderValue, SessionError> {
+        let nowhere = ClientAddress(Ipv4Addr::UNSPECIFIED.into());
+        let nothing =
+            CurrentSession::new(SessionState::None, PresentedIn::Nothing, self.0.options.clock.now());
+        let session = Session {
+            current: nothing,
+            sessions: self.clone(),
+            device: device(&HeaderMap::new(), nowhere),
+            carried: Vec::new(),
+        };
+        let token = session.open(user, transport, false).await?;
+        let text = match transport {
+            Transport::Cookie => format!("{}={}", self.0.cookie.name(), token.expose()),
+            Transport::Bearer | Transport::Tokens => format!("Bearer {}", token.expose()),
+        };
+        Ok(text.try_into().expect("a token, and the name of a cookie, can stand in a header"))
     }
 }
 
