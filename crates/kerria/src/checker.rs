@@ -28,6 +28,7 @@ use crate::{
     display_name::DisplayName,
     jwt,
     moves::{Move, Moves},
+    outage::{Outage, Trust},
     profiles::Profiles,
     reading::{Outcome, Readings, Turn},
 };
@@ -60,6 +61,8 @@ pub struct CheckerSettings {
     /// When session tokens in cookies are replaced, by layers that
     /// [do that](crate::SessionLayer::with_rotation), and how long one is accepted beside its successor.
     pub rotation: RotationRule,
+    /// What happens when the source does not answer and the lease has run out.
+    pub outage: Outage,
 }
 
 /// Answers whether a token carries a good session, from the memory of this process.
@@ -87,6 +90,7 @@ pub struct Checker {
     readings_of_users: Readings<UserId>,
     /// What was over at this instant may be gone from the store.
     swept_until: AtomicI64,
+    trust: Trust,
     counters: CheckCounters,
 }
 
@@ -152,6 +156,8 @@ pub struct CheckCounters {
     pub without_lease: AtomicU64,
     /// Nobody could tell: the store did not answer.
     pub undecided: AtomicU64,
+    /// Somebody was accepted on trust, because the source did not answer ([`Outage::TrustFor`]).
+    pub trusted: AtomicU64,
     /// The session was good.
     pub good: AtomicU64,
     /// Refused, by the reason.
@@ -234,6 +240,7 @@ impl Checker {
             profiles: Profiles::new(settings.cache_entries as usize),
             readings_of_users: Readings::default(),
             swept_until: AtomicI64::new(i64::MIN),
+            trust: Trust::new(settings.outage),
             counters: CheckCounters::default(),
         });
         let follower: Weak<dyn Follower> = Arc::downgrade(&checker) as _;
@@ -468,9 +475,14 @@ impl Checker {
         }
         let Some(check) = self.look_up(&asked, Reading::Remembered) else { return Err(Box::new(asked)) };
         if !self.lease.holds() {
+            let ran_out = self.lease.ran_out().filter(|ran_out| self.trust.lasts(*ran_out));
+            if ran_out.is_some_and(|ran_out| self.trust.is_silent(ran_out)) {
+                return Ok(self.on_trust(check));
+            }
             self.counters.without_lease.fetch_add(1, Relaxed);
             return Err(Box::new(asked));
         }
+        self.trust.ends();
         self.counters.hits.fetch_add(1, Relaxed);
         Ok(self.count(check))
     }
@@ -484,12 +496,42 @@ impl Checker {
             Subject::Token(_) | Subject::AccessToken(..) => self.ask_store(asked).await,
         };
         match answer {
-            Ok(check) => Ok(self.count(check)),
-            Err(error) => {
-                self.counters.undecided.fetch_add(1, Relaxed);
-                Err(error)
+            Ok(check) => {
+                self.trust.has_answered();
+                Ok(self.count(check))
             }
+            Err(error) => match self.without_an_answer(asked, &error) {
+                Some(check) => Ok(self.on_trust(check)),
+                None => {
+                    self.counters.undecided.fetch_add(1, Relaxed);
+                    Err(error)
+                }
+            },
         }
+    }
+
+    /// What memory says, if it is trusted although the source was asked and has failed.
+    fn without_an_answer(&self, asked: &Question, error: &StoreError) -> Option<Check> {
+        let ran_out = self.lease.ran_out()?;
+        if !self.trust.has_failed(error, ran_out) || !self.trust.lasts(ran_out) || asked.alone {
+            return None;
+        }
+        if let Subject::AccessToken(_, bearing, as_of) = &asked.subject
+            && self.verdict_on(bearing, *as_of) != Verdict::Stands
+        {
+            return None;
+        }
+        self.look_up(asked, Reading::Remembered)
+    }
+
+    /// Counts what memory says without a lease. The source does not have to hear of the use: it would not answer.
+    fn on_trust(&self, mut check: Check) -> Check {
+        if let Check::Good(checked) = &mut check {
+            self.trust.begins();
+            self.counters.trusted.fetch_add(1, Relaxed);
+            checked.rotation_due = false;
+        }
+        self.count(check)
     }
 
     /// The answer from the store, of which many who want to know the same ask once.

@@ -21,6 +21,7 @@ pub mod https;
 pub mod jwt;
 pub mod layer;
 pub mod moves;
+pub mod outage;
 mod profiles;
 pub mod protocol;
 mod reading;
@@ -46,6 +47,7 @@ pub use kerria_core::{
 };
 pub use layer::{ClientAddress, SessionLayer};
 pub use moves::Move;
+pub use outage::Outage;
 #[cfg(feature = "remote")]
 pub use remote::{RemoteChecker, RemoteError, RemoteOptions};
 pub use sessions::{

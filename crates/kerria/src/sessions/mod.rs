@@ -41,7 +41,7 @@ pub use require::{Denied, Require, require_fresh, require_login, require_own_pag
 pub use session::{CurrentUser, LoadUser, MissingLayer, Session, SessionError, UserError};
 
 use crate::{
-    Binding, Checked, Checker, CheckerSettings, CurrentSession, SecretCookie, SessionLayer,
+    Binding, Checked, Checker, CheckerSettings, CurrentSession, Outage, SecretCookie, SessionLayer,
     SystemClock, SystemEntropy, csrf::OwnOrigin,
 };
 
@@ -54,6 +54,7 @@ pub struct SessionOptions {
     limit: Option<SessionLimit>,
     binding: Binding,
     rotation: RotationRule,
+    outage: Outage,
     data: DataLimits,
     cache_entries: u32,
     last_seen_precision: Duration,
@@ -73,6 +74,7 @@ impl SessionOptions {
             limit: None,
             binding: Binding::default(),
             rotation: RotationRule::default(),
+            outage: Outage::default(),
             data: DataLimits::default(),
             cache_entries: 100_000,
             last_seen_precision: Duration::from_secs(30),
@@ -110,6 +112,12 @@ impl SessionOptions {
     #[must_use]
     pub fn rotation(self, rotation: RotationRule) -> Self {
         Self { rotation, ..self }
+    }
+
+    /// What happens to sessions in memory when a store that several processes share does not answer.
+    #[must_use]
+    pub fn outage(self, outage: Outage) -> Self {
+        Self { outage, ..self }
     }
 
     /// How much one session may hold.
@@ -196,6 +204,7 @@ impl Sessions {
             binding: options.binding,
             cache_entries: options.cache_entries,
             rotation: options.rotation,
+            outage: options.outage,
         };
         let checker = Checker::start(Arc::clone(&store), TokenKey::from_bytes(keys.token), settings).await?;
         let cookie = SecretCookie::new(&options.cookie, &options.origin);
