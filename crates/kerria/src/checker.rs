@@ -26,7 +26,7 @@ use crate::{
     cache::{Cached, Keep, SessionCache, note},
     consistency::Consistency,
     display_name::DisplayName,
-    jwt,
+    jwt::{self, AccessClaims, NumericDate},
     moves::{Move, Moves},
     outage::{Outage, Trust},
     profiles::Profiles,
@@ -198,6 +198,44 @@ impl Refusal {
             Self::OtherTransport => "other_transport",
             Self::InsufficientScope => "insufficient_scope",
         }
+    }
+}
+
+impl From<jwt::Refused> for Refusal {
+    fn from(refused: jwt::Refused) -> Self {
+        match refused {
+            jwt::Refused::Expired => Self::Expired,
+            jwt::Refused::Revoked => Self::Revoked,
+            jwt::Refused::CannotTell => Self::Unknown,
+            _ => Self::NoToken,
+        }
+    }
+}
+
+impl Checked {
+    /// The session that these claims name, as far as they tell of it. None in a token of a client itself.
+    pub(crate) fn said_by(claims: &AccessClaims, now: Timestamp) -> Option<Self> {
+        let id = claims.sid?;
+        let session = Session {
+            id,
+            user: claims.user(),
+            transport: Transport::Tokens,
+            remembered: false,
+            opened_at: claims.iat.timestamp(),
+            last_seen_at: now,
+            // If it does not say, it was long ago.
+            authenticated_at: claims.auth_time.map_or(Timestamp::EPOCH, NumericDate::timestamp),
+            place: Place::default(),
+        };
+        Some(Self {
+            token: TokenHash::of_handle(id),
+            session,
+            user_name: DisplayName::of(None),
+            as_of: claims.as_of.unwrap_or_default(),
+            expires_at: claims.exp.timestamp(),
+            moved: false,
+            rotation_due: false,
+        })
     }
 }
 
@@ -450,22 +488,10 @@ impl Checker {
         Ok(profile)
     }
 
-    /// An access token was refused by itself.
-    pub(crate) fn refuse(&self, refused: jwt::Refused) -> Refusal {
-        let refusal = match refused {
-            jwt::Refused::Expired => Refusal::Expired,
-            jwt::Refused::Revoked => Refusal::Revoked,
-            jwt::Refused::CannotTell => Refusal::Unknown,
-            _ => Refusal::NoToken,
-        };
+    /// An access token was refused by itself, or is not for the session itself.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Refusal {
         self.count(Check::Refused(refusal));
         refusal
-    }
-
-    /// An access token is good, but not for the session itself.
-    pub(crate) fn refuse_scope(&self) -> Refusal {
-        self.count(Check::Refused(Refusal::InsufficientScope));
-        Refusal::InsufficientScope
     }
 
     fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Box<Question>> {

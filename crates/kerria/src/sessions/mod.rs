@@ -41,8 +41,8 @@ pub use require::{Denied, Require, require_fresh, require_login, require_own_pag
 pub use session::{CurrentUser, LoadUser, MissingLayer, Session, SessionError, UserError};
 
 use crate::{
-    Binding, Checked, Checker, CheckerSettings, CurrentSession, Outage, SecretCookie, SessionLayer,
-    SystemClock, SystemEntropy, csrf::OwnOrigin,
+    Binding, Checker, CheckerSettings, Outage, SecretCookie, SessionLayer, SystemClock, SystemEntropy,
+    csrf::OwnOrigin,
 };
 
 /// What an application may decide about its sessions. Each has a default that does for most.
@@ -268,12 +268,6 @@ impl Sessions {
     pub async fn stop(&self) -> Result<(), StoreError> {
         self.0.flush().await?;
         self.0.store.leave().await
-    }
-
-    /// The session of a request, if there is one that nobody has ended while the request was under way. What was in time when it
-    /// was checked stays so, however long the request takes.
-    fn live(&self, current: &CurrentSession) -> Result<Option<Checked>, StoreError> {
-        Ok(current.live()?.filter(|live| self.0.checker.still_stands(live, current.now())))
     }
 
     async fn revoke(&self, selector: Selector, cause: Cause) -> Result<Revoked, StoreError> {

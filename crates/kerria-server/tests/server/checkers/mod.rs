@@ -5,6 +5,7 @@
 mod application;
 mod embedded;
 mod faults;
+mod sources;
 mod wire;
 
 use std::time::Duration;
