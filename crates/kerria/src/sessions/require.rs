@@ -16,7 +16,6 @@ use axum::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Sessions;
 use crate::{
     CurrentSession,
     csrf::{OriginVerdict, OwnOrigin},
@@ -60,11 +59,7 @@ fn signed_in(request: &Request) -> Result<Duration, Denied> {
         tracing::error!("no session layer is around a route that requires one: nobody is let through");
         return Err(Denied::NotSignedIn);
     };
-    let live = match request.extensions().get::<Sessions>() {
-        Some(sessions) => sessions.live(current),
-        None => current.live(),
-    };
-    match live.map_err(|_| Denied::Unavailable)? {
+    match current.standing().map_err(|_| Denied::Unavailable)? {
         Some(live) if live.session.user.is_some() => Ok(current.now().since(live.session.authenticated_at)),
         _ => Err(Denied::NotSignedIn),
     }

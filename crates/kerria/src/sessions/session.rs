@@ -1,10 +1,12 @@
 //! The session of a request, and what a handler does with it.
 
 use std::time::Duration;
+#[cfg(feature = "testing")]
+use std::{net::Ipv4Addr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use kerria_core::{
@@ -24,6 +26,8 @@ use crate::{
     Checked, CurrentSession,
     layer::{bearer, client, device},
 };
+#[cfg(feature = "testing")]
+use crate::{ClientAddress, SessionState, current::PresentedIn};
 
 /// The session of a request, in an application that keeps its users itself.
 ///
@@ -284,9 +288,7 @@ impl Session {
     /// Completes when the session is ended, by whomever: for streams and WebSockets, which have to stop then. Without a session it
     /// completes at once. (An expiry is no end in this sense: nothing happens then.)
     pub async fn ended(&self) {
-        if let Some(live) = self.live() {
-            self.sessions.checker().ended(&live).await;
-        }
+        self.current.ended().await;
     }
 
     /// What is done with the sessions of everybody.
@@ -433,7 +435,7 @@ impl Session {
 
     /// The session, if there is one that has not ended; nobody knows while the store does not answer.
     fn known(&self) -> Result<Option<Checked>, StoreError> {
-        self.sessions.live(&self.current)
+        self.current.standing()
     }
 
     /// The same for who changes something, which is not done in another session than the one that the request came in.
@@ -454,6 +456,32 @@ impl Session {
 
     fn now(&self) -> Timestamp {
         self.sessions.0.options.clock.now()
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Sessions {
+    /// Opens a session outside of any request, and returns the value of the header that carries it.
+    pub(crate) async fn open_outside(
+        &self,
+        user: UserId,
+        transport: Transport,
+    ) -> Result<HeaderValue, SessionError> {
+        let nowhere = ClientAddress(Ipv4Addr::UNSPECIFIED.into());
+        let (now, checker) = (self.0.options.clock.now(), Some(Arc::clone(self.checker())));
+        let nothing = CurrentSession::new(SessionState::None, PresentedIn::Nothing, now, checker);
+        let session = Session {
+            current: nothing,
+            sessions: self.clone(),
+            device: device(&HeaderMap::new(), nowhere),
+            carried: Vec::new(),
+        };
+        let token = session.open(user, transport, false).await?;
+        let text = match transport {
+            Transport::Cookie => format!("{}={}", self.0.cookie.name(), token.expose()),
+            Transport::Bearer | Transport::Tokens => format!("Bearer {}", token.expose()),
+        };
+        Ok(text.try_into().expect("a token, and the name of a cookie, can stand in a header"))
     }
 }
 
@@ -480,9 +508,12 @@ fn tokens(sessions: &Sessions, headers: &HeaderMap) -> Vec<TokenHash> {
     tokens.map(|token| token.hash()).collect()
 }
 
-/// No layer has looked for a session: the application is put together wrong.
+/// No layer has looked for a session, or one that opens none: the application is put together wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no session layer is around this route: add .layer(sessions.layer())")]
+#[error(
+    "no session layer is around this route that can do this: add .layer(sessions.layer()) of `Sessions`. An application that \
+     follows a server, or verifies access tokens, opens no sessions: it takes `CurrentSession` or `CurrentUser`"
+)]
 pub struct MissingLayer;
 
 impl IntoResponse for MissingLayer {
@@ -513,7 +544,7 @@ impl IntoResponse for SessionError {
     }
 }
 
-/// How an application finds a user of its own, for [`CurrentUser`]. `S` is the state of its router.
+/// How an application finds a user of its own by the user of a session, for [`CurrentUser`]. `S` is the state of its router.
 pub trait LoadUser<S>: Sized + Send {
     /// Why it cannot say.
     type Error: IntoResponse + Send;
@@ -553,9 +584,9 @@ impl<S: Sync, U: LoadUser<S>> OptionalFromRequestParts<S> for CurrentUser<U> {
     type Rejection = UserError<U::Error>;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Self::Rejection> {
-        let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state);
-        let session = session.await.map_err(UserError::MissingLayer)?;
-        let live = session.known().map_err(|error| UserError::Session(error.into()))?;
+        let current =
+            parts.extensions.get::<CurrentSession>().ok_or(UserError::MissingLayer(MissingLayer))?;
+        let live = current.standing().map_err(|error| UserError::Session(error.into()))?;
         let Some(user) = live.and_then(|live| live.session.user) else { return Ok(None) };
         Ok(U::load(user, state).await.map_err(UserError::Load)?.map(Self))
     }
