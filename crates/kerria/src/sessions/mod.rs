@@ -23,8 +23,10 @@
 //! # }
 //! ```
 
+mod flash;
 mod require;
 mod session;
+mod stored;
 mod upkeep;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -37,8 +39,9 @@ use kerria_core::{
 };
 use url::Url;
 
-pub use require::{Denied, Require, require_fresh, require_login, require_own_page};
+pub use require::{Denied, Require, require, require_fresh, require_login, require_own_page};
 pub use session::{CurrentUser, LoadUser, MissingLayer, Session, SessionError, UserError};
+pub use stored::{SessionValue, Stored};
 
 use crate::{
     Binding, Checked, Checker, CheckerSettings, CurrentSession, SecretCookie, SessionLayer, SystemClock,
@@ -253,6 +256,11 @@ impl Sessions {
     pub async fn stop(&self) -> Result<(), StoreError> {
         self.0.flush().await?;
         self.0.store.leave().await
+    }
+
+    /// How much one session may hold.
+    pub(crate) fn data_limits(&self) -> DataLimits {
+        self.0.options.data
     }
 
     /// The session of a request, if there is one that nobody has ended while the request was under way. What was in time when it
