@@ -51,7 +51,7 @@ pub use outage::Outage;
 #[cfg(feature = "remote")]
 pub use remote::{RemoteChecker, RemoteError, RemoteOptions};
 pub use sessions::{
-    CurrentUser, Denied, LoadUser, Require, Session, SessionError, SessionOptions, Sessions, StartError,
-    require_fresh, require_login, require_own_page,
+    CurrentUser, Denied, LoadUser, Require, Session, SessionError, SessionOptions, SessionValue, Sessions,
+    StartError, Stored, require, require_fresh, require_login, require_own_page,
 };
 pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};
