@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-use kerria::{Binding, Check, Checker, CheckerSettings, SystemClock, SystemEntropy};
+use kerria::{Binding, Check, Checker, CheckerSettings, Outage, SystemClock, SystemEntropy};
 use kerria_core::{
     Cause, Clock, LogEntry, LogEvent, LogNumber, RotationRule, Selector, SessionId, SessionPolicy, Timestamp,
     TokenKey, Transport, entropy::random_bytes, store::Follower,
@@ -139,6 +139,7 @@ pub(crate) async fn checker(sessions: u32) -> anyhow::Result<(Arc<Checker>, Toke
         // Shards fill unevenly.
         cache_entries: sessions + sessions / 8 + 1_000,
         rotation: RotationRule::default(),
+        outage: Outage::Refuse,
     };
     let key = TokenKey::from_bytes(random_bytes(&SystemEntropy));
     let checker = Checker::start(Arc::new(SqliteStore::open_in_memory()?), key.clone(), settings).await?;

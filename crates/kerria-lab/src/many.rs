@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
-use kerria::{Binding, Check, Checker, CheckerSettings, Stopwatch, SystemClock, SystemEntropy};
+use kerria::{Binding, Check, Checker, CheckerSettings, Outage, Stopwatch, SystemClock, SystemEntropy};
 use kerria_core::{
     Cause, Clock, RotationRule, Selector, SessionId, SessionPolicy, Store, Token, TokenKind, Transport,
 };
@@ -158,6 +158,7 @@ async fn steps(
         binding: Binding::Off,
         cache_entries: 4 * STEPS,
         rotation: RotationRule::default(),
+        outage: Outage::Refuse,
     };
     let checker = Checker::start(Arc::clone(store), original.key.clone(), settings).await?;
     let numbers: Vec<u32> = (0..)

@@ -13,7 +13,8 @@ use std::{
 use anyhow::Context;
 use axum::http::HeaderValue;
 use kerria::{
-    Checker, CheckerSettings, FormKey, OwnOrigin, SecretCookie, SessionLayer, SystemClock, SystemEntropy,
+    Checker, CheckerSettings, FormKey, Outage, OwnOrigin, SecretCookie, SessionLayer, SystemClock,
+    SystemEntropy,
     jwt::{Verifier, VerifierSettings},
     upkeep::tell,
 };
@@ -166,6 +167,7 @@ impl App {
             binding: config.session.binding,
             cache_entries: config.session.cache_entries,
             rotation: config.session.rotation,
+            outage: Outage::Refuse,
         };
         let checker = Checker::start(Arc::clone(&store), TokenKey::from_bytes(keys.token), settings).await?;
         let counts: Weak<dyn Follower> = Arc::downgrade(&metrics) as _;

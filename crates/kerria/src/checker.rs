@@ -26,8 +26,9 @@ use crate::{
     cache::{Cached, Keep, SessionCache, note},
     consistency::Consistency,
     display_name::DisplayName,
-    jwt,
+    jwt::{self, AccessClaims, NumericDate},
     moves::{Move, Moves},
+    outage::{Outage, Trust},
     profiles::Profiles,
     reading::{Outcome, Readings, Turn},
 };
@@ -60,6 +61,8 @@ pub struct CheckerSettings {
     /// When session tokens in cookies are replaced, by layers that
     /// [do that](crate::SessionLayer::with_rotation), and how long one is accepted beside its successor.
     pub rotation: RotationRule,
+    /// What happens when the source does not answer and the lease has run out.
+    pub outage: Outage,
 }
 
 /// Answers whether a token carries a good session, from the memory of this process.
@@ -87,6 +90,7 @@ pub struct Checker {
     readings_of_users: Readings<UserId>,
     /// What was over at this instant may be gone from the store.
     swept_until: AtomicI64,
+    trust: Trust,
     counters: CheckCounters,
 }
 
@@ -152,6 +156,8 @@ pub struct CheckCounters {
     pub without_lease: AtomicU64,
     /// Nobody could tell: the store did not answer.
     pub undecided: AtomicU64,
+    /// Somebody was accepted on trust, because the source did not answer ([`Outage::TrustFor`]).
+    pub trusted: AtomicU64,
     /// The session was good.
     pub good: AtomicU64,
     /// Refused, by the reason.
@@ -195,6 +201,44 @@ impl Refusal {
     }
 }
 
+impl From<jwt::Refused> for Refusal {
+    fn from(refused: jwt::Refused) -> Self {
+        match refused {
+            jwt::Refused::Expired => Self::Expired,
+            jwt::Refused::Revoked => Self::Revoked,
+            jwt::Refused::CannotTell => Self::Unknown,
+            _ => Self::NoToken,
+        }
+    }
+}
+
+impl Checked {
+    /// The session that these claims name, as far as they tell of it. None in a token of a client itself.
+    pub(crate) fn said_by(claims: &AccessClaims, now: Timestamp) -> Option<Self> {
+        let id = claims.sid?;
+        let session = Session {
+            id,
+            user: claims.user(),
+            transport: Transport::Tokens,
+            remembered: false,
+            opened_at: claims.iat.timestamp(),
+            last_seen_at: now,
+            // If it does not say, it was long ago.
+            authenticated_at: claims.auth_time.map_or(Timestamp::EPOCH, NumericDate::timestamp),
+            place: Place::default(),
+        };
+        Some(Self {
+            token: TokenHash::of_handle(id),
+            session,
+            user_name: DisplayName::of(None),
+            as_of: claims.as_of.unwrap_or_default(),
+            expires_at: claims.exp.timestamp(),
+            moved: false,
+            rotation_due: false,
+        })
+    }
+}
+
 impl Checker {
     /// A checker over `store`, which tells it of every end from now on.
     ///
@@ -234,6 +278,7 @@ impl Checker {
             profiles: Profiles::new(settings.cache_entries as usize),
             readings_of_users: Readings::default(),
             swept_until: AtomicI64::new(i64::MIN),
+            trust: Trust::new(settings.outage),
             counters: CheckCounters::default(),
         });
         let follower: Weak<dyn Follower> = Arc::downgrade(&checker) as _;
@@ -443,22 +488,10 @@ impl Checker {
         Ok(profile)
     }
 
-    /// An access token was refused by itself.
-    pub(crate) fn refuse(&self, refused: jwt::Refused) -> Refusal {
-        let refusal = match refused {
-            jwt::Refused::Expired => Refusal::Expired,
-            jwt::Refused::Revoked => Refusal::Revoked,
-            jwt::Refused::CannotTell => Refusal::Unknown,
-            _ => Refusal::NoToken,
-        };
+    /// An access token was refused by itself, or is not for the session itself.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Refusal {
         self.count(Check::Refused(refusal));
         refusal
-    }
-
-    /// An access token is good, but not for the session itself.
-    pub(crate) fn refuse_scope(&self) -> Refusal {
-        self.count(Check::Refused(Refusal::InsufficientScope));
-        Refusal::InsufficientScope
     }
 
     fn recall_what(&self, asked: Question, consistency: Consistency) -> Result<Check, Box<Question>> {
@@ -468,9 +501,14 @@ impl Checker {
         }
         let Some(check) = self.look_up(&asked, Reading::Remembered) else { return Err(Box::new(asked)) };
         if !self.lease.holds() {
+            let ran_out = self.lease.ran_out().filter(|ran_out| self.trust.lasts(*ran_out));
+            if ran_out.is_some_and(|ran_out| self.trust.is_silent(ran_out)) {
+                return Ok(self.on_trust(check));
+            }
             self.counters.without_lease.fetch_add(1, Relaxed);
             return Err(Box::new(asked));
         }
+        self.trust.ends();
         self.counters.hits.fetch_add(1, Relaxed);
         Ok(self.count(check))
     }
@@ -484,12 +522,42 @@ impl Checker {
             Subject::Token(_) | Subject::AccessToken(..) => self.ask_store(asked).await,
         };
         match answer {
-            Ok(check) => Ok(self.count(check)),
-            Err(error) => {
-                self.counters.undecided.fetch_add(1, Relaxed);
-                Err(error)
+            Ok(check) => {
+                self.trust.has_answered();
+                Ok(self.count(check))
             }
+            Err(error) => match self.without_an_answer(asked, &error) {
+                Some(check) => Ok(self.on_trust(check)),
+                None => {
+                    self.counters.undecided.fetch_add(1, Relaxed);
+                    Err(error)
+                }
+            },
         }
+    }
+
+    /// What memory says, if it is trusted although the source was asked and has failed.
+    fn without_an_answer(&self, asked: &Question, error: &StoreError) -> Option<Check> {
+        let ran_out = self.lease.ran_out()?;
+        if !self.trust.has_failed(error, ran_out) || !self.trust.lasts(ran_out) || asked.alone {
+            return None;
+        }
+        if let Subject::AccessToken(_, bearing, as_of) = &asked.subject
+            && self.verdict_on(bearing, *as_of) != Verdict::Stands
+        {
+            return None;
+        }
+        self.look_up(asked, Reading::Remembered)
+    }
+
+    /// Counts what memory says without a lease. The source does not have to hear of the use: it would not answer.
+    fn on_trust(&self, mut check: Check) -> Check {
+        if let Check::Good(checked) = &mut check {
+            self.trust.begins();
+            self.counters.trusted.fetch_add(1, Relaxed);
+            checked.rotation_due = false;
+        }
+        self.count(check)
     }
 
     /// The answer from the store, of which many who want to know the same ask once.

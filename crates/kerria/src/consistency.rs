@@ -3,7 +3,7 @@
 /// On what the answer of a session layer rests. Chosen for an application or a route, by the layer that is put around it.
 ///
 /// There is a third level, *offline*: on the token alone, by signature and expiry. It is for access tokens where nobody can be
-/// asked: [`Verifier::verify_offline`](crate::jwt::Verifier::verify_offline).
+/// asked: [`SessionLayer::offline`](crate::SessionLayer::offline).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Consistency {
     /// On the store, which is asked every time. Costs a query for each request. If the store does not answer, nothing is

@@ -2,31 +2,33 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::extract::FromRequestParts;
 use http::{HeaderValue, request::Parts};
-use kerria_core::{Secret, StoreError, Timestamp};
+use kerria_core::{Secret, StoreError, Timestamp, UserId};
 use tokio::sync::MutexGuard;
 
 use crate::{
-    checker::{Check, Checked, Refusal},
+    checker::{Check, Checked, Checker, Refusal},
     cookie::SecretCookie,
 };
 
 /// The session of a request, as the [`SessionLayer`](crate::SessionLayer) found it.
 ///
 /// An extractor that never fails: whether a request needs a session is for the handler to say.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CurrentSession(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     state: SessionState,
     presented_in: PresentedIn,
     now: Timestamp,
+    /// Who hears of the end of sessions.
+    checker: Option<Arc<Checker>>,
     answer: Mutex<Option<CookieChange>>,
     /// What became of the session since.
     live: Mutex<Live>,
@@ -87,9 +89,14 @@ pub(crate) enum CookieChange {
 }
 
 impl CurrentSession {
-    pub(crate) fn new(state: SessionState, presented_in: PresentedIn, now: Timestamp) -> Self {
-        let (answer, live) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { state, presented_in, now, answer, live, opening: Default::default() }))
+    pub(crate) fn new(
+        state: SessionState,
+        presented_in: PresentedIn,
+        now: Timestamp,
+        checker: Option<Arc<Checker>>,
+    ) -> Self {
+        let (answer, live, opening) = Default::default();
+        Self(Arc::new(Inner { state, presented_in, now, checker, answer, live, opening }))
     }
 
     /// What was found.
@@ -104,6 +111,23 @@ impl CurrentSession {
         match &self.0.state {
             SessionState::Good(checked) => Some(checked),
             _ => None,
+        }
+    }
+
+    /// Who is signed in, if anybody. Nobody either while it cannot be said: then the [state](Self::state) is
+    /// [`Unknown`](SessionState::Unknown).
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.standing().ok().flatten()?.session.user
+    }
+
+    /// Completes when the session is ended, by whomever: for streams and WebSockets, which have to stop then. Without a session it
+    /// completes at once, and never where nobody is asked. (An expiry is no end in this sense: nothing happens then.)
+    pub async fn ended(&self) {
+        let Some(live) = self.standing().ok().flatten() else { return };
+        match &self.0.checker {
+            Some(checker) => drop(checker.ended(&live).await),
+            None => std::future::pending().await,
         }
     }
 
@@ -153,6 +177,15 @@ impl CurrentSession {
         }
     }
 
+    /// The same, unless somebody has ended it while the request was under way. What was in time when it was checked stays so, however
+    /// long the request takes.
+    pub(crate) fn standing(&self) -> Result<Option<Checked>, StoreError> {
+        let stands = |live: &Checked| {
+            self.0.checker.as_ref().is_none_or(|checker| checker.still_stands(live, self.now()))
+        };
+        Ok(self.live()?.filter(stands))
+    }
+
     /// From now on it is another session, or none.
     pub(crate) fn becomes(&self, session: Option<Checked>) {
         *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = Live::Became(session);
@@ -181,11 +214,18 @@ impl CurrentSession {
     }
 }
 
+impl fmt::Debug for CurrentSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CurrentSession").field(&self.0.state).finish()
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for CurrentSession {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let current = parts.extensions.get::<Self>().cloned();
-        Ok(current.unwrap_or_else(|| Self::new(SessionState::None, PresentedIn::Nothing, Timestamp::EPOCH)))
+        Ok(current
+            .unwrap_or_else(|| Self::new(SessionState::None, PresentedIn::Nothing, Timestamp::EPOCH, None)))
     }
 }

@@ -12,19 +12,20 @@ use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use kerria_core::{
     Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenKind, Transport,
-    store::{SessionRotation, Successor},
+    store::{SessionRotation, Successor, Trouble},
 };
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{debug, warn};
 
 use crate::{
-    checker::{Checker, Question, Refusal},
+    checker::{Checked, Checker, Question, Refusal},
     consistency::Consistency,
     cookie::SecretCookie,
     current::{CurrentSession, PresentedIn, SessionState},
     jwt::Verifier,
     sessions::Sessions,
+    system::SystemClock,
 };
 
 /// The address of the client, as a server has found it out; put into a request's extensions for the layer.
@@ -40,9 +41,9 @@ pub struct SessionLayer(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    checker: Arc<Checker>,
+    /// Without it nobody is asked, and access tokens alone are accepted.
+    asks: Option<Asks>,
     clock: Arc<dyn Clock>,
-    cookie: SecretCookie,
     access: Option<AccessTokens>,
     consistency: Consistency,
     /// Where successors of tokens come from, if tokens are replaced.
@@ -51,12 +52,20 @@ struct Inner {
     sessions: Option<Sessions>,
 }
 
+/// Who knows of sessions.
+#[derive(Clone)]
+struct Asks {
+    checker: Arc<Checker>,
+    /// Where a browser keeps the token of one.
+    cookie: SecretCookie,
+}
+
 /// Access tokens that are accepted in the place of a session token.
 #[derive(Clone)]
 struct AccessTokens {
     verifier: Arc<Verifier>,
     /// Where a browser may keep one.
-    cookie: SecretCookie,
+    cookie: Option<SecretCookie>,
     /// What one has to be for.
     scope: Scope,
 }
@@ -65,16 +74,38 @@ impl SessionLayer {
     /// A layer that asks `checker`.
     #[must_use]
     pub fn new(checker: Arc<Checker>, clock: Arc<dyn Clock>, cookie: SecretCookie) -> Self {
-        let consistency = Consistency::default();
         Self(Arc::new(Inner {
-            checker,
+            asks: Some(Asks { checker, cookie }),
             clock,
-            cookie,
             access: None,
-            consistency,
+            consistency: Consistency::default(),
             entropy: None,
             sessions: None,
         }))
+    }
+
+    /// A layer that asks nobody: it accepts access tokens (RFC 9068) in the `Authorization` header that `verifier` finds good and that
+    /// are for all of `scope`. A session that was ended goes on being accepted until its token is over, unless the verifier hears of
+    /// revocations.
+    ///
+    /// The session is what the token says of it: its handle, its user, and when that user last proved who they are. With
+    /// [`with_access_tokens`](Self::with_access_tokens), a cookie may hold the token, too.
+    #[must_use]
+    pub fn offline(verifier: Arc<Verifier>, scope: Scope) -> Self {
+        Self(Arc::new(Inner {
+            asks: None,
+            clock: Arc::new(SystemClock),
+            access: Some(AccessTokens { verifier, cookie: None, scope }),
+            consistency: Consistency::default(),
+            entropy: None,
+            sessions: None,
+        }))
+    }
+
+    /// Takes the time from this clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner { clock, ..Inner::clone(&self.0) }))
     }
 
     /// Accepts access tokens (RFC 9068) that `verifier` finds good, too: in the `Authorization` header, or in `cookie`. The
@@ -84,7 +115,7 @@ impl SessionLayer {
     /// granted less must not.
     #[must_use]
     pub fn with_access_tokens(self, verifier: Arc<Verifier>, cookie: SecretCookie, scope: Scope) -> Self {
-        let access = Some(AccessTokens { verifier, cookie, scope });
+        let access = Some(AccessTokens { verifier, cookie: Some(cookie), scope });
         Self(Arc::new(Inner { access, ..Inner::clone(&self.0) }))
     }
 
@@ -125,7 +156,7 @@ impl SessionLayer {
         if !is_rotation_due(&state) {
             return Some(state);
         }
-        request.extensions_mut().insert(Recalled(CurrentSession::new(state, presented_in, now)));
+        request.extensions_mut().insert(Recalled(self.0.current(state, presented_in, now)));
         None
     }
 
@@ -143,15 +174,11 @@ impl SessionLayer {
         let consistency = consistency.unwrap_or(layer.consistency);
         let state = match layer.recall(&presented, headers, Some(client), now, consistency) {
             Ok(state) => state,
-            Err(question) => {
-                let question = question.asked_from(Some(device(headers, client)));
-                let read = layer.checker.read(&question).await;
-                read.map_or_else(SessionState::Unknown, SessionState::from)
-            }
+            Err(asking) => asking.answer(Some(device(headers, client))).await,
         };
         // That a successor was used, its predecessor has to hear of.
-        if let Some(Due { token, device }) = layer.due(&presented, headers, Some(client), &state)
-            && let Err(error) = layer.checker.rotate(token.hash(), None, device, now).await
+        if let Some(Due { token, device, checker }) = layer.due(&presented, headers, Some(client), &state)
+            && let Err(error) = checker.rotate(token.hash(), None, device, now).await
         {
             warn!("the use of a session token was not noted: {error}");
         }
@@ -160,6 +187,11 @@ impl SessionLayer {
 }
 
 impl Inner {
+    fn current(&self, state: SessionState, presented_in: PresentedIn, now: Timestamp) -> CurrentSession {
+        let checker = self.asks.as_ref().map(|asks| Arc::clone(&asks.checker));
+        CurrentSession::new(state, presented_in, now, checker)
+    }
+
     /// What memory says about the session of a request, or the question to the store.
     fn recall(
         &self,
@@ -168,36 +200,34 @@ impl Inner {
         client: Option<ClientAddress>,
         now: Timestamp,
         consistency: Consistency,
-    ) -> Result<SessionState, Box<Question>> {
-        let place = || client.filter(|_| self.checker.wants_place()).map(|client| device(headers, client));
+    ) -> Result<SessionState, Asking> {
+        let Some(Asks { checker, .. }) = &self.asks else { return Ok(alone(presented, now, consistency)) };
+        let asking = |question| Asking { checker: Arc::clone(checker), question };
+        let place = || client.filter(|_| checker.wants_place()).map(|client| device(headers, client));
         Ok(match *presented {
             Presented::Nothing => SessionState::None,
             Presented::Ambiguous => SessionState::Refused(Refusal::NoToken),
             Presented::Token(text, transport) => {
-                self.checker.recall(text, transport, place(), now, consistency)?.into()
+                checker.recall(text, transport, place(), now, consistency).map_err(asking)?.into()
             }
             Presented::AccessToken { text, access, .. } => match access.verifier.verify_offline(text, now) {
                 Ok(token) if !access.scope.is_within(&token.claims.scope) => {
                     debug!(client.id = %token.claims.client_id, "an access token is not for the session itself");
-                    SessionState::Refused(self.checker.refuse_scope())
+                    SessionState::Refused(checker.refuse(Refusal::InsufficientScope))
                 }
                 // The checker asks the revocations, and whether the session still counts.
                 Ok(token) => {
                     let as_of = token.claims.as_of.unwrap_or_default();
                     let bearing = token.claims.bearing();
-                    self.checker.recall_bearing(&bearing, as_of, place(), now, consistency)?.into()
+                    let recalled = checker.recall_bearing(&bearing, as_of, place(), now, consistency);
+                    recalled.map_err(asking)?.into()
                 }
                 Err(refused) => {
                     debug!(reason = refused.as_str(), "an access token was refused");
-                    SessionState::Refused(self.checker.refuse(refused))
+                    SessionState::Refused(checker.refuse(refused.into()))
                 }
             },
         })
-    }
-
-    async fn read(&self, question: &Question, presented_in: PresentedIn) -> CurrentSession {
-        let state = self.checker.read(question).await.map_or_else(SessionState::Unknown, SessionState::from);
-        CurrentSession::new(state, presented_in, question.now)
     }
 
     /// The token of a request, if the store has to hear of its use.
@@ -210,8 +240,9 @@ impl Inner {
     ) -> Option<Due> {
         match presented {
             Presented::Token(text, _) if is_rotation_due(state) => {
-                let token = Token::parse(TokenKind::Session, text, self.checker.key())?;
-                Some(Due { token, device: client.map(|client| device(headers, client)) })
+                let checker = Arc::clone(&self.asks.as_ref()?.checker);
+                let token = Token::parse(TokenKind::Session, text, checker.key())?;
+                Some(Due { token, device: client.map(|client| device(headers, client)), checker })
             }
             _ => None,
         }
@@ -233,10 +264,11 @@ impl Inner {
     /// Has the response set the successor of its request's token, unless the session has ended meanwhile.
     async fn rotate(&self, current: &CurrentSession, due: Due) {
         let Some(checked) = current.checked() else { return };
+        let checker = Arc::clone(&due.checker);
         match self.successor(due, current.now()).await {
-            Ok(Some(next)) if self.checker.still_stands(checked, current.now()) => {
-                let max_age = self.checker.cookie_max_age(&checked.session, current.now());
-                current.set_cookie(next.write(self.checker.key()), max_age);
+            Ok(Some(next)) if checker.still_stands(checked, current.now()) => {
+                let max_age = checker.cookie_max_age(&checked.session, current.now());
+                current.set_cookie(next.write(checker.key()), max_age);
             }
             Ok(_) => {}
             // The old token is good as before. It is tried again with the next request.
@@ -249,10 +281,10 @@ impl Inner {
     /// What its client gets in the place of the token, if anything. `now` is when the request was checked: whatever was in time
     /// then stays so, however long the handler took.
     async fn successor(&self, due: Due, now: Timestamp) -> Result<Option<Token>, StoreError> {
-        let Due { token, device } = due;
+        let Due { token, device, checker } = due;
         let nonce = self.entropy.as_deref().map(RotationNonce::random);
         let successor = nonce.map(|nonce| Successor { token: token.successor(&nonce).hash(), nonce });
-        Ok(match self.checker.rotate(token.hash(), successor, device, now).await? {
+        Ok(match checker.rotate(token.hash(), successor, device, now).await? {
             SessionRotation::Rotated(_) => nonce.map(|nonce| token.successor(&nonce)),
             SessionRotation::Repeated(nonce) => Some(token.successor(&nonce)),
             _ => None,
@@ -260,7 +292,9 @@ impl Inner {
     }
 
     fn finish<R>(&self, current: &CurrentSession, mut response: Response<R>) -> Response<R> {
-        if let Some(value) = current.take_header(&self.cookie) {
+        if let Some(Asks { cookie, .. }) = &self.asks
+            && let Some(value) = current.take_header(cookie)
+        {
             response.headers_mut().append(header::SET_COOKIE, value);
             // Whoever keeps the answer for others would give them the session along with it.
             let cache_control = response.headers_mut().entry(header::CACHE_CONTROL);
@@ -278,10 +312,11 @@ impl Inner {
             (_, Some(_)) => return Presented::Ambiguous,
             (None, None) => {}
         }
-        let mut cookies = self.cookie.values(headers);
+        let Some(Asks { checker, cookie }) = &self.asks else { return self.access_cookie(headers) };
+        let mut cookies = cookie.values(headers);
         let Some(first) = cookies.next() else { return self.access_cookie(headers) };
         let Some(second) = cookies.next() else { return Presented::Token(first, Transport::Cookie) };
-        let genuine = |text: &&[u8]| Token::parse(TokenKind::Session, text, self.checker.key()).is_some();
+        let genuine = |text: &&[u8]| Token::parse(TokenKind::Session, text, checker.key()).is_some();
         let mut genuine = [first, second].into_iter().chain(cookies).filter(genuine);
         match (genuine.next(), genuine.next()) {
             (Some(only), None) => Presented::Token(only, Transport::Cookie),
@@ -301,7 +336,8 @@ impl Inner {
 
     fn access_cookie<'h>(&'h self, headers: &'h HeaderMap) -> Presented<'h> {
         let Some(access) = &self.access else { return Presented::Nothing };
-        let mut values = access.cookie.values(headers);
+        let Some(cookie) = &access.cookie else { return Presented::Nothing };
+        let mut values = cookie.values(headers);
         match (values.next(), values.next()) {
             (None, _) => Presented::Nothing,
             (Some(text), None) => Presented::AccessToken { text, access, by_cookie: true },
@@ -318,10 +354,49 @@ fn is_rotation_due(state: &SessionState) -> bool {
 #[derive(Clone)]
 struct Recalled(CurrentSession);
 
+/// A question that memory could not answer, and whom to ask.
+struct Asking {
+    checker: Arc<Checker>,
+    question: Box<Question>,
+}
+
+impl Asking {
+    async fn answer(self, asked_from: Option<Device>) -> SessionState {
+        let question = self.question.asked_from(asked_from);
+        self.checker.read(&question).await.map_or_else(SessionState::Unknown, SessionState::from)
+    }
+}
+
+/// What is true where nobody is asked: an access token counts by itself.
+fn alone(presented: &Presented<'_>, now: Timestamp, consistency: Consistency) -> SessionState {
+    let (text, access) = match *presented {
+        Presented::Nothing => return SessionState::None,
+        Presented::Ambiguous | Presented::Token(..) => return SessionState::Refused(Refusal::NoToken),
+        Presented::AccessToken { text, access, .. } => (text, access),
+    };
+    if consistency == Consistency::Strict {
+        let why = "a strict answer was asked for, of a layer that asks nobody";
+        return SessionState::Unknown(StoreError::new(Trouble::Failed, why));
+    }
+    match access.verifier.verify(text, now) {
+        Ok(token) if !access.scope.is_within(&token.claims.scope) => {
+            SessionState::Refused(Refusal::InsufficientScope)
+        }
+        // A token of a client itself has no session.
+        Ok(token) => Checked::said_by(&token.claims, now)
+            .map_or(SessionState::Refused(Refusal::NoToken), SessionState::Good),
+        Err(refused) => {
+            debug!(reason = refused.as_str(), "an access token was refused");
+            SessionState::Refused(refused.into())
+        }
+    }
+}
+
 /// A token whose use the store has to hear of, and from where it came.
 struct Due {
     token: Token,
     device: Option<Device>,
+    checker: Arc<Checker>,
 }
 
 enum Presented<'h> {
@@ -414,7 +489,10 @@ where
             None => {
                 let now = layer.clock.now();
                 let state = layer.recall(&presented, request.headers(), client, now, layer.consistency);
-                state.map(|state| CurrentSession::new(state, presented_in, now))
+                match state {
+                    Ok(state) => Ok(layer.current(state, presented_in, now)),
+                    Err(asking) => Err((asking, now)),
+                }
             }
         };
         match current {
@@ -431,13 +509,13 @@ where
                     }),
                 }
             }
-            Err(question) => {
+            Err((asking, now)) => {
                 // The clone takes over the readiness that was polled; the original stays to be polled again.
                 let clone = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, clone);
-                let question = question.asked_from(client.map(|client| device(request.headers(), client)));
+                let asked_from = client.map(|client| device(request.headers(), client));
                 Box::pin(async move {
-                    let current = layer.read(&question, presented_in).await;
+                    let current = layer.current(asking.answer(asked_from).await, presented_in, now);
                     let headers = request.headers();
                     let due = layer.due(&layer.presented(headers), headers, client, current.state());
                     request.extensions_mut().insert(current.clone());

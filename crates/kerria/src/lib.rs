@@ -21,6 +21,7 @@ pub mod https;
 pub mod jwt;
 pub mod layer;
 pub mod moves;
+pub mod outage;
 mod profiles;
 pub mod protocol;
 mod reading;
@@ -28,6 +29,8 @@ mod reading;
 pub mod remote;
 pub mod sessions;
 pub mod system;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod upkeep;
 
 pub use binding::Binding;
@@ -37,12 +40,18 @@ pub use cookie::SecretCookie;
 pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
 pub use display_name::DisplayName;
+pub use kerria_core::{
+    Audience, Cause, Clock, DataLimits, Device, Entropy, Groups, Lifetimes, Profile, RotationRule, Scope,
+    Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
+    store::{AtLimit, Revoked, SessionDetails, SessionLimit},
+};
 pub use layer::{ClientAddress, SessionLayer};
 pub use moves::Move;
+pub use outage::Outage;
 #[cfg(feature = "remote")]
 pub use remote::{RemoteChecker, RemoteError, RemoteOptions};
 pub use sessions::{
-    CurrentUser, Denied, LoadUser, Require, Session, SessionError, SessionOptions, Sessions, StartError,
-    require_fresh, require_login, require_own_page,
+    CurrentUser, Denied, LoadUser, Require, Session, SessionError, SessionOptions, SessionValue, Sessions,
+    StartError, Stored, require, require_fresh, require_login, require_own_page,
 };
 pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};

@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use kerria::{Binding, Check, Checked, Checker, CheckerSettings, SystemEntropy};
+use kerria::{Binding, Check, Checked, Checker, CheckerSettings, Outage, SystemEntropy};
 use kerria_core::{
     Cause, CredentialVersion, Device, Grant, Groups, Lease, LogNumber, Method, Moment, PasswordHash, Profile,
     RotationRule, Selector, SessionId, SessionPolicy, Store, StoreError, Timestamp, Token, TokenHash,
@@ -49,7 +49,13 @@ impl Play {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
         let policy = SessionPolicy::default();
         let rotation = RotationRule::default();
-        let settings = CheckerSettings { policy, binding: Binding::Off, cache_entries, rotation };
+        let settings = CheckerSettings {
+            policy,
+            binding: Binding::Off,
+            cache_entries,
+            rotation,
+            outage: Outage::Refuse,
+        };
         let key = TokenKey::from_bytes([7; 16]);
         let checker = Checker::over(source(Arc::clone(&store)), key, settings).await.unwrap();
         let user = UserId::new(START, &SystemEntropy);

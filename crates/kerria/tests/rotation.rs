@@ -6,7 +6,8 @@ use std::{future::pending, net::Ipv4Addr, sync::Arc, time::Duration};
 use axum::{Router, body::Body, routing::get};
 use http::{Request, Response, StatusCode, header};
 use kerria::{
-    Binding, Checker, CheckerSettings, CurrentSession, ManualClock, SecretCookie, SessionLayer, SystemEntropy,
+    Binding, Checker, CheckerSettings, CurrentSession, ManualClock, Outage, SecretCookie, SessionLayer,
+    SystemEntropy,
 };
 use kerria_core::{
     Cause, DataKey, DataLimits, Device, RotationRule, Selector, SessionId, SessionPolicy, Store, Timestamp,
@@ -33,7 +34,13 @@ impl Play {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
         let rotation = RotationRule { after: AFTER, ..RotationRule::default() };
         let policy = SessionPolicy::default();
-        let settings = CheckerSettings { policy, binding: Binding::Off, cache_entries: 100, rotation };
+        let settings = CheckerSettings {
+            policy,
+            binding: Binding::Off,
+            cache_entries: 100,
+            rotation,
+            outage: Outage::Refuse,
+        };
         let key = TokenKey::from_bytes([7; 16]);
         let checker = Checker::start(Arc::clone(&store), key.clone(), settings).await.unwrap();
         let token = Token::random(TokenKind::Session, &SystemEntropy);

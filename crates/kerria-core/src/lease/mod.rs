@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use census::{Awaited, Census, Progress};
 pub use holder::{Asked, Extension, Holder, Todo};
 pub use ledger::{CheckerStanding, Ledger, LedgerReading, Life, NodeStanding, RollCall};
-pub use shared::{Lease, LeaseKeeper};
+pub use shared::{Lease, LeaseKeeper, RanOut};
 
 use crate::{
     id::CheckerId,

@@ -15,13 +15,22 @@ use super::Moment;
 #[derive(Clone)]
 pub struct Lease(Option<Limited>);
 
+/// A lease that has run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RanOut {
+    /// When.
+    pub at: Moment,
+    /// What time it is, by the same clock.
+    pub now: Moment,
+}
+
 /// Extends a [`Lease`], or ends it.
 pub struct LeaseKeeper(Limited);
 
 #[derive(Clone)]
 struct Limited {
     until: Arc<AtomicU64>,
-    clock: fn() -> Moment,
+    clock: Arc<dyn Fn() -> Moment + Send + Sync>,
 }
 
 impl Lease {
@@ -35,14 +44,14 @@ impl Lease {
     /// One that does not run out, although other processes use the same sessions: every entry is applied in this process before
     /// the step that wrote it is answered, and no other process writes any.
     #[must_use]
-    pub fn lasting(clock: fn() -> Moment) -> Self {
-        Self(Some(Limited { until: Arc::new(AtomicU64::new(u64::MAX)), clock }))
+    pub fn lasting(clock: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
+        Self(Some(Limited { until: Arc::new(AtomicU64::new(u64::MAX)), clock: Arc::new(clock) }))
     }
 
     /// One that has run out, by this clock, until it is extended.
     #[must_use]
-    pub fn limited(clock: fn() -> Moment) -> (Self, LeaseKeeper) {
-        let limited = Limited { until: Arc::default(), clock };
+    pub fn limited(clock: impl Fn() -> Moment + Send + Sync + 'static) -> (Self, LeaseKeeper) {
+        let limited = Limited { until: Arc::default(), clock: Arc::new(clock) };
         (Self(Some(limited.clone())), LeaseKeeper(limited))
     }
 
@@ -57,6 +66,14 @@ impl Lease {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.0.as_ref().is_none_or(|limited| (limited.clock)().0 < limited.until.load(SeqCst))
+    }
+
+    /// If it has run out, and was not taken away: when. What was in memory then was true until then.
+    #[must_use]
+    pub fn ran_out(&self) -> Option<RanOut> {
+        let limited = self.0.as_ref()?;
+        let (at, now) = (Moment(limited.until.load(SeqCst)), (limited.clock)());
+        (at != Moment(0) && at <= now).then_some(RanOut { at, now })
     }
 }
 
@@ -85,5 +102,24 @@ impl fmt::Debug for Lease {
 impl fmt::Debug for LeaseKeeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LeaseKeeper(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_runs_out_when_its_time_is_over_and_not_when_it_is_taken_away() {
+        let now = Moment(5_000_000_000);
+        let (lease, keeper) = Lease::limited(|| Moment(5_000_000_000));
+        assert_eq!((lease.holds(), lease.ran_out()), (false, None), "there was none yet");
+        keeper.set(Some(Moment(5_000_000_001)));
+        assert_eq!((lease.holds(), lease.ran_out()), (true, None));
+        keeper.set(Some(Moment(4_000_000_000)));
+        assert_eq!(lease.ran_out(), Some(RanOut { at: Moment(4_000_000_000), now }));
+        keeper.set(None);
+        assert_eq!((lease.holds(), lease.ran_out()), (false, None));
+        assert_eq!(Lease::unlimited().ran_out(), None);
     }
 }

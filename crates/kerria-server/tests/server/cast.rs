@@ -18,7 +18,10 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use kerria::{ManualClock, SystemEntropy};
+use kerria::{
+    SystemEntropy,
+    testing::{FaultyStore, ManualClock},
+};
 use kerria_core::{Clock, Timestamp};
 use kerria_server::{
     app::{App, Edge, control_socket_path, database_path},
@@ -36,8 +39,6 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixStream},
     time::timeout,
 };
-
-use crate::faults::FaultyStore;
 
 /// A password that nobody would guess, for everyone.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -105,7 +106,7 @@ impl Kerria {
             Some(_) => SqliteStore::open_for_checkers(&path, testing::node(), Arc::new(Metrics::new())).await,
             None => SqliteStore::open(&path),
         };
-        let store = Arc::new(FaultyStore::new(store.unwrap()));
+        let store = Arc::new(FaultyStore::new(Arc::new(store.unwrap())));
         let app = App::over(config, Arc::clone(&store) as _, edge).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start(Arc::clone(&app), listener).unwrap();

@@ -1,13 +1,10 @@
 //! Sessions that turn up in another place.
 
 use hyper::StatusCode;
-use kerria::Stopwatch;
+use kerria::{Stopwatch, testing::Steps};
 use serde_json::Value;
 
-use crate::{
-    cast::{Browser, FIREFOX, Kerria, PATIENCE, SAFARI},
-    faults::Fault,
-};
+use crate::cast::{Browser, FIREFOX, Kerria, PATIENCE, SAFARI};
 
 const SETTINGS: [(&str, &str); 2] =
     [("trusted_proxies", "127.0.0.1"), ("session.last_seen_precision", "60s")];
@@ -124,13 +121,13 @@ async fn a_browser_with_a_long_name_stays_the_same_browser() {
 #[tokio::test]
 async fn a_change_that_could_not_be_told_is_told_later() {
     let (mut kerria, browser) = with_binding("alarm").await;
-    kerria.store.suffers(Fault::Of("record"));
+    kerria.store.fail(Steps::Of("record"));
     let before = kerria.store.asked("record");
     assert!(in_safari(&browser).is_signed_in().await, "nobody waits for the audit log");
     while kerria.store.asked("record") == before {
         assert!(browser.is_signed_in().await);
     }
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert!(in_safari(&browser).is_signed_in().await);
     told(&kerria, 1).await;
     // And what waits when the server stops is written then.

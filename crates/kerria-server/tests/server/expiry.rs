@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hyper::StatusCode;
-use kerria::SystemEntropy;
+use kerria::{SystemEntropy, testing::Steps};
 use kerria_core::{
     DataKey, Device, SessionId, Timestamp, Token, TokenKind, Transport,
     store::{DataOwner, NewSession, SessionData},
 };
 use serde_json::json;
 
-use crate::{
-    cast::{Answer, Browser, DAY, HOUR, Kerria, MINUTE, OTHER_PASSWORD, PASSWORD},
-    faults::Fault,
-};
+use crate::cast::{Answer, Browser, DAY, HOUR, Kerria, MINUTE, OTHER_PASSWORD, PASSWORD};
 
 const SECOND: Duration = Duration::from_secs(1);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -273,9 +270,9 @@ async fn a_session_in_use_is_never_taken_for_an_unused_one() {
     let phone = kerria.signed_in("alice").await;
     kerria.clock.advance(90 * MINUTE);
     assert!(phone.is_signed_in().await && laptop.is_signed_in().await);
-    kerria.store.suffers(Fault::Of("touch"));
+    kerria.store.fail(Steps::Of("touch"));
     assert!(kerria.app.checker.flush(kerria.app.clock.now()).await.is_err());
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     kerria.clock.advance(90 * MINUTE);
     kerria.sweep().await;
     assert_eq!(kerria.count("SELECT count(*) FROM session"), 2);

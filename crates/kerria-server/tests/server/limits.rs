@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::future::join_all;
 use hyper::StatusCode;
-use kerria::{ManualClock, Stopwatch, SystemEntropy};
+use kerria::{ManualClock, Stopwatch, SystemEntropy, testing::Steps};
 use kerria_core::{Clock, Timestamp};
 use kerria_server::{
     app::{App, Edge},
@@ -19,10 +19,7 @@ use kerria_server::{
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{
-    cast::{Kerria, PASSWORD},
-    faults::Fault,
-};
+use crate::cast::{Kerria, PASSWORD};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -297,7 +294,7 @@ async fn a_handler_that_panics_harms_nobody_else() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
     let mut browser = kerria.signed_in("alice").await;
-    kerria.store.suffers(Fault::Panic("sessions_of"));
+    kerria.store.panic(Steps::Of("sessions_of"));
     for path in ["/api/v1/sessions", "/sessions"] {
         let answer = browser.get(path).await;
         assert_eq!(
@@ -307,7 +304,7 @@ async fn a_handler_that_panics_harms_nobody_else() {
         assert!(!answer.text.contains("panic") && answer.set_cookies().is_empty());
     }
     assert!(browser.is_signed_in().await);
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert_eq!(browser.get("/api/v1/sessions").await.status, StatusCode::OK);
     assert_eq!(kerria.metric("kerria_http_requests_total{status=\"5xx\"}").await, 2.0);
 }

@@ -17,7 +17,6 @@ mod documents;
 mod doors;
 mod durability;
 mod expiry;
-mod faults;
 mod forward_auth;
 mod headers;
 mod limits;

@@ -1,12 +1,10 @@
 //! When the store fails: nobody is signed out, nothing is claimed, and all is well when it is back.
 
 use hyper::StatusCode;
+use kerria::testing::Steps;
 use serde_json::json;
 
-use crate::{
-    cast::{Answer, Browser, Kerria, OTHER_PASSWORD, PASSWORD},
-    faults::Fault,
-};
+use crate::cast::{Answer, Browser, Kerria, OTHER_PASSWORD, PASSWORD};
 
 fn is_honest(answer: &Answer, what: &str) {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{what}: {}", answer.text);
@@ -28,7 +26,7 @@ async fn not_in_memory() -> (Kerria, Browser) {
 #[tokio::test]
 async fn a_session_that_cannot_be_looked_at_is_neither_good_nor_over() {
     let (kerria, mut browser) = not_in_memory().await;
-    kerria.store.suffers(Fault::All);
+    kerria.store.fail(Steps::All);
     for path in ["/sessions", "/account", "/confirm", "/account/delete"] {
         let page = browser.get(path).await;
         is_honest(&page, path);
@@ -49,14 +47,14 @@ async fn a_session_that_cannot_be_looked_at_is_neither_good_nor_over() {
     is_honest(&browser.post_form("/sign-out", &[]).await, "/sign-out");
     assert_eq!(browser.get("/").await.header("location"), Some("/sessions"), "not to the sign-in");
     assert_eq!(kerria.browser().get("/api/v1/session").await.status, StatusCode::UNAUTHORIZED);
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert!(browser.is_signed_in().await, "at once");
 }
 
 #[tokio::test]
 async fn what_is_public_stays_there() {
     let (kerria, browser) = not_in_memory().await;
-    kerria.store.suffers(Fault::All);
+    kerria.store.fail(Steps::All);
     for mut visitor in [kerria.browser(), browser] {
         for path in ["/sign-in", "/signed-out", "/health/live", "/assets/kerria.css", "/api/v1/openapi.json"]
         {
@@ -66,7 +64,7 @@ async fn what_is_public_stays_there() {
         assert_eq!(visitor.get("/nothing").await.status, StatusCode::NOT_FOUND);
         assert_eq!(visitor.get("/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert_eq!(kerria.browser().get("/health/ready").await.status, StatusCode::OK);
 }
 
@@ -74,7 +72,7 @@ async fn what_is_public_stays_there() {
 async fn sessions_in_memory_go_on_being_checked() {
     let (kerria, mut browser) = not_in_memory().await;
     assert!(browser.is_signed_in().await);
-    kerria.store.suffers(Fault::All);
+    kerria.store.fail(Steps::All);
     for _ in 0..10 {
         assert!(browser.is_signed_in().await);
     }
@@ -98,7 +96,7 @@ async fn sessions_in_memory_go_on_being_checked() {
     }
     assert_eq!(browser.token(), before);
     assert!(browser.is_signed_in().await, "what was not done was not said to be done");
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert!(browser.is_signed_in().await);
     assert_eq!(browser.send("POST", "/api/v1/logout", &json!({})).await.status, StatusCode::NO_CONTENT);
     assert!(!browser.is_signed_in().await);
@@ -108,21 +106,21 @@ async fn sessions_in_memory_go_on_being_checked() {
 async fn a_sign_in_that_is_not_committed_is_none() {
     let kerria = Kerria::with(&[("sign_up.mode", "open")]).await;
     kerria.user("alice").await;
-    for fault in
-        [Fault::All, Fault::Of("credentials"), Fault::Of("knock"), Fault::Of("open"), Fault::Of("take_back")]
+    for steps in
+        [Steps::All, Steps::Of("credentials"), Steps::Of("knock"), Steps::Of("open"), Steps::Of("take_back")]
     {
-        kerria.store.suffers(fault);
+        kerria.store.fail(steps);
         let mut browser = kerria.browser();
-        is_honest(&browser.sign_in("alice", PASSWORD).await, &format!("{fault:?}"));
+        is_honest(&browser.sign_in("alice", PASSWORD).await, &format!("{steps:?}"));
         let fields = [("login", "alice"), ("password", PASSWORD)];
-        is_honest(&browser.post_form("/sign-in", &fields).await, &format!("{fault:?}"));
+        is_honest(&browser.post_form("/sign-in", &fields).await, &format!("{steps:?}"));
     }
-    for fault in [Fault::All, Fault::Of("create_user")] {
-        kerria.store.suffers(fault);
+    for steps in [Steps::All, Steps::Of("create_user")] {
+        kerria.store.fail(steps);
         let account = json!({ "name": "bob", "password": PASSWORD });
-        is_honest(&kerria.browser().send("POST", "/api/v1/users", &account).await, &format!("{fault:?}"));
+        is_honest(&kerria.browser().send("POST", "/api/v1/users", &account).await, &format!("{steps:?}"));
     }
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert_eq!(kerria.count("SELECT count(*) FROM session"), 0);
     assert_eq!(kerria.count("SELECT count(*) FROM account"), 1);
     assert!(kerria.signed_in("alice").await.is_signed_in().await);
@@ -132,7 +130,7 @@ async fn a_sign_in_that_is_not_committed_is_none() {
 async fn a_session_that_stands_is_handed_over_even_if_its_device_cannot_be_marked() {
     let kerria = Kerria::start().await;
     kerria.user("alice").await;
-    kerria.store.suffers(Fault::Of("know_device"));
+    kerria.store.fail(Steps::Of("know_device"));
     let mut browser = kerria.browser();
     let answer = browser.sign_in("alice", PASSWORD).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
@@ -146,7 +144,7 @@ async fn an_end_that_is_not_committed_is_none() {
     let mut laptop = kerria.signed_in("alice").await;
     let phone = kerria.signed_in("alice").await;
     let path = format!("/api/v1/sessions/{}", phone.handle().await);
-    kerria.store.suffers(Fault::Of("revoke"));
+    kerria.store.fail(Steps::Of("revoke"));
     is_honest(&laptop.delete(&path).await, "ending another session");
     is_honest(&laptop.send("POST", "/api/v1/logout", &json!({})).await, "signing out");
     is_honest(&laptop.submit("/sessions", "/sign-out", &[]).await, "the page");
@@ -155,12 +153,12 @@ async fn an_end_that_is_not_committed_is_none() {
         &kerria.operator().send("POST", "/api/v1/operator/revocations", &everyone).await,
         "the operator",
     );
-    kerria.store.suffers(Fault::Of("set_status"));
+    kerria.store.fail(Steps::Of("set_status"));
     is_honest(
         &kerria.operator().send("POST", "/api/v1/operator/users/alice/disable", &json!({})).await,
         "disable",
     );
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert!(laptop.is_signed_in().await && phone.is_signed_in().await);
     assert_eq!(laptop.delete(&path).await.json()["ended"], 1);
     assert!(!phone.is_signed_in().await);
@@ -169,7 +167,7 @@ async fn an_end_that_is_not_committed_is_none() {
 #[tokio::test]
 async fn garbage_needs_no_store_to_be_refused() {
     let kerria = Kerria::start().await;
-    kerria.store.suffers(Fault::All);
+    kerria.store.fail(Steps::All);
     let mut browser = kerria.browser();
     browser.cookies.insert("kerria".to_owned(), "kst_garbage".to_owned());
     assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::UNAUTHORIZED);

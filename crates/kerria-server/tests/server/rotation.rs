@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use kerria::testing::Steps;
 use kerria_core::Timestamp;
 use serde_json::json;
 
-use crate::{
-    cast::{Answer, Browser, DAY, HOUR, Kerria, MINUTE, OTHER_PASSWORD, PASSWORD},
-    faults::Fault,
-};
+use crate::cast::{Answer, Browser, DAY, HOUR, Kerria, MINUTE, OTHER_PASSWORD, PASSWORD};
 
 /// How long a replaced token is good beside its successor.
 const GRACE: Duration = Duration::from_secs(30);
@@ -221,10 +219,10 @@ async fn a_replay_that_cannot_be_written_down_is_not_answered_as_anything_else()
     check(&mut alice).await;
     check(&mut alice).await;
     kerria.clock.advance(GRACE);
-    kerria.store.suffers(Fault::Of("rotate"));
+    kerria.store.fail(Steps::Of("rotate"));
     assert_eq!(thief.get("/api/v1/session").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(alice.is_signed_in().await);
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert_eq!(thief.get("/api/v1/session").await.status, StatusCode::UNAUTHORIZED);
     assert!(!alice.is_signed_in().await);
 }
@@ -234,17 +232,17 @@ async fn a_store_that_fails_leaves_the_old_token_good() {
     let kerria = rotating().await;
     let mut alice = kerria.signed_in("alice").await;
     kerria.clock.advance(10 * MINUTE);
-    kerria.store.suffers(Fault::Of("rotate"));
+    kerria.store.fail(Steps::Of("rotate"));
     assert_eq!(check(&mut alice).await.set_cookies(), [""; 0]);
     kerria.clock.advance(HOUR);
-    kerria.store.suffers(Fault::All);
+    kerria.store.fail(Steps::All);
     assert_eq!(check(&mut alice).await.set_cookies(), [""; 0]);
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert_eq!(new_tokens(&check(&mut alice).await).len(), 1);
     // The first use of a successor that cannot be written down counts all the same, and the old token goes on.
-    kerria.store.suffers(Fault::Of("rotate"));
+    kerria.store.fail(Steps::Of("rotate"));
     check(&mut alice).await;
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     check(&mut alice).await;
 }
 

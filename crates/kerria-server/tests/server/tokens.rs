@@ -690,10 +690,10 @@ async fn a_reload_that_read_before_a_reset_does_not_bring_the_old_keys_back() {
     let now = kerria.clock.now();
     for _ in 0..3 {
         let old = kerria.app.keyring.keys();
-        let held = kerria.store.holds_next_keys();
+        let held = kerria.store.hold("signing_keys");
         let app = std::sync::Arc::clone(&kerria.app);
         let reload = tokio::spawn(async move { app.keyring.reload().await });
-        held.read().await;
+        held.reached().await;
         let app = std::sync::Arc::clone(&kerria.app);
         let mut reset = tokio::spawn(async move { app.keyring.reset(now).await });
         // One that does not wait for the reload is done by then; one that waits goes on after it.

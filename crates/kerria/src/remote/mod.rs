@@ -35,6 +35,7 @@ use crate::{
     cookie::SecretCookie,
     https::CertificatesError,
     layer::SessionLayer,
+    outage::Outage,
     protocol::{Settings, paths},
 };
 pub use nodes::AskError;
@@ -56,6 +57,7 @@ pub struct RemoteOptions {
     authorities: Option<PathBuf>,
     insecure_http: bool,
     cache_entries: u32,
+    outage: Outage,
     clock: Arc<dyn Clock>,
 }
 
@@ -71,6 +73,7 @@ impl RemoteOptions {
             authorities: None,
             insecure_http: false,
             cache_entries: CACHE_ENTRIES,
+            outage: Outage::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -101,6 +104,13 @@ impl RemoteOptions {
     #[must_use]
     pub fn cache_entries(mut self, entries: u32) -> Self {
         self.cache_entries = entries;
+        self
+    }
+
+    /// What happens to sessions in memory when no node answers.
+    #[must_use]
+    pub fn outage(mut self, outage: Outage) -> Self {
+        self.outage = outage;
         self
     }
 
@@ -176,6 +186,7 @@ impl RemoteChecker {
             binding: settings.binding.into(),
             cache_entries: options.cache_entries,
             rotation: settings.rotation.into(),
+            outage: options.outage,
         };
         let key = TokenKey::from_bytes(settings.token_key.0);
         let checker = Checker::over(Arc::clone(&source) as _, key, checking).await?;

@@ -174,7 +174,16 @@ impl Nodes {
         let first = serde_json::to_vec(question).map_err(failed)?.into();
         let others = serde_json::to_vec(afterwards).map_err(failed)?.into();
         let answer = self.any(Method::POST, path, [&first, &others], time).await;
-        answer.map_err(|error| StoreError::new(Trouble::Unavailable, error))
+        answer.map_err(|error| {
+            let trouble = match &error {
+                // That is an answer, too.
+                AskError::Token { .. } | AskError::Answer { .. } => Trouble::Failed,
+                AskError::Unreachable { .. } | AskError::Late { .. } | AskError::Problem { .. } => {
+                    Trouble::Unavailable
+                }
+            };
+            StoreError::new(trouble, error)
+        })
     }
 
     /// Asks the node that answered last, and then the others, each of which gets its share of the time that is left. Every

@@ -23,8 +23,10 @@
 //! # }
 //! ```
 
+mod flash;
 mod require;
 mod session;
+mod stored;
 mod upkeep;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -37,12 +39,13 @@ use kerria_core::{
 };
 use url::Url;
 
-pub use require::{Denied, Require, require_fresh, require_login, require_own_page};
+pub use require::{Denied, Require, require, require_fresh, require_login, require_own_page};
 pub use session::{CurrentUser, LoadUser, MissingLayer, Session, SessionError, UserError};
+pub use stored::{SessionValue, Stored};
 
 use crate::{
-    Binding, Checked, Checker, CheckerSettings, CurrentSession, SecretCookie, SessionLayer, SystemClock,
-    SystemEntropy, csrf::OwnOrigin,
+    Binding, Checker, CheckerSettings, Outage, SecretCookie, SessionLayer, SystemClock, SystemEntropy,
+    csrf::OwnOrigin,
 };
 
 /// What an application may decide about its sessions. Each has a default that does for most.
@@ -54,6 +57,7 @@ pub struct SessionOptions {
     limit: Option<SessionLimit>,
     binding: Binding,
     rotation: RotationRule,
+    outage: Outage,
     data: DataLimits,
     cache_entries: u32,
     last_seen_precision: Duration,
@@ -73,6 +77,7 @@ impl SessionOptions {
             limit: None,
             binding: Binding::default(),
             rotation: RotationRule::default(),
+            outage: Outage::default(),
             data: DataLimits::default(),
             cache_entries: 100_000,
             last_seen_precision: Duration::from_secs(30),
@@ -112,6 +117,12 @@ impl SessionOptions {
         Self { rotation, ..self }
     }
 
+    /// What happens to sessions in memory when a store that several processes share does not answer.
+    #[must_use]
+    pub fn outage(self, outage: Outage) -> Self {
+        Self { outage, ..self }
+    }
+
     /// How much one session may hold.
     #[must_use]
     pub fn data(self, limits: DataLimits) -> Self {
@@ -134,6 +145,12 @@ impl SessionOptions {
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Takes random bytes from here. Whoever can guess them can guess every token; what is not the system's is for tests.
+    #[must_use]
+    pub fn entropy(self, entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy, ..self }
     }
 }
 
@@ -190,6 +207,7 @@ impl Sessions {
             binding: options.binding,
             cache_entries: options.cache_entries,
             rotation: options.rotation,
+            outage: options.outage,
         };
         let checker = Checker::start(Arc::clone(&store), TokenKey::from_bytes(keys.token), settings).await?;
         let cookie = SecretCookie::new(&options.cookie, &options.origin);
@@ -255,10 +273,9 @@ impl Sessions {
         self.0.store.leave().await
     }
 
-    /// The session of a request, if there is one that nobody has ended while the request was under way. What was in time when it
-    /// was checked stays so, however long the request takes.
-    fn live(&self, current: &CurrentSession) -> Result<Option<Checked>, StoreError> {
-        Ok(current.live()?.filter(|live| self.0.checker.still_stands(live, current.now())))
+    /// How much one session may hold.
+    pub(crate) fn data_limits(&self) -> DataLimits {
+        self.0.options.data
     }
 
     async fn revoke(&self, selector: Selector, cause: Cause) -> Result<Revoked, StoreError> {

@@ -1,18 +1,20 @@
 //! The session of a request, and what a handler does with it.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
+#[cfg(feature = "testing")]
+use std::{net::Ipv4Addr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use kerria_core::{
     Cause, DataKey, DataRefused, Device, Method, Secret, Selector, SessionId, Standing, StoreError,
     Timestamp, Token, TokenHash, TokenKind, Transport, UserId,
     store::{
-        CarryOver, DataOwner, DataWrite, Found, NewSession, Opened, Overtaken, Renewal, SessionDetails,
-        SignIn,
+        CarryOver, DataOwner, DataWrite, Found, NewSession, Opened, Overtaken, Renew, Renewal,
+        SessionDetails, SignIn,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -24,6 +26,8 @@ use crate::{
     Checked, CurrentSession,
     layer::{bearer, client, device},
 };
+#[cfg(feature = "testing")]
+use crate::{ClientAddress, SessionState, current::PresentedIn};
 
 /// The session of a request, in an application that keeps its users itself.
 ///
@@ -57,6 +61,9 @@ pub enum SessionError {
     /// It takes somebody who is signed in.
     #[error("nobody is signed in")]
     NotSignedIn,
+    /// The session is a program's, to which nobody would give the new token.
+    #[error("a session that is carried as a bearer token keeps it: sign the program in anew instead")]
+    KeepsItsToken,
     /// The user has as many sessions as they may have.
     #[error("this user has as many sessions as one may have: end one of them first")]
     TooManySessions,
@@ -94,6 +101,24 @@ impl Session {
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
         let key = DataKey::parse(key)?;
         read(self.held(&key).await?.as_deref())
+    }
+
+    /// Whether there is a value under `key`.
+    ///
+    /// # Errors
+    /// If the store fails, or the key is none.
+    pub async fn contains(&self, key: &str) -> Result<bool, SessionError> {
+        Ok(self.held(&DataKey::parse(key)?).await?.is_some())
+    }
+
+    /// The keys of all values, in their order.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn keys(&self) -> Result<Vec<String>, SessionError> {
+        let Some(live) = self.known()? else { return Ok(Vec::new()) };
+        let all = self.store().all_data(live.session.id).await?;
+        Ok(all.into_iter().map(|(key, _)| key.as_str().to_owned()).collect())
     }
 
     /// Puts a value under `key`. Other keys are not touched, whoever writes them meanwhile. A visitor gets a session with it.
@@ -195,16 +220,22 @@ impl Session {
     /// The user has just proved again who they are: the session gets a new token, and is fresh.
     ///
     /// # Errors
-    /// If the store fails, the session has ended, or nobody is signed in.
+    /// If the store fails, the session has ended, nobody is signed in, or the session is a program's.
     pub async fn confirm(&self) -> Result<(), SessionError> {
         let live = self.signed_in()?;
-        let token = self.new_token();
-        match self.store().renew(&live.token, &token.hash(), self.now()).await? {
-            Renewal::Renewed(found) => {
-                self.becomes(&token, &found);
-                Ok(())
-            }
-            Renewal::Gone => Err(SessionError::Ended),
+        self.renew(&live, Renew::Proved).await
+    }
+
+    /// Gives the session a new token, and nothing else: it is the same session, with all that it holds, and as fresh as before.
+    /// Once this has returned, nobody accepts the old token any more, be it that of another request of the same browser. A
+    /// sign-in does this by itself; a visitor without a session has no token yet.
+    ///
+    /// # Errors
+    /// If the store fails, the session has ended or has another token by now, or it is a program's.
+    pub async fn cycle_id(&self) -> Result<(), SessionError> {
+        match self.still()? {
+            Some(live) => self.renew(&live, Renew::Exchanged).await,
+            None => Ok(()),
         }
     }
 
@@ -227,6 +258,15 @@ impl Session {
         }
         self.is_over();
         Ok(())
+    }
+
+    /// The same as [`logout`](Self::logout), by the name that it has in tower-sessions and in Django: no data without its session.
+    /// What is written after it begins a new one.
+    ///
+    /// # Errors
+    /// As with [`logout`](Self::logout).
+    pub async fn flush(&self) -> Result<(), SessionError> {
+        self.logout().await
     }
 
     /// Ends all other sessions of the user, and says how many.
@@ -284,9 +324,7 @@ impl Session {
     /// Completes when the session is ended, by whomever: for streams and WebSockets, which have to stop then. Without a session it
     /// completes at once. (An expiry is no end in this sense: nothing happens then.)
     pub async fn ended(&self) {
-        if let Some(live) = self.live() {
-            self.sessions.checker().ended(&live).await;
-        }
+        self.current.ended().await;
     }
 
     /// What is done with the sessions of everybody.
@@ -327,6 +365,20 @@ impl Session {
             Opened::Opened(found) => Ok(self.becomes(&token, &found)),
             Opened::LimitReached => Err(SessionError::TooManySessions),
             Opened::CredentialsChanged => Err(SessionError::Ended),
+        }
+    }
+
+    async fn renew(&self, live: &Checked, why: Renew) -> Result<(), SessionError> {
+        if live.session.transport != Transport::Cookie {
+            return Err(SessionError::KeepsItsToken);
+        }
+        let token = self.new_token();
+        match self.store().renew(&live.token, &token.hash(), why, self.now()).await? {
+            Renewal::Renewed(found) => {
+                self.becomes(&token, &found);
+                Ok(())
+            }
+            Renewal::Gone => Err(SessionError::Ended),
         }
     }
 
@@ -433,7 +485,7 @@ impl Session {
 
     /// The session, if there is one that has not ended; nobody knows while the store does not answer.
     fn known(&self) -> Result<Option<Checked>, StoreError> {
-        self.sessions.live(&self.current)
+        self.current.standing()
     }
 
     /// The same for who changes something, which is not done in another session than the one that the request came in.
@@ -454,6 +506,32 @@ impl Session {
 
     fn now(&self) -> Timestamp {
         self.sessions.0.options.clock.now()
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Sessions {
+    /// Opens a session outside of any request, and returns the value of the header that carries it.
+    pub(crate) async fn open_outside(
+        &self,
+        user: UserId,
+        transport: Transport,
+    ) -> Result<HeaderValue, SessionError> {
+        let nowhere = ClientAddress(Ipv4Addr::UNSPECIFIED.into());
+        let (now, checker) = (self.0.options.clock.now(), Some(Arc::clone(self.checker())));
+        let nothing = CurrentSession::new(SessionState::None, PresentedIn::Nothing, now, checker);
+        let session = Session {
+            current: nothing,
+            sessions: self.clone(),
+            device: device(&HeaderMap::new(), nowhere),
+            carried: Vec::new(),
+        };
+        let token = session.open(user, transport, false).await?;
+        let text = match transport {
+            Transport::Cookie => format!("{}={}", self.0.cookie.name(), token.expose()),
+            Transport::Bearer | Transport::Tokens => format!("Bearer {}", token.expose()),
+        };
+        Ok(text.try_into().expect("a token, and the name of a cookie, can stand in a header"))
     }
 }
 
@@ -480,9 +558,12 @@ fn tokens(sessions: &Sessions, headers: &HeaderMap) -> Vec<TokenHash> {
     tokens.map(|token| token.hash()).collect()
 }
 
-/// No layer has looked for a session: the application is put together wrong.
+/// No layer has looked for a session, or one that opens none: the application is put together wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no session layer is around this route: add .layer(sessions.layer())")]
+#[error(
+    "no session layer is around this route that can do this: add .layer(sessions.layer()) of `Sessions`. An application that \
+     follows a server, or verifies access tokens, opens no sessions: it takes `CurrentSession` or `CurrentUser`"
+)]
 pub struct MissingLayer;
 
 impl IntoResponse for MissingLayer {
@@ -502,7 +583,7 @@ impl IntoResponse for SessionError {
                 return super::require::unavailable();
             }
             Self::Data(DataRefused::ValueTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Data(_) | Self::TooManySessions => StatusCode::CONFLICT,
+            Self::Data(_) | Self::TooManySessions | Self::KeepsItsToken => StatusCode::CONFLICT,
             Self::Shape(error) => {
                 warn!("session data could not be read or written: {error}");
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -513,13 +594,22 @@ impl IntoResponse for SessionError {
     }
 }
 
-/// How an application finds a user of its own, for [`CurrentUser`]. `S` is the state of its router.
+/// How an application finds a user of its own by the user of a session, for [`CurrentUser`]. `S` is the state of its router.
 pub trait LoadUser<S>: Sized + Send {
     /// Why it cannot say.
     type Error: IntoResponse + Send;
 
     /// The user; `None` if there is none any more.
     fn load(user: UserId, state: &S) -> impl Future<Output = Result<Option<Self>, Self::Error>> + Send;
+}
+
+/// Their number alone, which the session says.
+impl<S: Sync> LoadUser<S> for UserId {
+    type Error = Infallible;
+
+    async fn load(user: UserId, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(Some(user))
+    }
 }
 
 /// The user who is signed in, as the application knows them.
@@ -553,9 +643,9 @@ impl<S: Sync, U: LoadUser<S>> OptionalFromRequestParts<S> for CurrentUser<U> {
     type Rejection = UserError<U::Error>;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Self::Rejection> {
-        let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state);
-        let session = session.await.map_err(UserError::MissingLayer)?;
-        let live = session.known().map_err(|error| UserError::Session(error.into()))?;
+        let current =
+            parts.extensions.get::<CurrentSession>().ok_or(UserError::MissingLayer(MissingLayer))?;
+        let live = current.standing().map_err(|error| UserError::Session(error.into()))?;
         let Some(user) = live.and_then(|live| live.session.user) else { return Ok(None) };
         Ok(U::load(user, state).await.map_err(UserError::Load)?.map(Self))
     }

@@ -34,6 +34,55 @@ async fn a_default_is_set_once() {
 }
 
 #[tokio::test]
+async fn one_can_ask_what_there_is() {
+    let ask = async |session: Session| -> Result<String, SessionError> {
+        let keys = session.keys().await?;
+        assert_eq!(session.contains("cart").await?, keys.contains(&"cart".to_owned()));
+        Ok(keys.join(" "))
+    };
+    let shop = Shop::open().await.with(Router::new().route("/keys", get(ask)));
+    let mut browser = Browser::default();
+    assert_eq!(shop.get(&mut browser, "/keys").await.text, "");
+    assert_eq!((browser.0.len(), shop.count().await), (0, 0), "to ask makes no session");
+    for key in ["language", "cart"] {
+        shop.post(&mut browser, &format!("/value/{key}/x")).await;
+    }
+    assert_eq!(shop.get(&mut browser, "/keys").await.text, "cart language");
+    shop.post(&mut browser, "/remove/cart").await;
+    assert_eq!(shop.get(&mut browser, "/keys").await.text, "language");
+}
+
+#[tokio::test]
+async fn a_visitor_whose_key_is_cycled_keeps_what_they_had() {
+    let shop = Shop::open().await;
+    let mut browser = shop.visitor().await;
+    let before = browser.clone();
+    shop.post(&mut browser, "/cycle").await;
+    assert_ne!(browser, before);
+    assert_eq!((shop.value(&browser, "cart").await, shop.value(&before, "cart").await), ("book".into(), "nothing".into()));
+    // Who has none gets none.
+    assert_eq!(shop.post(&mut Browser::default(), "/cycle").await.set(), None);
+    assert_eq!(shop.count().await, 1);
+}
+
+#[tokio::test]
+async fn messages_are_shown_once_in_their_order_on_whichever_page_comes_next() {
+    let say = async |session: Session| -> Result<(), SessionError> {
+        session.flash("saved").await?;
+        session.flash("sent").await
+    };
+    let show = async |session: Session| session.take_flashes::<String>().await.map(|all| all.join(" "));
+    let shop = Shop::open().await.with(Router::new().route("/messages", get(show).post(say)));
+    let mut browser = Browser::default();
+    shop.post(&mut browser, "/messages").await;
+    shop.get(&mut browser, "/").await;
+    // They outlast the sign-in.
+    shop.post(&mut browser, "/sign-in/alice").await;
+    assert_eq!(shop.get(&mut browser, "/messages").await.text, "saved sent");
+    assert_eq!(shop.get(&mut browser, "/messages").await.text, "");
+}
+
+#[tokio::test]
 async fn a_session_that_is_cleared_is_empty_and_the_same() {
     let shop = Shop::open().await;
     let mut browser = shop.signed_in("alice").await;

@@ -190,6 +190,8 @@ fn routes() -> Router {
         .route("/sign-in/{user}", post(sign_in))
         .route("/sign-in/{user}/remembered", post(sign_in_remembered))
         .route("/sign-out", post(async |session: Session| session.logout().await))
+        .route("/flush", post(async |session: Session| session.flush().await))
+        .route("/cycle", post(async |session: Session| session.cycle_id().await))
         .route("/who", get(who))
         .route("/fail/{key}/{value}", post(put_and_fail))
 }

@@ -9,9 +9,10 @@ use axum::{
     middleware::{Next, from_fn},
     routing::{get, post},
 };
-use kerria::{Session, SessionError};
+use kerria::{Session, SessionError, SessionValue, Stored};
 use kerria_core::SessionPolicy;
 use kerria_store::SqliteStore;
+use serde::{Deserialize, Serialize};
 
 use crate::{Browser, HTTP, Shop, idle, visits};
 
@@ -59,6 +60,53 @@ async fn a_session_whose_last_value_is_removed_goes_on_empty() {
     assert_eq!((&browser, shop.count().await), (&before, 1));
     shop.post(&mut browser, "/value/cart/lamp").await;
     assert_eq!((shop.value(&before, "cart").await.as_str(), shop.count().await), ("lamp", 1));
+}
+
+#[tokio::test]
+async fn a_cycled_session_has_another_token_and_what_it_had_and_the_old_one_is_refused() {
+    let shop = Shop::open().await;
+    let mut browser = shop.signed_in("alice").await;
+    shop.post(&mut browser, "/value/cart/book").await;
+    let before = browser.clone();
+    assert!(shop.post(&mut browser, "/cycle").await.set().is_some());
+    assert_ne!(browser, before);
+    assert_eq!(shop.value(&browser, "cart").await, "book");
+    assert_eq!((shop.who(&browser).await, shop.who(&before).await), ("alice".into(), "nobody".into()));
+    assert_eq!(shop.count().await, 1);
+}
+
+#[tokio::test]
+async fn a_flushed_session_is_gone_with_its_data_and_its_cookie() {
+    let shop = Shop::open().await;
+    let mut browser = shop.signed_in("alice").await;
+    shop.post(&mut browser, "/value/cart/book").await;
+    let copy = browser.clone();
+    let answer = shop.post(&mut browser, "/flush").await;
+    assert_eq!(answer.attributes(), "HttpOnly; SameSite=Lax; Path=/; Max-Age=0");
+    assert_eq!((shop.who(&copy).await.as_str(), shop.value(&copy, "cart").await.as_str()), ("nobody", "nothing"));
+    assert_eq!((browser, shop.count().await), (Browser::default(), 0));
+}
+
+#[tokio::test]
+async fn a_value_with_a_type_of_its_own_begins_as_its_default_and_is_changed_in_place() {
+    #[derive(Default, Serialize, Deserialize)]
+    struct Guest {
+        pages: u32,
+    }
+    impl SessionValue for Guest {
+        const KEY: &'static str = "guest";
+    }
+    let look = async |guest: Stored<Guest>| guest.get().await.map(|guest| guest.pages.to_string());
+    let turn = async |guest: Stored<Guest>| {
+        guest.update(|guest| guest.pages += 1).await.map(|guest| guest.pages.to_string())
+    };
+    let shop = Shop::open().await.with(Router::new().route("/guest", get(look).post(turn)));
+    let mut browser = Browser::default();
+    assert_eq!(shop.get(&mut browser, "/guest").await.text, "0");
+    for pages in ["1", "2"] {
+        assert_eq!(shop.post(&mut browser, "/guest").await.text, pages);
+        assert_eq!(shop.get(&mut browser, "/guest").await.text, pages);
+    }
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 use std::{
     path::{Path, PathBuf},
     sync::atomic::Ordering::Relaxed,
+    time::Duration,
 };
 
 use hyper::StatusCode;
-use kerria::{Check, Refusal, RemoteChecker, RemoteError, RemoteOptions, SystemClock};
+use kerria::{Check, Outage, Refusal, RemoteChecker, RemoteError, RemoteOptions, SystemClock};
 use kerria_core::{Clock, Transport};
 use kerria_store::testing::Proxy;
 use serde_json::json;
@@ -35,9 +36,14 @@ impl Application {
         Self::try_follow(nodes, CHECKERS_TOKEN).await.unwrap()
     }
 
+    /// One that trusts its memory for so long when no node answers.
+    pub async fn trusts_for(limit: Duration, nodes: &[&str]) -> Self {
+        let options = options(nodes, CHECKERS_TOKEN).outage(Outage::TrustFor(limit));
+        Self(RemoteChecker::start(options).await.unwrap())
+    }
+
     pub async fn try_follow(nodes: &[&str], token: &str) -> Result<Self, RemoteError> {
-        let options = RemoteOptions::new(nodes.iter().copied(), token).name("an application");
-        RemoteChecker::start(options).await.map(Self)
+        RemoteChecker::start(options(nodes, token)).await.map(Self)
     }
 
     pub async fn says(&self, token: &str) -> Said {
@@ -59,6 +65,10 @@ impl Application {
     pub fn is_leased(&self) -> bool {
         self.0.checker().lease().holds()
     }
+}
+
+fn options(nodes: &[&str], token: &str) -> RemoteOptions {
+    RemoteOptions::new(nodes.iter().copied(), token).name("an application")
 }
 
 /// A server on an SQLite file, that lets applications follow.

@@ -5,6 +5,7 @@
 mod application;
 mod embedded;
 mod faults;
+mod sources;
 mod wire;
 
 use std::time::Duration;
@@ -124,6 +125,44 @@ async fn refuses_behind(broken: Cable) {
     assert!(matches!(shop.says(&ended).await, Said::Refused(_)));
     let asked = shop.asked();
     assert_eq!((shop.says(&kept).await, shop.asked()), (Said::Good, asked), "from memory again");
+    server.sign_out(&kept).await;
+    assert_eq!(shop.says(&kept).await, REVOKED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_may_trusts_its_memory_while_it_is_cut_off_and_not_for_longer() {
+    trusts_behind(Cable::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_may_trusts_its_memory_while_its_server_keeps_silent_and_not_for_longer() {
+    trusts_behind(Cable::BlackHole).await;
+}
+
+async fn trusts_behind(broken: Cable) {
+    let limit = 2 * SOON;
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path()).await;
+    let (cable, through) = cable_to(&server.origin());
+    let shop = Application::trusts_for(limit, &[&through]).await;
+    let (ended, kept, new) = (server.sign_in().await, server.sign_in().await, server.sign_in().await);
+    assert_eq!((shop.says(&ended).await, shop.says(&kept).await), (Said::Good, Said::Good));
+
+    cable.set(broken);
+    server.sign_out(&ended).await;
+    assert!(!shop.is_leased(), "a lease was waited for");
+    let without_lease = Stopwatch::start();
+    assert_eq!((shop.says(&kept).await, shop.says(&new).await), (Said::Good, Said::Unknown));
+    assert_eq!(shop.says(&ended).await, Said::Good, "the risk that is taken");
+    let watch = Stopwatch::start();
+    until("it is over", async || shop.says(&kept).await == Said::Unknown).await;
+    assert!(without_lease.elapsed() > limit - SOON && watch.elapsed() < limit + 3 * SOON);
+    assert_eq!(shop.says(&ended).await, Said::Unknown);
+
+    cable.set(Cable::Whole);
+    until("it recovers by itself", async || shop.is_leased()).await;
+    assert_eq!((shop.says(&kept).await, shop.says(&new).await), (Said::Good, Said::Good));
+    assert!(matches!(shop.says(&ended).await, Said::Refused(_)));
     server.sign_out(&kept).await;
     assert_eq!(shop.says(&kept).await, REVOKED);
 }

@@ -5,12 +5,10 @@ mod proxy;
 
 use base64::Engine;
 use hyper::StatusCode;
+use kerria::testing::Steps;
 use serde_json::{Value, json};
 
-use crate::{
-    cast::{Answer, Browser, FILE, HOUR, Kerria, MINUTE, PASSWORD},
-    faults::Fault,
-};
+use crate::cast::{Answer, Browser, FILE, HOUR, Kerria, MINUTE, PASSWORD};
 
 const RULES: &str = r#"
 trusted_proxies = ["127.0.0.1"]
@@ -439,14 +437,14 @@ async fn a_sign_in_that_is_too_old_is_confirmed() {
 async fn what_cannot_be_known_is_503_and_what_is_for_everyone_passes() {
     let kerria = kerria().await;
     let alice = kerria.signed_in("alice").await;
-    kerria.store.suffers(Fault::All);
+    kerria.store.fail(Steps::All);
     let answer = ask(&alice, "GET", "http://api.example/").await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
     let answer = open(&alice, "http://api.example/").await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SERVICE_UNAVAILABLE, None));
     let answer = ask(&alice, "GET", "http://app.example/public/").await;
     assert_eq!(answer.status, StatusCode::OK);
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert_eq!(ask(&alice, "GET", "http://api.example/").await.status, StatusCode::OK);
 }
 

@@ -1,6 +1,7 @@
 //! What holds with each proxy, configured as in the examples.
 
 use hyper::StatusCode;
+use kerria::testing::Steps;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -257,12 +258,12 @@ impl Place {
     async fn what_kerria_cannot_know_does_not_pass(&self) {
         let alice = self.kerria.signed_in("alice").await;
         assert_eq!(self.open(&alice, "/").await.status, StatusCode::OK);
-        self.kerria.store.suffers(crate::faults::Fault::All);
+        self.kerria.store.fail(Steps::All);
         let stranger =
             self.kerria.browser().with("cookie", &format!("kerria={}", self.a_token_not_in_memory().await));
         let answer = self.open(&stranger, "/").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
-        self.kerria.store.suffers(crate::faults::Fault::None);
+        self.kerria.store.mend();
     }
 
     async fn without_kerria_nothing_passes(&mut self) {

@@ -1,14 +1,12 @@
 //! Who asks: secrets, assertions, and nothing in between.
 
 use hyper::StatusCode;
+use kerria::testing::Steps;
 use kerria_core::{Algorithm, Clock};
 use serde_json::{Value, json};
 
 use super::{Keyed, Party, SHOP, basic, error, register, seconds, shop_of};
-use crate::{
-    cast::{Answer, Kerria},
-    faults::Fault,
-};
+use crate::cast::{Answer, Kerria};
 
 async fn robot(kerria: &Kerria) -> Party {
     let client = json!({ "id": "robot", "authentication": "client_secret", "audiences": [SHOP] });
@@ -245,9 +243,9 @@ async fn an_assertion_is_used_once() {
     let client = Keyed::register(&kerria, "keyed", Algorithm::EdDsa).await;
     let other = Keyed::register(&kerria, "other", Algorithm::EdDsa).await;
     let assertion = client.sign(&client.header(), &client.claims(&kerria));
-    kerria.store.suffers(Fault::Of("spend"));
+    kerria.store.fail(Steps::Of("spend"));
     assert_eq!(client.present(&kerria, &assertion).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert_eq!(client.present(&kerria, &assertion).await.status, StatusCode::OK);
     kerria.sweep().await;
     assert_eq!(error(&client.present(&kerria, &assertion).await), "invalid_client");

@@ -1,7 +1,7 @@
 //! An access token for another audience, in exchange for a token of a session; and the same for its own user.
 
 use hyper::StatusCode;
-use kerria_core::{Clock, Selector};
+use kerria_core::{Cause, Clock, Selector};
 use serde_json::{Value, json};
 
 use super::{
@@ -61,8 +61,16 @@ async fn an_exchange_does_not_outrun_the_end_of_its_client() {
     let gateway = gateway(&kerria).await;
     let browser = kerria.signed_in("alice").await;
     let client = gateway.id.parse().unwrap();
-    kerria.store.ends_meanwhile(Selector::Client { client }, kerria.clock.now());
-    let told = exchange(&kerria, &gateway, &browser.token(), SESSION_TOKEN, &[]).await.json();
+    let held = kerria.store.hold("client");
+    let meanwhile = async {
+        held.reached().await;
+        let (selector, now) = (Selector::Client { client }, kerria.clock.now());
+        kerria.app.store.revoke(selector, Cause::Operator, None, now).await.unwrap();
+        held.release();
+    };
+    let token = browser.token();
+    let (told, ()) = tokio::join!(exchange(&kerria, &gateway, &token, SESSION_TOKEN, &[]), meanwhile);
+    let told = told.json();
     assert!(!gateway.is_active(&kerria, told["access_token"].as_str().unwrap()).await);
     let told = exchange(&kerria, &gateway, &browser.token(), SESSION_TOKEN, &[]).await.json();
     assert!(gateway.is_active(&kerria, told["access_token"].as_str().unwrap()).await, "what comes after");

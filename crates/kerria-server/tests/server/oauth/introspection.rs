@@ -1,14 +1,12 @@
 //! What a token stands for, and who may know.
 
 use hyper::StatusCode;
+use kerria::testing::Steps;
 use kerria_core::Clock;
 use serde_json::json;
 
 use super::{Party, SHOP, WIKI, app_of, error, register, seconds, shop_of, sign_in};
-use crate::{
-    cast::{HOUR, Kerria, MINUTE, PASSWORD},
-    faults::Fault,
-};
+use crate::cast::{HOUR, Kerria, MINUTE, PASSWORD};
 
 async fn confidential(kerria: &Kerria, id: &str, audience: &str, scope: &str) -> Party {
     let client = json!({
@@ -221,15 +219,15 @@ async fn introspection_from_memory_needs_no_store_and_otherwise_says_so() {
     for (token, step) in
         [(&jwt.access, "session"), (&jwt.refresh, "is_present_refresh"), (&opaque.access, "reference")]
     {
-        kerria.store.suffers(Fault::Of(step));
+        kerria.store.fail(Steps::Of(step));
         let answer = gateway.post(&kerria, "/oauth2/introspect", &[("token", token)]).await;
         assert_eq!(
             (answer.status, error(&answer).as_str()),
             (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
         );
-        kerria.store.suffers(Fault::None);
+        kerria.store.mend();
         assert!(gateway.is_active(&kerria, token).await);
     }
-    kerria.store.suffers(Fault::Of("session"));
+    kerria.store.fail(Steps::Of("session"));
     assert!(gateway.is_active(&kerria, &jwt.access).await, "memory holds the session");
 }

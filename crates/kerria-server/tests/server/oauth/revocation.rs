@@ -1,13 +1,11 @@
 //! Giving tokens back.
 
 use hyper::StatusCode;
+use kerria::testing::Steps;
 use serde_json::json;
 
 use super::{Party, SHOP, WIKI, app_of, error, register, shop_of, sign_in};
-use crate::{
-    cast::{Kerria, MINUTE},
-    faults::Fault,
-};
+use crate::cast::{Kerria, MINUTE};
 
 #[tokio::test]
 async fn a_refresh_token_that_is_given_back_takes_its_session_and_access_tokens_along() {
@@ -145,8 +143,8 @@ async fn a_store_that_fails_ends_nothing_and_says_so() {
     let (app, opaque) = (app_of(&kerria, "app").await, register(&kerria, &reference).await);
     let (tokens, opaques) =
         (sign_in(&kerria, "alice", "app").await, sign_in(&kerria, "alice", "opaque").await);
-    for fault in [Fault::All, Fault::Of("revoke"), Fault::Of("client")] {
-        kerria.store.suffers(fault);
+    for steps in [Steps::All, Steps::Of("revoke"), Steps::Of("client")] {
+        kerria.store.fail(steps);
         for (client, token) in [
             (&app, &tokens.access),
             (&app, &tokens.refresh),
@@ -154,13 +152,13 @@ async fn a_store_that_fails_ends_nothing_and_says_so() {
             (&opaque, &opaques.refresh),
         ] {
             let answer = client.post(&kerria, "/oauth2/revoke", &[("token", token)]).await;
-            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{steps:?}");
             assert_eq!(
                 (answer.header("retry-after"), error(&answer).as_str()),
                 (Some("1"), "temporarily_unavailable")
             );
         }
     }
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert_eq!(app.refresh(&kerria, &tokens.refresh).await.status, StatusCode::OK);
 }

@@ -1,14 +1,12 @@
 //! The token endpoint: refresh tokens, and tokens of clients themselves.
 
 use hyper::StatusCode;
+use kerria::testing::Steps;
 use kerria_core::{AccessTokenForm, Algorithm, Client, store::Clients};
 use serde_json::json;
 
 use super::{Party, SHOP, WIKI, app_of, claims, error, register, shop_of, sign_in};
-use crate::{
-    cast::{HOUR, Kerria, MINUTE},
-    faults::Fault,
-};
+use crate::cast::{HOUR, Kerria, MINUTE};
 
 #[tokio::test]
 async fn a_refresh_token_buys_the_next_ones() {
@@ -242,17 +240,17 @@ async fn a_store_that_fails_is_never_an_answer_about_a_token() {
     let client = json!({ "id": "robot", "authentication": "client_secret", "audiences": [SHOP], "access_tokens": "reference" });
     let robot = register(&kerria, &client).await;
     let refresh = sign_in(&kerria, "alice", "app").await.refresh;
-    for fault in [Fault::All, Fault::Of("client"), Fault::Of("rotate_refresh")] {
-        kerria.store.suffers(fault);
+    for steps in [Steps::All, Steps::Of("client"), Steps::Of("rotate_refresh")] {
+        kerria.store.fail(steps);
         let answer = app.refresh(&kerria, &refresh).await;
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{steps:?}");
         assert_eq!(error(&answer), "temporarily_unavailable");
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
-    kerria.store.suffers(Fault::Of("keep_reference"));
+    kerria.store.fail(Steps::Of("keep_reference"));
     let answer = robot.post(&kerria, "/oauth2/token", &[("grant_type", "client_credentials")]).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    kerria.store.suffers(Fault::None);
+    kerria.store.mend();
     assert_eq!(app.refresh(&kerria, &refresh).await.status, StatusCode::OK);
 }
 

@@ -1,0 +1,197 @@
+//! A store that several processes share does not answer: who is let through meanwhile, and for how long.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Request, StatusCode, header},
+    routing::get,
+};
+use kerria::{
+    Cause, Clock, Consistency, Outage, SessionOptions, Sessions, Store, UserId, require_login,
+    testing::{FaultyStore, ManualClock, START, Steps, login_as},
+};
+use kerria_core::Selector;
+use kerria_store::SqliteStore;
+use tower::ServiceExt;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const ALICE: UserId = UserId::from_number(1);
+const BOB: UserId = UserId::from_number(2);
+
+/// An application, and a store that it shares with others.
+struct Play {
+    sessions: Sessions,
+    clock: Arc<ManualClock>,
+    /// As the application reaches it.
+    store: Arc<FaultyStore>,
+    /// As the others do.
+    elsewhere: Arc<dyn Store>,
+    app: Router,
+}
+
+impl Play {
+    async fn new(outage: Outage) -> Self {
+        let clock = Arc::new(ManualClock::new(START));
+        let elsewhere: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
+        let store = FaultyStore::shared(Arc::clone(&elsewhere), Arc::clone(&clock) as Arc<dyn Clock>);
+        let store = Arc::new(store);
+        let options = SessionOptions::new("http://localhost:3000".parse().unwrap())
+            .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+            .outage(outage);
+        let sessions = Sessions::start(Arc::clone(&store) as _, options).await.unwrap();
+        let strict = sessions.layer().with_consistency(Consistency::Strict);
+        let app = Router::new()
+            .route("/account", get(async || "yours").layer(require_login()))
+            .layer(sessions.layer())
+            .merge(Router::new().route("/strict", get(async || "yours").layer(require_login())).layer(strict))
+            .route("/public", get(async || "everybody's"));
+        Self { sessions, clock, store, elsewhere, app }
+    }
+
+    async fn get(&self, path: &str, cookie: &HeaderValue) -> StatusCode {
+        let request = Request::get(path).header(header::COOKIE, cookie).body(Body::empty()).unwrap();
+        self.app.clone().oneshot(request).await.unwrap().status()
+    }
+
+    /// Somebody signed in, whose session is in memory.
+    async fn signed_in(&self, user: UserId) -> HeaderValue {
+        let cookie = login_as(&self.sessions, user).await;
+        assert_eq!(self.get("/account", &cookie).await, StatusCode::OK);
+        cookie
+    }
+
+    /// Another process with the same store.
+    async fn sessions_elsewhere(&self) -> Sessions {
+        let options = SessionOptions::new("http://localhost:3000".parse().unwrap())
+            .clock(Arc::clone(&self.clock) as Arc<dyn Clock>);
+        Sessions::start(Arc::clone(&self.elsewhere), options).await.unwrap()
+    }
+
+    /// Ends the sessions of somebody, in another process.
+    async fn ends_elsewhere(&self, user: UserId) {
+        let (selector, now) = (Selector::User { user }, self.clock.now());
+        assert_eq!(self.elsewhere.revoke(selector, Cause::Operator, None, now).await.unwrap().ended, 1);
+    }
+
+    fn trusted(&self) -> u64 {
+        self.sessions.checker().counters().trusted.load(SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_let_through_without_a_lease_unless_it_is_said() {
+    let play = Play::new(Outage::default()).await;
+    let alice = play.signed_in(ALICE).await;
+    play.store.fail(Steps::All);
+    play.clock.advance(SECOND - Duration::from_millis(1));
+    assert_eq!(play.get("/account", &alice).await, StatusCode::OK, "the lease still lasts");
+    play.clock.advance(Duration::from_millis(1));
+    assert_eq!(play.get("/account", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(play.get("/public", &alice).await, StatusCode::OK);
+    play.store.mend();
+    assert_eq!((play.get("/account", &alice).await, play.trusted()), (StatusCode::OK, 0));
+}
+
+#[tokio::test]
+async fn a_session_in_memory_is_trusted_while_the_store_does_not_answer_and_not_for_longer() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let alice = play.signed_in(ALICE).await;
+    let bob = login_as(&play.sessions_elsewhere().await, BOB).await;
+    play.store.fail(Steps::All);
+    play.clock.advance(SECOND);
+    assert_eq!((play.get("/account", &alice).await, play.trusted()), (StatusCode::OK, 1));
+    assert_eq!(play.get("/strict", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(play.get("/account", &bob).await, StatusCode::SERVICE_UNAVAILABLE, "not in memory");
+
+    play.clock.advance(MINUTE - Duration::from_millis(1));
+    assert_eq!((play.get("/account", &alice).await, play.trusted()), (StatusCode::OK, 2));
+    play.clock.advance(Duration::from_millis(1));
+    assert_eq!(play.get("/account", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
+
+    play.store.mend();
+    let asked = play.store.asked("find");
+    assert_eq!(play.get("/account", &alice).await, StatusCode::OK);
+    assert_eq!((play.trusted(), play.store.asked("find")), (2, asked), "from memory, under a lease");
+    assert_eq!(play.get("/account", &bob).await, StatusCode::OK);
+    play.ends_elsewhere(ALICE).await;
+    assert_eq!(play.get("/account", &alice).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_asked_once_in_a_second() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let alice = play.signed_in(ALICE).await;
+    play.store.fail(Steps::All);
+    play.clock.advance(SECOND);
+    let before = play.store.asked("find");
+    for seconds in 1..=30 {
+        for _ in 0..20 {
+            assert_eq!(play.get("/account", &alice).await, StatusCode::OK);
+        }
+        assert_eq!(play.store.asked("find"), before + seconds);
+        play.clock.advance(SECOND);
+    }
+    assert_eq!(play.trusted(), 600);
+}
+
+#[tokio::test]
+async fn an_end_that_was_heard_of_is_never_trusted_away() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let alice = play.signed_in(ALICE).await;
+    play.ends_elsewhere(ALICE).await;
+    play.store.fail(Steps::All);
+    for _ in 0..60 {
+        assert_ne!(play.get("/account", &alice).await, StatusCode::OK);
+        play.clock.advance(SECOND);
+    }
+    assert_eq!(play.trusted(), 0);
+}
+
+/// The risk that is taken, and its bound.
+#[tokio::test]
+async fn an_end_that_could_not_be_heard_of_counts_as_soon_as_the_store_answers() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let (alice, bob) = (play.signed_in(ALICE).await, play.signed_in(BOB).await);
+    play.store.fail(Steps::All);
+    play.clock.advance(2 * SECOND);
+    play.ends_elsewhere(ALICE).await;
+    assert_eq!(play.get("/account", &alice).await, StatusCode::OK);
+    play.store.mend();
+    assert_eq!(play.get("/account", &alice).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(play.get("/account", &bob).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_answers_is_believed_and_not_memory() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let (alice, bob) = (play.signed_in(ALICE).await, play.signed_in(BOB).await);
+    play.store.fail(Steps::All);
+    play.clock.advance(2 * SECOND);
+    assert_eq!(play.get("/account", &alice).await, StatusCode::OK);
+    play.ends_elsewhere(ALICE).await;
+    // It can be asked again, and the lease cannot be renewed yet.
+    play.store.fail(Steps::Of("touch"));
+    play.clock.advance(SECOND);
+    assert_eq!(play.get("/account", &alice).await, StatusCode::UNAUTHORIZED);
+    let trusted = play.trusted();
+    assert_eq!((play.get("/account", &bob).await, play.trusted()), (StatusCode::OK, trusted));
+}
+
+#[tokio::test]
+async fn limits_of_a_session_hold_in_an_outage_too() {
+    let play = Play::new(Outage::TrustFor(1_000 * MINUTE)).await;
+    let alice = play.signed_in(ALICE).await;
+    play.store.fail(Steps::All);
+    // It may have been used elsewhere: that it was not, nobody can tell.
+    play.clock.advance(121 * MINUTE);
+    assert_eq!(play.get("/account", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
+    play.store.mend();
+    assert_eq!(play.get("/account", &alice).await, StatusCode::UNAUTHORIZED);
+}
