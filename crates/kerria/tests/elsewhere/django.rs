@@ -59,7 +59,10 @@ async fn a_visitor_whose_key_is_cycled_keeps_what_they_had() {
     let before = browser.clone();
     shop.post(&mut browser, "/cycle").await;
     assert_ne!(browser, before);
-    assert_eq!((shop.value(&browser, "cart").await, shop.value(&before, "cart").await), ("book".into(), "nothing".into()));
+    assert_eq!(
+        (shop.value(&browser, "cart").await, shop.value(&before, "cart").await),
+        ("book".into(), "nothing".into())
+    );
     // Who has none gets none.
     assert_eq!(shop.post(&mut Browser::default(), "/cycle").await.set(), None);
     assert_eq!(shop.count().await, 1);

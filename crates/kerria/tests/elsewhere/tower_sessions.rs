@@ -83,7 +83,10 @@ async fn a_flushed_session_is_gone_with_its_data_and_its_cookie() {
     let copy = browser.clone();
     let answer = shop.post(&mut browser, "/flush").await;
     assert_eq!(answer.attributes(), "HttpOnly; SameSite=Lax; Path=/; Max-Age=0");
-    assert_eq!((shop.who(&copy).await.as_str(), shop.value(&copy, "cart").await.as_str()), ("nobody", "nothing"));
+    assert_eq!(
+        (shop.who(&copy).await.as_str(), shop.value(&copy, "cart").await.as_str()),
+        ("nobody", "nothing")
+    );
     assert_eq!((browser, shop.count().await), (Browser::default(), 0));
 }
 
