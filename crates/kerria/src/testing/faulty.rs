@@ -15,9 +15,9 @@ use kerria_core::{
     store::{
         Accounts, Clients, Credentials, DataOwner, DataWrite, Doors, Follower, Found, Grouping,
         InstallationKeys, Invitation, Leases, LogPage, NewUser, Opened, Overtaken, PasswordChange,
-        PasswordChanged, Reference, Refresh, Removal, Renaming, Renew, Renewal, Revoked, Rotation, SessionData,
-        SessionDetails, SessionRotation, Sessions, SignIn, SigningKeys, TokenUse, Tokens, Trouble,
-        UserCreation, Wait,
+        PasswordChanged, Reference, Refresh, Removal, Renaming, Renew, Renewal, Revoked, Rotation,
+        SessionData, SessionDetails, SessionRotation, Sessions, SignIn, SigningKeys, TokenUse, Tokens,
+        Trouble, UserCreation, Wait,
     },
     throttle::{Admission, Door},
 };
