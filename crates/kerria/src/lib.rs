@@ -37,7 +37,7 @@ pub use cookie::SecretCookie;
 pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
 pub use display_name::DisplayName;
-pub use layer::{ClientAddress, SessionLayer};
+pub use layer::{ClientAddress, SessionLayer, session_tokens};
 pub use moves::Move;
 #[cfg(feature = "remote")]
 pub use remote::{RemoteChecker, RemoteError, RemoteOptions};
