@@ -7,6 +7,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod data_cache;
 mod errand;
 mod feed;
 mod moving;

@@ -45,7 +45,7 @@ pub use kerria_core::{
     Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
     store::{AtLimit, Revoked, SessionDetails, SessionLimit},
 };
-pub use layer::{ClientAddress, SessionLayer};
+pub use layer::{ClientAddress, SessionLayer, session_tokens};
 pub use moves::Move;
 pub use outage::Outage;
 #[cfg(feature = "remote")]
