@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use kerria_core::{
@@ -466,7 +466,7 @@ impl Sessions {
         &self,
         user: UserId,
         transport: Transport,
-    ) -> Result<HeaderValue, SessionError> {
+    ) -> Result<header::HeaderValue, SessionError> {
         let nowhere = ClientAddress(Ipv4Addr::UNSPECIFIED.into());
         let (now, checker) = (self.0.options.clock.now(), Some(Arc::clone(self.checker())));
         let nothing = CurrentSession::new(SessionState::None, PresentedIn::Nothing, now, checker);
