@@ -40,7 +40,9 @@ use crate::{
     queue::{Asked, Job, Query, Waiting},
     sql::{Driver, Reach, SqlStore, Step, in_time},
 };
+#[cfg(feature = "postgres")]
 pub(crate) use migrations::{Mark, attempt_in, mark, mark_as_being_moved, mark_of};
+#[cfg(feature = "postgres")]
 pub(crate) use opening::WholeFile;
 
 use checkers::{Checkers, MemoryLedger};

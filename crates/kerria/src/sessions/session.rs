@@ -518,7 +518,7 @@ impl Sessions {
         &self,
         user: UserId,
         transport: Transport,
-    ) -> Result<HeaderValue, SessionError> {
+    ) -> Result<header::HeaderValue, SessionError> {
         let nowhere = ClientAddress(Ipv4Addr::UNSPECIFIED.into());
         let (now, checker) = (self.0.options.clock.now(), Some(Arc::clone(self.checker())));
         let nothing = CurrentSession::new(SessionState::None, PresentedIn::Nothing, now, checker);
