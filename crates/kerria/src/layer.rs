@@ -11,7 +11,8 @@ use std::{
 use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use kerria_core::{
-    Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenKind, Transport,
+    Clock, Device, Entropy, RotationNonce, Scope, SessionId, StoreError, Timestamp, Token, TokenKind,
+    Transport,
     store::{SessionRotation, Successor},
 };
 use tower_layer::Layer;
@@ -143,11 +144,7 @@ impl SessionLayer {
         let consistency = consistency.unwrap_or(layer.consistency);
         let state = match layer.recall(&presented, headers, Some(client), now, consistency) {
             Ok(state) => state,
-            Err(question) => {
-                let question = question.asked_from(Some(device(headers, client)));
-                let read = layer.checker.read(&question).await;
-                read.map_or_else(SessionState::Unknown, SessionState::from)
-            }
+            Err(question) => layer.read_from(*question, headers, client).await,
         };
         // That a successor was used, its predecessor has to hear of.
         if let Some(Due { token, device }) = layer.due(&presented, headers, Some(client), &state)
@@ -156,6 +153,24 @@ impl SessionLayer {
             warn!("the use of a session token was not noted: {error}");
         }
         state
+    }
+
+    /// The same of the session with this handle, whatever the headers carry. For a server that knows by other means that the
+    /// request may use it.
+    pub async fn check_session(
+        &self,
+        session: SessionId,
+        headers: &HeaderMap,
+        client: ClientAddress,
+        consistency: Option<Consistency>,
+    ) -> SessionState {
+        let layer = &self.0;
+        let place = layer.checker.wants_place().then(|| device(headers, client));
+        let consistency = consistency.unwrap_or(layer.consistency);
+        match layer.checker.recall_session(session, place, layer.clock.now(), consistency) {
+            Ok(check) => check.into(),
+            Err(question) => layer.read_from(*question, headers, client).await,
+        }
     }
 }
 
@@ -193,6 +208,17 @@ impl Inner {
                 }
             },
         })
+    }
+
+    async fn read_from(
+        &self,
+        question: Question,
+        headers: &HeaderMap,
+        client: ClientAddress,
+    ) -> SessionState {
+        let question = question.asked_from(Some(device(headers, client)));
+        let read = self.checker.read(&question).await;
+        read.map_or_else(SessionState::Unknown, SessionState::from)
     }
 
     async fn read(&self, question: &Question, presented_in: PresentedIn) -> CurrentSession {
