@@ -2,7 +2,8 @@
 //!
 //! A browser that opens a page there is sent to [our page](PAGE), signs in if it has to, and comes back to [a path](PATH) that
 //! is ours on every such host, with a [code](Code) that works once. What it gets there is a *visit*: a cookie of that host that
-//! names the session and is good for nothing but to be let through there. Whatever ends the session ends its visits.
+//! names the session and is good for nothing but to be let through there. Whatever ends the session ends its visits, and a new proof in it ends those from
+//! before: then the browser is sent away once more, and comes back without a click.
 //!
 //! Nobody must be able to bring somebody else's browser into their own session, nor to use a code that they have seen. So a
 //! code counts only in the browser that was sent away. That browser is known by the value of the same cookie: the visit that is
@@ -53,19 +54,62 @@ pub fn is_elsewhere(app: &App, host: &str) -> bool {
     !app.config.session_cookie_reaches(host)
 }
 
-/// The session that this browser visits the host in, as far as the cookie tells. A bearer token speaks for the request alone.
-pub(super) fn visit(app: &App, asked: &Asked<'_>) -> Option<SessionId> {
-    let host = &asked.original.host;
-    if !is_elsewhere(app, host) || credentials::bearer(asked.headers).is_some() {
-        return None;
-    }
-    session_in(app, host, held(app, host, asked.headers)?)
+/// The right to be let through at one host in a session, until somebody proves in it anew who they are.
+pub(super) struct Visit {
+    /// The session.
+    pub(super) session: SessionId,
+    /// The last proof when it began.
+    proved_at: Timestamp,
 }
 
-/// The value of the one cookie of ours that a browser has for this host.
-fn held<'h>(app: &'h App, host: &str, headers: &'h HeaderMap) -> Option<&'h str> {
+impl Visit {
+    /// The visit that a request with these headers belongs to. A bearer token speaks for the request alone.
+    pub(super) fn of(app: &App, asked: &Asked<'_>) -> Option<Self> {
+        let host = &asked.original.host;
+        if !is_elsewhere(app, host) || credentials::bearer(asked.headers).is_some() {
+            return None;
+        }
+        held(app, host, asked.headers)?.visit
+    }
+
+    /// Whether it goes on, in this session as it is now. A copy of it is worth nothing after a new proof, like one of a session token.
+    pub(super) fn goes_on(&self, checked: &Checked) -> bool {
+        checked.session.authenticated_at == self.proved_at
+    }
+
+    /// The cookie of a visit that begins. Browsers keep it as long as the session's own.
+    pub(super) fn begin(app: &App, asked: &Asked<'_>, checked: &Checked) -> HeaderValue {
+        let (session, original) = (checked.session.id, asked.original);
+        info!(session.id = %session, "session {session} was handed over to {}", original.origin());
+        let text = format!("{session}.{}", checked.session.authenticated_at.as_millis());
+        let signature = app.form_key.sign(VISIT, &format!("{text} {}", original.host));
+        let max_age = app.checker.cookie_max_age(&checked.session, asked.now);
+        app.visit_cookie.set(&Secret::new(format!("{text}.{signature}")), max_age)
+    }
+
+    fn read(app: &App, host: &str, value: &str) -> Option<Self> {
+        let (text, signature) = value.rsplit_once('.')?;
+        let (session, proved_at) = text.split_once('.')?;
+        let is_ours = app.form_key.has_signed(VISIT, &format!("{text} {host}"), signature);
+        let proved_at = Timestamp::from_millis(proved_at.parse().ok()?);
+        session.parse().ok().filter(|_| is_ours).map(|session| Self { session, proved_at })
+    }
+}
+
+/// What a browser has in the cookie of a host.
+struct Held<'h> {
+    /// By this it is known.
+    value: &'h str,
+    /// If it is a visit, going on or not.
+    visit: Option<Visit>,
+}
+
+/// The one value of ours that a browser has for this host.
+fn held<'h>(app: &'h App, host: &str, headers: &'h HeaderMap) -> Option<Held<'h>> {
     let values = app.visit_cookie.values(headers).filter_map(|value| std::str::from_utf8(value).ok());
-    let mut ours = values.filter(|value| is_random(value) || session_in(app, host, value).is_some());
+    let mut ours = values
+        .map(|value| Held { value, visit: Visit::read(app, host, value) })
+        .filter(|held| held.visit.is_some() || is_random(held.value));
     ours.next().filter(|_| ours.next().is_none())
 }
 
@@ -77,18 +121,11 @@ fn random(entropy: &dyn Entropy) -> String {
     URL_SAFE_NO_PAD.encode(random_bytes::<16>(entropy))
 }
 
-/// The session in the value of a visit.
-fn session_in(app: &App, host: &str, value: &str) -> Option<SessionId> {
-    let (session, signature) = value.split_once('.')?;
-    let is_ours = app.form_key.has_signed(VISIT, &format!("{session} {host}"), signature);
-    session.parse().ok().filter(|_| is_ours)
-}
-
 /// A browser is sent away: the path of our page that hands the session over and leads back to what was asked for, and the cookie by
 /// which the browser is known then, if it has none.
 pub(super) fn send_away(app: &App, asked: &Asked<'_>) -> (String, Option<HeaderValue>) {
     let (value, cookie) = match held(app, &asked.original.host, asked.headers) {
-        Some(value) => (value.to_owned(), None),
+        Some(held) => (held.value.to_owned(), None),
         None => {
             let value = random(&*app.entropy);
             (value.clone(), Some(app.visit_cookie.set(&Secret::new(value), Some(WAY_LIFETIME))))
@@ -199,21 +236,12 @@ pub(super) async fn arrive(app: &App, asked: &Asked<'_>) -> Result<Arrival, Stor
     Ok(match held(app, &asked.original.host, asked.headers) {
         // Without a cookie it would be sent away and come back for ever.
         None => Arrival::Failed(Some(target)),
-        Some(value) if is_first && app.form_key.has_signed(BROWSER, value, code.browser) => {
+        Some(held) if is_first && app.form_key.has_signed(BROWSER, held.value, code.browser) => {
             Arrival::Good(code.session, target)
         }
         // Another tab was quicker, or it is a link that somebody else was sent.
         Some(_) => Arrival::Again(target),
     })
-}
-
-/// The cookie of a visit in this session. Browsers keep it as long as the session's own.
-pub(super) fn begin_visit(app: &App, asked: &Asked<'_>, checked: &Checked) -> HeaderValue {
-    let (session, original) = (checked.session.id, asked.original);
-    info!(session.id = %session, "session {session} was handed over to {}", original.origin());
-    let signature = app.form_key.sign(VISIT, &format!("{session} {}", original.host));
-    let max_age = app.checker.cookie_max_age(&checked.session, asked.now);
-    app.visit_cookie.set(&Secret::new(format!("{session}.{signature}")), max_age)
 }
 
 /// The text before which our signature stands.

@@ -37,7 +37,7 @@ use crate::{
     client::is_trusted,
     problem::{Problem, log_store_error},
 };
-use hand_over::Arrival;
+use hand_over::{Arrival, Visit};
 use identity::Identities;
 use original::{Dialect, Original, Untold, looks_like};
 use rules::{Found, Rule, Unclear, Verdict};
@@ -130,8 +130,13 @@ impl ForwardAuth {
         if !is_public && self.is_without_tls(original) {
             return self.refuse(now, WITHOUT_TLS);
         }
-        let state = match hand_over::visit(app, asked) {
-            Some(session) => self.sessions.check_session(session, headers, client, rule.consistency).await,
+        let state = match Visit::of(app, asked) {
+            Some(visit) => {
+                match self.sessions.check_session(visit.session, headers, client, rule.consistency).await {
+                    SessionState::Good(checked) if !visit.goes_on(&checked) => SessionState::None,
+                    state => state,
+                }
+            }
             None => self.sessions.check(headers, client, rule.consistency).await,
         };
         let user = match self.user(&state, rule.consistency).await {
@@ -170,7 +175,7 @@ impl ForwardAuth {
             Arrival::Good(session, target) => {
                 match self.sessions.check_session(session, headers, client, None).await {
                     SessionState::Good(checked) if checked.session.user.is_some() => {
-                        let cookie = hand_over::begin_visit(&self.app, asked, &checked);
+                        let cookie = Visit::begin(&self.app, asked, &checked);
                         answer::go(asked.dialect, &target, Some(cookie))
                     }
                     SessionState::Unknown(error) => return Err(error.into()),

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use super::IDENTITY;
-use crate::cast::{Answer, Browser, FILE, HOUR, Kerria, MINUTE, PASSWORD};
+use crate::cast::{Answer, Browser, FILE, HOUR, Kerria, MINUTE, OTHER_PASSWORD, PASSWORD};
 
 const RULES: &str = r#"
 trusted_proxies = ["127.0.0.1"]
@@ -187,11 +187,6 @@ async fn whatever_ends_or_changes_the_session_counts_on_all_domains_at_once() {
     let groups = json!({ "join": ["staff"] });
     super::change_groups(&kerria, "alice", &groups).await;
     assert_eq!(alice.look(WIKI).await.header("remote-groups"), Some("staff"));
-    // A new proof gives the session another token. The visit names the session.
-    let proof =
-        alice.at_kerria.send("POST", "/api/v1/session/step-up", &json!({ "password": PASSWORD })).await;
-    assert_eq!(proof.status, StatusCode::OK, "{}", proof.text);
-    assert!(alice.is_let_through(WIKI).await);
     // Another user takes the session's place in this browser.
     alice.at_kerria.sign_in("bob", PASSWORD).await;
     assert!(!alice.is_let_through(WIKI).await);
@@ -200,6 +195,30 @@ async fn whatever_ends_or_changes_the_session_counts_on_all_domains_at_once() {
     let answer = kerria.operator().send("POST", "/api/v1/operator/users/bob/disable", &json!({})).await;
     assert!(answer.status.is_success(), "{}", answer.text);
     assert!(!alice.is_let_through(WIKI).await);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_visit_is_worth_nothing_after_a_new_proof_and_its_owner_goes_on_without_a_click() {
+    let kerria = kerria().await;
+    let mut alice = Person::signed_in(&kerria, "alice").await;
+    let proof = json!({ "password": PASSWORD });
+    let change = json!({ "current_password": PASSWORD, "new_password": OTHER_PASSWORD });
+    for (method, path, body) in
+        [("POST", "/api/v1/session/step-up", &proof), ("PUT", "/api/v1/password", &change)]
+    {
+        alice.open(WIKI).await;
+        let mut thief = Person::new(&kerria);
+        thief.at(WIKI).cookies = alice.at(WIKI).cookies.clone();
+        assert!(thief.is_let_through(WIKI).await);
+        kerria.clock.advance(MINUTE);
+        let answer = alice.at_kerria.send(method, path, body).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+        assert!(!thief.is_let_through(WIKI).await, "{path}");
+        let (at, _) = thief.open(WIKI).await;
+        assert!(at.starts_with(&format!("{KERRIA}/sign-in?")), "{at}");
+        let (at, answer) = alice.open(WIKI).await;
+        assert_eq!((&*at, answer.header("remote-name")), (WIKI, Some("alice")), "{path}");
+    }
 }
 
 #[tokio::test]
