@@ -366,6 +366,11 @@ async fn a_visit_is_good_for_its_host_alone() {
         thief.ask(WIKI, &[("authorization", &format!("Bearer {visit}"))]).await.status,
         StatusCode::UNAUTHORIZED
     );
+    // Of two, neither counts.
+    let mut bob = Person::signed_in(&kerria, "bob").await;
+    bob.open(WIKI).await;
+    let other = format!("kerria-visit={}", bob.at(WIKI).cookies["kerria-visit"]);
+    assert_eq!(alice.ask(WIKI, &[("cookie", &other)]).await.status, StatusCode::UNAUTHORIZED);
     // The session of somebody else is known by its handle, which is no secret.
     let bob = kerria.signed_in("bob").await.handle().await;
     let signature = visit.split_once('.').unwrap().1;
