@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use axum::{Router, routing::get};
-use kerria::{Session, SessionError, SessionOptions, Sessions};
-use kerria_store::SqliteStore;
+use kerria::{Session, SessionError, SessionOptions, Sessions, SqliteStore};
 
 async fn count(session: Session) -> Result<String, SessionError> {
     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1).await?;

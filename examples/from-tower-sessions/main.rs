@@ -2,7 +2,7 @@
 //! once, and gets a new cookie.
 //!
 //! ```sh
-//! cargo run --package kerria --example from-tower-sessions -- 127.0.0.1:3000 tower-sessions.db
+//! cargo run --package kerria --features sqlite --example from-tower-sessions -- 127.0.0.1:3000 tower-sessions.db
 //! ```
 //!
 //! The second argument is the SQLite file in which `tower-sessions-sqlx-store` has kept its table. Once what is in there has
@@ -18,8 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use kerria::{SecretCookie, Session, SessionError, SessionOptions, Sessions, UserId};
-use kerria_store::SqliteStore;
+use kerria::{SecretCookie, Session, SessionError, SessionOptions, Sessions, SqliteStore, UserId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};

@@ -17,11 +17,9 @@ use axum::{
     routing::{get, post},
 };
 use kerria::{
-    CurrentUser, Denied, LoadUser, Session, SessionError, SessionOptions, Sessions, require_login,
-    require_own_page,
+    CurrentUser, Denied, LoadUser, Session, SessionError, SessionOptions, Sessions, SqliteStore, UserId,
+    require_login, require_own_page,
 };
-use kerria_core::UserId;
-use kerria_store::SqliteStore;
 use serde::Deserialize;
 
 /// A user, as this application knows them. A real one has a table of them.

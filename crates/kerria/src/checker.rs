@@ -416,6 +416,21 @@ impl Checker {
         Ok(Some(found))
     }
 
+    /// The sessions that these session tokens carry, whether they still count or not: by a clock that is wrong, say. Asks the store.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn carried_by(
+        &self,
+        tokens: impl IntoIterator<Item = TokenHash>,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let mut sessions = Vec::new();
+        for token in tokens {
+            sessions.extend(self.source.find(&token).await?.map(|found| found.session.id));
+        }
+        Ok(sessions)
+    }
+
     /// The session with this handle and what it was opened for, with its exact last use. Asks the store, and counts as no
     /// use.
     ///

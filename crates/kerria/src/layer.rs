@@ -11,7 +11,8 @@ use std::{
 use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use kerria_core::{
-    Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenKind, Transport,
+    Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenHash, TokenKey,
+    TokenKind, Transport,
     store::{SessionRotation, Successor, Trouble},
 };
 use tower_layer::Layer;
@@ -423,6 +424,18 @@ impl Presented<'_> {
 pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii_start())
+}
+
+/// All session tokens of this installation that a request carries, as cookies of this name and as bearer tokens, whether a check
+/// would accept them or not: for who signs out.
+pub fn session_tokens<'h>(
+    cookie: &'h SecretCookie,
+    key: &'h TokenKey,
+    headers: &'h HeaderMap,
+) -> impl Iterator<Item = TokenHash> {
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+    let tokens = cookie.values(headers).chain(bearers);
+    tokens.filter_map(|text| Some(Token::parse(TokenKind::Session, text, key)?.hash()))
 }
 
 /// From where a request comes: what somebody who knows of proxies has put there, or else the peer of the connection.

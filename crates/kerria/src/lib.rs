@@ -7,6 +7,19 @@
 //!
 //! Behind a checker in an application stands a Kerria node instead of a store: the `RemoteChecker` (feature `remote`)
 //! follows it over HTTP, with the same promise.
+//!
+//! # Features
+//!
+//! None is on by itself, and each only adds.
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `sqlite` | `SqliteStore`: sessions in a file, or in memory |
+//! | `postgres` | `stores::PostgresStore`: sessions in a database that several processes share |
+//! | `redis` | `stores::SplitStore`: sessions in Redis or Valkey, beside one of the two |
+//! | `remote` | `RemoteChecker`: follows a Kerria server |
+//! | `fetch` | `jwt::HttpKeySource`: fetches the keys that access tokens are verified with |
+//! | `testing` | `testing`: for the tests of an application |
 
 pub mod binding;
 pub mod cache;
@@ -41,11 +54,19 @@ pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
 pub use display_name::DisplayName;
 pub use kerria_core::{
-    Audience, Cause, Clock, DataLimits, Device, Entropy, Groups, Lifetimes, Profile, RotationRule, Scope,
-    Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
+    Audience, Cause, CheckerId, Clock, DataLimits, Device, Entropy, Groups, Lifetimes, Profile, RotationRule,
+    Scope, Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
     store::{AtLimit, Revoked, SessionDetails, SessionLimit},
 };
-pub use layer::{ClientAddress, SessionLayer};
+#[cfg(feature = "sqlite")]
+pub use kerria_store::SqliteStore;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub use kerria_store::{Nobody, Node, Observer};
+#[cfg(feature = "postgres")]
+pub use kerria_store::{PostgresOptions, PostgresStore};
+#[cfg(feature = "redis")]
+pub use kerria_store::{RedisOptions, SplitStore};
+pub use layer::{ClientAddress, SessionLayer, session_tokens};
 pub use moves::Move;
 pub use outage::Outage;
 #[cfg(feature = "remote")]
@@ -55,3 +76,8 @@ pub use sessions::{
     StartError, Stored, require, require_fresh, require_login, require_own_page,
 };
 pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};
+
+/// What the page on the library shows is compiled, and run where it can be.
+#[cfg(all(doctest, feature = "testing", feature = "remote"))]
+#[doc = include_str!("../../../docs/library.md")]
+struct Page;

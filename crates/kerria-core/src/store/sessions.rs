@@ -280,7 +280,7 @@ pub struct Acknowledged {
 pub enum Renew {
     /// Its user has just proved again who they are: from now on that is when they did, and the audit log has a line about it.
     Proved,
-    /// Nobody is to have anything of the old one. The rest stays as it is.
+    /// Nobody is to have anything of the old one. The rest stays as it is; so to rotation, the new token is as old as the last proof.
     Exchanged,
 }
 

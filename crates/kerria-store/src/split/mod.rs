@@ -44,11 +44,11 @@ use kerria_core::{
 use tokio::task::JoinHandle;
 use tracing::info;
 
+#[cfg(feature = "postgres")]
+use crate::{ConnectError, PostgresOptions, PostgresStore, postgres::Postgres};
 use crate::{
-    ConnectError, ExaminedSessions, Node, OpenError, PostgresOptions, PostgresStore, RedisError,
-    RedisOptions, SqliteStore,
+    ExaminedSessions, Node, OpenError, RedisError, RedisOptions, SqliteStore,
     observer::Observer,
-    postgres::Postgres,
     redis::RedisSessions,
     sql::{Driver, Result, SqlStore},
     sqlite::Sqlite,
@@ -75,6 +75,7 @@ pub enum SplitError {
     #[error(transparent)]
     File(#[from] OpenError),
     /// The database of the directory.
+    #[cfg(feature = "postgres")]
     #[error(transparent)]
     Database(#[from] ConnectError),
     /// Redis.
@@ -110,6 +111,7 @@ impl SplitStore<Sqlite> {
     }
 }
 
+#[cfg(feature = "postgres")]
 impl SplitStore<Postgres> {
     /// Connects to the directory in this database and to Redis, as `node`. Other processes may use both; `now` is when.
     ///

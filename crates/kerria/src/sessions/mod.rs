@@ -5,7 +5,7 @@
 //!
 //! use axum::{Router, routing::get};
 //! use kerria::{Session, SessionError, SessionOptions, Sessions};
-//! use kerria_store::SqliteStore;
+//! # use kerria_store::SqliteStore; // with the feature `sqlite`, it is `kerria::SqliteStore`
 //!
 //! async fn count(session: Session) -> Result<String, SessionError> {
 //!     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1).await?;

@@ -1,29 +1,7 @@
 //! For the tests of an application: sessions in memory, a clock that is moved, a store that breaks when it is told to, and
 //! requests of somebody who is signed in.
 //!
-//! ```
-//! use std::time::Duration;
-//!
-//! use axum::{Router, body::Body, http::{Request, StatusCode, header}, routing::get};
-//! use kerria::{Sessions, UserId, require_login, testing};
-//! use tower::ServiceExt;
-//!
-//! fn app(sessions: &Sessions) -> Router {
-//!     Router::new().route("/account", get(|| async { "yours" })).layer(require_login()).layer(sessions.layer())
-//! }
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() {
-//! let test = testing::sessions().await;
-//! let app = app(&test.sessions);
-//! let cookie = testing::login_as(&test.sessions, UserId::from_number(1)).await;
-//! let account = || Request::get("/account").header(header::COOKIE, &cookie).body(Body::empty()).unwrap();
-//! assert_eq!(app.clone().oneshot(account()).await.unwrap().status(), StatusCode::OK);
-//!
-//! test.clock.advance(Duration::from_secs(3 * 60 * 60));
-//! assert_eq!(app.oneshot(account()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
-//! # }
-//! ```
+//! The page on the library in `docs` shows a test with all of it.
 
 mod faulty;
 
@@ -51,6 +29,15 @@ pub struct TestSessions {
     pub clock: Arc<ManualClock>,
     /// Their store, which is in memory, and breaks when it is told to.
     pub store: Arc<FaultyStore>,
+    options: SessionOptions,
+}
+
+impl TestSessions {
+    /// What they were started with: for others over the same store, which remember nothing, as after a restart.
+    #[must_use]
+    pub fn options(&self) -> SessionOptions {
+        self.options.clone()
+    }
 }
 
 /// Sessions in memory, for `http://localhost:3000`.
@@ -70,8 +57,8 @@ pub async fn sessions_with(options: SessionOptions) -> TestSessions {
     let memory = SqliteStore::open_in_memory().expect("SQLite can be opened in memory");
     let store = Arc::new(FaultyStore::new(Arc::new(memory)));
     let options = options.clock(Arc::clone(&clock) as Arc<dyn Clock>);
-    let sessions = Sessions::start(Arc::clone(&store) as _, options).await.expect("the sessions start");
-    TestSessions { sessions, clock, store }
+    let sessions = Sessions::start(Arc::clone(&store) as _, options.clone()).await;
+    TestSessions { sessions: sessions.expect("the sessions start"), clock, store, options }
 }
 
 /// Signs a user in, and returns what their browser sends from then on in the header `Cookie`.
