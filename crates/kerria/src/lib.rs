@@ -15,8 +15,8 @@
 //! | feature | what it adds |
 //! | --- | --- |
 //! | `sqlite` | `SqliteStore`: sessions in a file, or in memory |
-//! | `postgres` | `stores::PostgresStore`: sessions in a database that several processes share |
-//! | `redis` | `stores::SplitStore`: sessions in Redis or Valkey, beside one of the two |
+//! | `postgres` | `PostgresStore`: sessions in a database that several processes share |
+//! | `redis` | `SplitStore`: sessions in Redis or Valkey, beside one of the two |
 //! | `remote` | `RemoteChecker`: follows a Kerria server |
 //! | `fetch` | `jwt::HttpKeySource`: fetches the keys that access tokens are verified with |
 //! | `testing` | `testing`: for the tests of an application |
