@@ -2,8 +2,8 @@
 //! the others, too, before the answer is there.
 //!
 //! ```sh
-//! cargo run --package kerria --example two-nodes -- 127.0.0.1:3001 postgres://localhost/sessions
-//! cargo run --package kerria --example two-nodes -- 127.0.0.1:3002 postgres://localhost/sessions
+//! cargo run --package kerria --features postgres --example two-nodes -- 127.0.0.1:3001 postgres://localhost/sessions
+//! cargo run --package kerria --features postgres --example two-nodes -- 127.0.0.1:3002 postgres://localhost/sessions
 //! ```
 //!
 //! Cookies know nothing of ports, so a browser that has signed in at one is signed in at the other. In earnest, both are behind one
@@ -18,11 +18,9 @@ use axum::{
     routing::{get, post},
 };
 use kerria::{
-    Denied, Session, SessionError, SessionOptions, Sessions, SystemClock, SystemEntropy, require_login,
-    require_own_page,
+    CheckerId, Clock, Denied, Nobody, Node, PostgresOptions, PostgresStore, Session, SessionError,
+    SessionOptions, Sessions, SystemClock, SystemEntropy, UserId, require_login, require_own_page,
 };
-use kerria_core::{CheckerId, Clock, UserId};
-use kerria_store::{Nobody, Node, PostgresOptions, PostgresStore};
 use serde::Deserialize;
 
 /// Where browsers find the application, whichever node answers.
