@@ -1,11 +1,12 @@
 // A real Kerria for the tests.
 
-import { spawn, spawnSync } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
+import { promisify } from "node:util";
 
 export const PASSWORD = "correct horse battery staple";
 export const OTHER_PASSWORD = "several unrelated words here";
@@ -66,6 +67,12 @@ export class Kerria {
     const line = [...args, "--json", "--data-dir", join(this.folder, "data")];
     const { status, stdout, stderr } = spawnSync(binary, line, { input, encoding: "utf8" });
     if (status !== 0) throw new Error(`kerria ${args.join(" ")}: ${stderr}`);
+    return stdout.trim() === "" ? null : JSON.parse(stdout);
+  }
+
+  // The same while this process goes on with something else, as carrying what others say.
+  async operate(...args) {
+    const { stdout } = await promisify(execFile)(binary, [...args, "--json", "--data-dir", join(this.folder, "data")]);
     return stdout.trim() === "" ? null : JSON.parse(stdout);
   }
 

@@ -1,7 +1,7 @@
 //! Counts the visits of every browser, in a session that survives a restart.
 //!
 //! ```sh
-//! cargo run --package kerria --example counter -- 127.0.0.1:3000
+//! cargo run --package kerria --features sqlite --example counter -- 127.0.0.1:3000
 //! ```
 
 use std::sync::Arc;

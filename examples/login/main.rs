@@ -1,7 +1,7 @@
 //! A sign-in with a form, a page for whoever is signed in, and every device to be signed out: in one file.
 //!
 //! ```sh
-//! cargo run --package kerria --example login -- 127.0.0.1:3000 sessions.db
+//! cargo run --package kerria --features sqlite --example login -- 127.0.0.1:3000 sessions.db
 //! ```
 //!
 //! The application keeps its users itself. Kerria keeps their sessions.

@@ -184,7 +184,7 @@ test("Authlib and PyJWT refresh, introspect, revoke and verify", async () => {
 });
 
 test("a checker that was written after the description refuses what was ended, once it is answered", async () => {
-  const program = new URL("../../examples/checker.py", import.meta.url).pathname;
+  const program = new URL("../../examples/clients/python/checker.py", import.meta.url).pathname;
   const checker = spawn(process.env.PYTHON, [program, checkersToken, kerria.origin], { stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface({ input: checker.stdout })[Symbol.asyncIterator]();
   const says = async (token) => {

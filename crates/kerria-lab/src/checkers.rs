@@ -9,14 +9,13 @@ use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 use kerria::{Check, RemoteChecker, RemoteOptions, Stopwatch, SystemClock};
 use kerria_core::{Clock, Store as _, TokenKey, Transport};
-use kerria_store::{PostgresOptions, PostgresStore, testing::node};
+use kerria_store::{Nobody, PostgresOptions, PostgresStore, testing::node};
 use tokio::task::JoinSet;
 
 use crate::{
     Measure,
     client::Client,
     crowd::{Crowd, Original},
-    many::Unobserved,
     numbers::{median, percentile},
     process::Server,
     report::Report,
@@ -91,7 +90,7 @@ impl Sessions {
     /// Writes them before the nodes start.
     async fn written(shared: &Shared, count: u32) -> anyhow::Result<Self> {
         let options = PostgresOptions::parse(&shared.database.url())?;
-        let store = PostgresStore::connect(options, node(), Arc::new(Unobserved)).await?;
+        let store = PostgresStore::connect(options, node(), Arc::new(Nobody)).await?;
         let crowd = Crowd::new(count, u32::MAX);
         let original = Original::open(&store, crowd.now).await?;
         store.leave().await?;

@@ -15,6 +15,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Its body.
     pub(crate) body: Vec<u8>,
+    /// The name and value of a cookie that it sets.
+    pub(crate) cookie: Option<String>,
 }
 
 impl Client {
@@ -45,18 +47,17 @@ impl Client {
         self.0.write_all(request.as_bytes()).await?;
         self.0.flush().await?;
         let status = self.line().await?.get(9..12).context("no status")?.parse()?;
-        let mut length = 0;
-        loop {
-            let line = self.line().await?.to_ascii_lowercase();
-            match line.split_once(':') {
-                Some(("content-length", value)) => length = value.trim().parse()?,
-                Some(_) => {}
-                None => break,
+        let (mut length, mut cookie) = (0, None);
+        while let Some((name, value)) = self.line().await?.split_once(':') {
+            match (&*name.to_ascii_lowercase(), value.trim()) {
+                ("content-length", value) => length = value.parse()?,
+                ("set-cookie", value) => cookie = value.split(';').next().map(str::to_owned),
+                _ => {}
             }
         }
         let mut body = vec![0; length];
         self.0.read_exact(&mut body).await?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, cookie })
     }
 
     async fn line(&mut self) -> anyhow::Result<String> {

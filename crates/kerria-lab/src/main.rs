@@ -8,8 +8,10 @@ mod checkers;
 mod checks;
 mod client;
 mod cluster;
+mod counter;
 mod crowd;
 mod footprint;
+mod forward_auth;
 mod hello;
 mod http;
 mod idle;
@@ -59,6 +61,15 @@ enum Command {
         /// The URL of the store: Redis or PostgreSQL.
         store: String,
     },
+    /// Counts visitors in their sessions.
+    Count {
+        /// The port.
+        port: u16,
+        /// `sqlite:FILE`, the URL of a PostgreSQL or Redis server, or `none`.
+        store: String,
+        /// Where files are kept that the store needs besides.
+        folder: PathBuf,
+    },
     /// Uses refresh tokens against a server, and prints how often and how slowly.
     Refresh {
         /// The server's port.
@@ -76,9 +87,9 @@ enum Command {
 /// What to measure, and how long.
 #[derive(clap::Args)]
 struct Measure {
-    /// The parts: checks, tokens, http, sign-ins, timing, refreshes, asking, cluster, checkers, idle, operation.
-    /// All, if none is named; and many,
-    /// only if it is named.
+    /// The parts: checks, tokens, http, sign-ins, timing, refreshes, asking, cluster, checkers, idle, operation, forward-auth.
+    /// All, if none is named; and many and
+    /// counter, only if they are named.
     parts: Vec<String>,
     /// Rounds of each comparison; the median counts.
     #[arg(long, default_value_t = 5)]
@@ -117,6 +128,7 @@ fn main() -> anyhow::Result<()> {
         Command::Simulate(wanted) => simulation::simulate(&wanted),
         Command::Hello { port } => runtime.block_on(hello::serve(port)),
         Command::Ask { port, store } => runtime.block_on(asking::serve(port, &store)),
+        Command::Count { port, store, folder } => runtime.block_on(counter::serve(port, &store, &folder)),
         Command::Refresh { port, seconds } => runtime.block_on(refreshes::work(port, seconds)),
         Command::Footprint { sessions } => runtime.block_on(footprint::print(sessions)),
     }
@@ -157,7 +169,14 @@ async fn run(measure: &Measure) -> anyhow::Result<()> {
     if measure.wants("operation") {
         operation::measure(measure, &mut report).await?;
     }
-    if measure.parts.iter().any(|part| part == "many") {
+    if measure.wants("forward-auth") {
+        forward_auth::measure(measure, &mut report).await?;
+    }
+    let names = |wanted: &str| measure.parts.iter().any(|part| part == wanted);
+    if names("counter") {
+        counter::measure(measure, &mut report).await?;
+    }
+    if names("many") {
         many::measure(measure, &mut report).await?;
     }
     report.publish(&measure.output)

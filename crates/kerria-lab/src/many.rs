@@ -12,7 +12,7 @@ use kerria_core::{
     Cause, Clock, RotationRule, Selector, SessionId, SessionPolicy, Store, Token, TokenKind, Transport,
 };
 use kerria_store::{
-    Access, Observer, PostgresOptions, PostgresStore, RedisOptions, SplitStore,
+    Nobody, PostgresOptions, PostgresStore, RedisOptions, SplitStore,
     testing::{TestDatabase, TestRedis, TestServer, node},
 };
 
@@ -66,13 +66,12 @@ impl Place {
         let options = PostgresOptions::parse(&database.url())?;
         let (store, redis): (Arc<dyn Store>, _) = match kind {
             Kind::Postgres => {
-                (Arc::new(PostgresStore::connect(options, node(), Arc::new(Unobserved)).await?), None)
+                (Arc::new(PostgresStore::connect(options, node(), Arc::new(Nobody)).await?), None)
             }
             Kind::Redis => {
                 let redis = TestRedis::start();
                 let (sessions, now) = (RedisOptions::from_url(&redis.url(0))?, SystemClock.now());
-                let store =
-                    SplitStore::on_postgres(options, sessions, node(), Arc::new(Unobserved), now).await?;
+                let store = SplitStore::on_postgres(options, sessions, node(), Arc::new(Nobody), now).await?;
                 (Arc::new(store), Some(redis))
             }
         };
@@ -223,13 +222,4 @@ async fn cost(
     let used = place.cpu()?.saturating_sub(before);
     let cpu = (used >= VISIBLE).then(|| used.as_secs_f64() * 1e6 / numbers.len() as f64);
     Ok(Cost { p50: median(times.iter().copied()), p99: percentile(times, 99.0), cpu })
-}
-
-/// Nobody looks on.
-pub(crate) struct Unobserved;
-
-impl Observer for Unobserved {
-    fn answered(&self, _: Access, _: Duration) {}
-    fn announced(&self, _: Duration) {}
-    fn acknowledged(&self, _: Duration, _: usize) {}
 }

@@ -51,6 +51,22 @@ impl Server {
         Self::start(command, port, "/").await
     }
 
+    /// One that counts its visitors, with sessions in this store.
+    pub(crate) async fn counter(store: &str, folder: &Path) -> anyhow::Result<Self> {
+        let port = free_port().await?;
+        let mut command = command(On::OneCore, &std::env::current_exe()?);
+        command.arg("count").arg(port.to_string()).arg(store).arg(folder);
+        Self::start(command, port, "/read").await
+    }
+
+    /// A program that takes these arguments, and then a port and a store.
+    pub(crate) async fn other(program: &Path, arguments: &[&str], store: &str) -> anyhow::Result<Self> {
+        let port = free_port().await?;
+        let mut command = command(On::OneCore, program);
+        command.args(arguments).arg(port.to_string()).arg(store).env("NODE_ENV", "production");
+        Self::start(command, port, "/read").await
+    }
+
     /// One that asks this store at every request.
     pub(crate) async fn asking(store: &str) -> anyhow::Result<Self> {
         let port = free_port().await?;
@@ -61,12 +77,37 @@ impl Server {
 
     /// The `kerria` that was built beside this program, with its defaults but for `settings`.
     pub(crate) async fn kerria(on: On, data: &Path, settings: &[&str]) -> anyhow::Result<Self> {
+        Self::kerria_with(command(on, &kerria_here()?), data, settings).await
+    }
+
+    /// The same with a configuration file.
+    pub(crate) async fn kerria_with_file(on: On, data: &Path, file: &Path) -> anyhow::Result<Self> {
+        let mut command = command(on, &kerria_here()?);
+        command.env("KERRIA_CONFIG", file);
+        Self::kerria_with(command, data, &[]).await
+    }
+
+    async fn kerria_with(mut command: Command, data: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let port = free_port().await?;
-        let mut command = command(on, &std::env::current_exe()?.with_file_name("kerria"));
         command.arg("serve").arg("--data-dir").arg(data).arg("--listen").arg(format!("127.0.0.1:{port}"));
         command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         command.env("KERRIA_OPERATOR_TOKEN", OPERATOR_TOKEN);
         Self::start(command, port, "/health/live").await
+    }
+
+    /// nginx, which goes by a configuration that is written for the port it gets.
+    pub(crate) async fn nginx(folder: &Path, configuration: impl Fn(u16) -> String) -> anyhow::Result<Self> {
+        let port = free_port().await?;
+        drop(fs::remove_dir_all(folder));
+        fs::create_dir_all(folder)?;
+        let file = folder.join("nginx.conf");
+        fs::write(&file, configuration(port))?;
+        // One process, so that its processor time is that of nginx.
+        let mut command = command(On::OneCore, Path::new("nginx"));
+        command.arg("-e").arg(folder.join("error.log")).arg("-p").arg(folder).arg("-c").arg(&file);
+        let directives = format!("daemon off; master_process off; pid {};", folder.join("pid").display());
+        command.args(["-g", &directives]);
+        Self::start(command, port, "/open").await
     }
 
     async fn start(mut command: Command, port: u16, path: &str) -> anyhow::Result<Self> {
@@ -173,6 +214,10 @@ fn resident(status: &Path) -> anyhow::Result<u64> {
     let status = fs::read_to_string(status)?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in status")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+fn kerria_here() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("kerria"))
 }
 
 fn command(on: On, program: &Path) -> Command {

@@ -65,6 +65,11 @@ impl Shared {
         Ok(Self { redis: Some(redis), ..shared })
     }
 
+    /// Another empty database on the PostgreSQL server.
+    pub(crate) fn theirs(&self) -> TestDatabase {
+        TestDatabase::create_on(&self.postgres)
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }

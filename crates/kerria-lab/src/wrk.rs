@@ -17,6 +17,10 @@ const SCRIPT: &str = include_str!("wrk.lua");
 pub(crate) enum Ask<'a> {
     /// The same again and again, with this header.
     Same(Option<&'a str>),
+    /// The same again and again at another path, with these headers.
+    At(&'a str, &'a [String]),
+    /// The same path again and again, with the cookies of a file at random, one a line.
+    WithCookies(&'a str, &'a Path),
     /// With the tokens of a file, at random.
     AtRandom(&'a Path),
     /// With the tokens of a file in their order, from this one on.
@@ -37,7 +41,7 @@ pub(crate) struct Outcome {
     pub(crate) cpu: f64,
 }
 
-/// Asks `GET /api/v1/session` for some seconds, on 64 connections.
+/// Asks `GET /api/v1/session`, or what else is wanted, for some seconds, on 64 connections.
 pub(crate) async fn drive(server: &Server, ask: Ask<'_>, seconds: u32) -> anyhow::Result<Outcome> {
     drive_on(CONNECTIONS, server, ask, seconds).await
 }
@@ -54,12 +58,20 @@ pub(crate) async fn drive_on(
     let mut wrk = Command::new("taskset");
     wrk.args(["--cpu-list", CORE, "wrk", "--threads", "1", "--script"]).arg(script);
     wrk.args(["--connections", &connections.to_string(), "--duration", &seconds.to_string()]);
-    if let Ask::Same(Some(header)) = ask {
-        wrk.args(["--header", header]);
-    }
-    wrk.arg(format!("http://127.0.0.1:{}/api/v1/session", server.port)).arg("--");
+    let mut path = "/api/v1/session";
     match ask {
-        Ask::Same(_) => {}
+        Ask::Same(header) => drop(wrk.args(header.map(|header| ["--header", header]).into_iter().flatten())),
+        Ask::At(other, headers) => {
+            path = other;
+            wrk.args(headers.iter().flat_map(|header| ["--header", header]));
+        }
+        Ask::WithCookies(other, _) => path = other,
+        Ask::AtRandom(_) | Ask::InOrder(..) => {}
+    }
+    wrk.arg(format!("http://127.0.0.1:{}{path}", server.port)).arg("--");
+    match ask {
+        Ask::Same(_) | Ask::At(..) => {}
+        Ask::WithCookies(_, cookies) => drop(wrk.arg(cookies).args(["cookies", "0"])),
         Ask::AtRandom(tokens) => drop(wrk.arg(tokens).args(["random", "0"])),
         Ask::InOrder(tokens, first) => drop(wrk.arg(tokens).arg("in-order").arg(first.to_string())),
     }

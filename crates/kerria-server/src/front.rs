@@ -24,7 +24,7 @@ use crate::{
     app::App,
     client::client_address,
     config::Config,
-    forward_auth::{ForwardAuth, original::Dialect},
+    forward_auth::{Answer, ForwardAuth, original::Dialect},
     problem::Problem,
     routes::{self, SESSION_PATH},
 };
@@ -95,14 +95,17 @@ impl Front {
             Err(_) => protected(panicked(), &self.protection),
             Ok(None) => {
                 let dialect = Dialect::at(request.uri().path());
-                let response = match self.forward_auth.as_ref().zip(dialect) {
+                let answer = match self.forward_auth.as_ref().zip(dialect) {
                     Some((proxies, dialect)) => {
                         let answer = AssertUnwindSafe(proxies.answer(dialect, peer, client, &request));
-                        answer.catch_unwind().await.unwrap_or_else(|_| panicked())
+                        answer.catch_unwind().await.unwrap_or_else(|_| panicked().into())
                     }
-                    None => self.route(client, request.map(Body::new)).await,
+                    None => self.route(client, request.map(Body::new)).await.into(),
                 };
-                protected(response, &self.protection)
+                match answer {
+                    Answer::Pass(response) => response,
+                    Answer::Instead(response) => protected(response, &self.protection),
+                }
             }
         };
         self.app.metrics.http_requests.of(response.status().as_u16()).inc();

@@ -44,7 +44,7 @@ mod tls;
 pub use feed::Node;
 #[cfg(feature = "postgres")]
 pub use moving::{MoveError, Moved, move_to_postgres};
-pub use observer::{Access, Observer};
+pub use observer::{Access, Nobody, Observer};
 #[cfg(feature = "postgres")]
 pub use postgres::{ConnectError, Examined, PostgresOptions, PostgresStore, Refusal};
 #[cfg(feature = "redis")]

@@ -49,8 +49,9 @@ pub enum Access {
     Write,
 }
 
-/// Nobody measures.
-pub(crate) struct Nobody;
+/// The observer of who does not want to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nobody;
 
 impl Observer for Nobody {
     fn answered(&self, _: Access, _: Duration) {}

@@ -1,12 +1,12 @@
 //! The conformance suite, on PostgreSQL.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use kerria_core::Store;
 use kerria_store::{
-    Access, Observer, PostgresOptions, PostgresStore,
+    Nobody, PostgresOptions, PostgresStore,
     conformance::Stage,
     testing::{self, TestDatabase},
 };
@@ -45,12 +45,4 @@ impl Stage for Database {
         Arc::try_unwrap(store).expect("nobody else holds the store");
         self.open().await;
     }
-}
-
-struct Nobody;
-
-impl Observer for Nobody {
-    fn answered(&self, _: Access, _: Duration) {}
-    fn announced(&self, _: Duration) {}
-    fn acknowledged(&self, _: Duration, _: usize) {}
 }

@@ -1,12 +1,12 @@
 //! The conformance suite, on sessions in Redis beside either directory.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use kerria_core::{Store, Timestamp};
 use kerria_store::{
-    Access, Observer, PostgresOptions, RedisOptions, SplitStore,
+    Nobody, PostgresOptions, RedisOptions, SplitStore,
     conformance::Stage,
     testing::{self, TestDatabase, TestSessions},
 };
@@ -96,12 +96,4 @@ impl<D: Directory + Sync> Stage for Split<D> {
         self.close().await;
         self.open().await;
     }
-}
-
-struct Nobody;
-
-impl Observer for Nobody {
-    fn answered(&self, _: Access, _: Duration) {}
-    fn announced(&self, _: Duration) {}
-    fn acknowledged(&self, _: Duration, _: usize) {}
 }

@@ -1,11 +1,11 @@
 //! The conformance suite, on SQLite.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use kerria_core::Store;
-use kerria_store::{Access, Observer, SqliteStore, conformance::Stage};
+use kerria_store::{Nobody, SqliteStore, conformance::Stage};
 use tempfile::TempDir;
 
 mod file {
@@ -96,12 +96,4 @@ impl Stage for Memory {
     fn store(&self) -> Arc<dyn Store> {
         self.0.clone()
     }
-}
-
-struct Nobody;
-
-impl Observer for Nobody {
-    fn answered(&self, _: Access, _: Duration) {}
-    fn announced(&self, _: Duration) {}
-    fn acknowledged(&self, _: Duration, _: usize) {}
 }

@@ -54,24 +54,20 @@ pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
 pub use display_name::DisplayName;
 pub use kerria_core::{
-    Audience, Cause, Clock, DataLimits, Device, Entropy, Groups, Lifetimes, Profile, RotationRule, Scope,
-    Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
+    Audience, Cause, CheckerId, Clock, DataLimits, Device, Entropy, Groups, Lifetimes, Profile, RotationRule,
+    Scope, Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
     store::{AtLimit, Revoked, SessionDetails, SessionLimit},
 };
 #[cfg(feature = "sqlite")]
-pub use kerria_store::SqliteStore;
-#[cfg(feature = "postgres")]
-pub use kerria_store::{PostgresOptions, PostgresStore};
-#[cfg(feature = "redis")]
-pub use kerria_store::{RedisOptions, SplitStore};
+pub use kerria_store::{self as stores, SqliteStore};
 pub use layer::{ClientAddress, SessionLayer};
 pub use moves::Move;
 pub use outage::Outage;
 #[cfg(feature = "remote")]
 pub use remote::{RemoteChecker, RemoteError, RemoteOptions};
 pub use sessions::{
-    CurrentUser, Denied, LoadUser, Require, Session, SessionError, SessionOptions, Sessions, StartError,
-    require_fresh, require_login, require_own_page,
+    CurrentUser, Denied, LoadUser, Require, Session, SessionError, SessionOptions, SessionValue, Sessions,
+    StartError, Stored, require, require_fresh, require_login, require_own_page,
 };
 pub use system::{ManualClock, Stopwatch, SystemClock, SystemEntropy};
 

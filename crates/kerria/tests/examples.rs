@@ -3,6 +3,7 @@
 
 use std::{path::Path, process::Stdio};
 
+use kerria_store::testing::TestDatabase;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -30,12 +31,17 @@ struct Answer {
 
 impl Example {
     async fn start(name: &str) -> Self {
+        Self::start_with(name, &[]).await
+    }
+
+    async fn start_with(name: &str, more: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         // Cargo builds examples beside the tests.
         let tests = std::env::current_exe().unwrap();
         let program = tests.parent().and_then(Path::parent).unwrap().join("examples").join(name);
         let mut child = Command::new(program)
             .arg("127.0.0.1:0")
+            .args(more)
             .current_dir(folder.path())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -112,4 +118,32 @@ async fn the_login_lets_in_who_knows_the_password_and_signs_them_out_everywhere(
     assert_eq!(login.get(&mut phone, "/").await.body.matches("<li>").count(), 2);
     assert_eq!(login.ask(&mut laptop, "POST", "/sign-out-everywhere", "").await.status, 303);
     assert_eq!(login.get(&mut phone, "/").await.status, 303);
+}
+
+#[tokio::test]
+async fn who_signs_out_everywhere_at_one_node_is_refused_at_the_other_at_once() {
+    let database = TestDatabase::create();
+    let url = database.url();
+    let one = Example::start_with("two-nodes", &[&url]).await;
+    let other = Example::start_with("two-nodes", &[&url]).await;
+    for _ in 0..20 {
+        let (mut laptop, mut phone, mut somebody) =
+            (Browser::default(), Browser::default(), Browser::default());
+        for (node, browser, user) in
+            [(&one, &mut laptop, 1), (&other, &mut phone, 1), (&other, &mut somebody, 2)]
+        {
+            let form = format!("user={user}");
+            assert_eq!(node.ask(browser, "POST", "/sign-in", &form).await.location.as_deref(), Some("/"));
+            for node in [&one, &other] {
+                assert_eq!(node.get(browser, "/").await.status, 200, "both know of every session");
+            }
+        }
+        assert!(other.get(&mut phone, "/").await.body.contains("signed in 2 times"));
+        let copy = Browser { cookie: laptop.cookie.clone() };
+        assert_eq!(one.ask(&mut laptop, "POST", "/sign-out-everywhere", "").await.status, 303);
+        for mut browser in [phone, copy] {
+            assert_eq!(other.get(&mut browser, "/").await.location.as_deref(), Some("/sign-in"));
+        }
+        assert_eq!(one.get(&mut somebody, "/").await.status, 200);
+    }
 }

@@ -14,8 +14,8 @@ use axum::{
 };
 use kerria::upkeep::{Kept, sweep};
 use kerria::{
-    Binding, CurrentUser, Denied, LoadUser, ManualClock, Session, SessionError, SessionOptions, Sessions,
-    StartError, require_fresh, require_login, require_own_page,
+    Binding, CurrentUser, Denied, LoadUser, ManualClock, Session, SessionError, SessionOptions, SessionValue,
+    Sessions, StartError, Stored, require, require_fresh, require_login, require_own_page,
 };
 use kerria_core::{
     Clock, SessionId, SessionPolicy, Store, Timestamp, UserId,
@@ -23,11 +23,17 @@ use kerria_core::{
     store::{AtLimit, SessionLimit},
 };
 use kerria_store::SqliteStore;
+use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
 const ALICE: UserId = UserId::from_bytes([1; 16]);
+const BOB: UserId = UserId::from_bytes([2; 16]);
+/// Somebody whom the application has removed.
+const MALLORY: UserId = UserId::from_bytes([3; 16]);
+/// Somebody whom the application cannot find at the moment.
+const PEGGY: UserId = UserId::from_bytes([4; 16]);
 
 /// What the application knows of its users.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +45,8 @@ impl LoadUser<Shop> for Person {
     async fn load(user: UserId, _: &Shop) -> Result<Option<Self>, StatusCode> {
         match user {
             ALICE => Ok(Some(Self("Alice"))),
+            BOB => Ok(Some(Self("Bob"))),
+            PEGGY => Err(StatusCode::BAD_GATEWAY),
             _ => Ok(None),
         }
     }
@@ -46,6 +54,16 @@ impl LoadUser<Shop> for Person {
 
 #[derive(Clone)]
 struct Shop;
+
+/// What somebody wants to buy.
+#[derive(Default, Serialize, Deserialize)]
+struct Cart {
+    items: Vec<String>,
+}
+
+impl SessionValue for Cart {
+    const KEY: &'static str = "cart";
+}
 
 struct Play {
     store: Arc<dyn Store>,
@@ -83,7 +101,17 @@ impl Play {
             .route("/private", get(async || "private"))
             .layer(require_login())
             .merge(Router::new().route("/danger", get(async || "done")).layer(require_fresh(5 * MINUTE)))
-            .merge(Router::new().route("/page", get(async || "page")).layer(require_login().or(to_sign_in)));
+            .merge(Router::new().route("/page", get(async || "page")).layer(require_login().or(to_sign_in)))
+            .merge(
+                Router::new()
+                    .route("/prices", get(async || "prices"))
+                    .layer(require(Shop, |Person(name): &Person| *name == "Alice")),
+            )
+            .merge(
+                Router::new()
+                    .route("/till", get(async || "till"))
+                    .layer(require((), |user: &UserId| *user == ALICE).or(not_yours)),
+            );
         let app = Router::new()
             .route("/", get(look))
             .route("/count", post(count))
@@ -93,7 +121,17 @@ impl Play {
             .route("/take/{key}", post(take))
             .route("/remove/{key}", post(remove))
             .route("/clear", post(clear))
+            .route("/keys", get(keys))
+            .route("/cart", get(see_cart))
+            .route("/cart/{item}", post(fill_cart))
+            .route("/cart/take", post(take_cart))
+            .route("/cart/set/{item}", post(set_cart))
+            .route("/flash/{message}", post(flash))
+            .route("/flashes", post(flashes))
+            .route("/cycle", post(cycle))
+            .route("/flush", post(flush))
             .route("/login", post(login))
+            .route("/login/as/{number}", post(login_as))
             .route("/login/remembered", post(remembered))
             .route("/login/token", post(with_token))
             .route("/login/and-fail", post(login_and_fail))
@@ -169,6 +207,10 @@ fn to_sign_in(denied: Denied, request: &axum::extract::Request) -> axum::respons
     }
 }
 
+fn not_yours(denied: Denied, request: &axum::extract::Request) -> axum::response::Response {
+    (StatusCode::IM_A_TEAPOT, format!("{denied:?} at {}", request.uri().path())).into_response()
+}
+
 async fn look(session: Session) -> String {
     format!("{:?}", session.user())
 }
@@ -203,6 +245,57 @@ async fn remove(session: Session, Path(key): Path<String>) -> Result<String, Ses
 
 async fn clear(session: Session) -> Result<(), SessionError> {
     session.clear().await
+}
+
+async fn keys(session: Session) -> Result<String, SessionError> {
+    let keys = session.keys().await?;
+    for key in &keys {
+        assert!(session.contains(key).await?);
+    }
+    assert!(!session.contains("nothing").await?);
+    Ok(keys.join(" "))
+}
+
+async fn see_cart(cart: Stored<Cart>) -> Result<String, SessionError> {
+    Ok(cart.get().await?.items.join(" "))
+}
+
+async fn fill_cart(cart: Stored<Cart>, Path(item): Path<String>) -> Result<String, SessionError> {
+    Ok(cart.update(|cart| cart.items.push(item.clone())).await?.items.join(" "))
+}
+
+async fn take_cart(cart: Stored<Cart>) -> Result<String, SessionError> {
+    Ok(cart.take().await?.items.join(" "))
+}
+
+async fn set_cart(cart: Stored<Cart>, Path(item): Path<String>) -> Result<(), SessionError> {
+    cart.set(&Cart { items: vec![item] }).await
+}
+
+async fn flash(session: Session, Path(message): Path<String>) -> Result<(), SessionError> {
+    session.flash(&message).await
+}
+
+async fn flashes(session: Session) -> Result<String, SessionError> {
+    Ok(session.take_flashes::<String>().await?.join(" "))
+}
+
+async fn cycle(session: Session) -> Result<String, SessionError> {
+    let before = session.handle();
+    session.cycle_id().await?;
+    assert_eq!(session.handle(), before, "it is the same session");
+    Ok(session.is_fresh(5 * MINUTE).to_string())
+}
+
+async fn flush(session: Session) -> Result<(), SessionError> {
+    session.flush().await?;
+    assert_eq!(session.handle(), None);
+    // What is written now is another session's.
+    session.insert("after", "1").await
+}
+
+async fn login_as(session: Session, Path(number): Path<u8>) -> Result<(), SessionError> {
+    session.login(UserId::from_bytes([number; 16])).await
 }
 
 async fn login(session: Session) -> Result<(), SessionError> {
@@ -343,6 +436,61 @@ async fn values_are_put_read_taken_removed_and_cleared() {
 }
 
 #[tokio::test]
+async fn the_keys_of_all_values_are_listed() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    assert_eq!(play.get(&mut browser, "/keys").await.1, "");
+    assert_eq!(browser.0, None);
+    for key in ["b", "a"] {
+        play.post(&mut browser, &format!("/put/{key}/1")).await;
+    }
+    assert_eq!(play.get(&mut browser, "/keys").await.1, "a b");
+}
+
+#[tokio::test]
+async fn a_value_with_a_type_of_its_own_is_the_default_until_it_is_written() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    assert_eq!(play.get(&mut browser, "/cart").await.1, "");
+    assert_eq!(play.post(&mut browser, "/cart/take").await, "");
+    assert_eq!(browser.0, None, "that is no value");
+    assert_eq!(play.post(&mut browser, "/cart/book").await, "book");
+    assert_eq!(play.post(&mut browser, "/cart/pen").await, "book pen");
+    assert_eq!(play.get(&mut browser, "/cart").await.1, "book pen");
+    assert_eq!(play.get(&mut browser, "/keys").await.1, "cart");
+    assert_eq!(play.post(&mut browser, "/cart/take").await, "book pen");
+    assert_eq!(play.get(&mut browser, "/keys").await.1, "");
+    play.post(&mut browser, "/cart/set/lamp").await;
+    assert_eq!(play.get(&mut browser, "/cart").await.1, "lamp");
+    play.post(&mut browser, "/put/cart/text").await;
+    assert_eq!(play.send(&mut browser, "GET", "/cart").await.status, StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn messages_wait_in_their_order_and_are_shown_once() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    assert_eq!((play.post(&mut browser, "/flashes").await, browser.0.clone()), (String::new(), None));
+    play.post(&mut browser, "/flash/saved").await;
+    play.post(&mut browser, "/flash/sent").await;
+    play.post(&mut browser, "/login").await;
+    assert_eq!(play.post(&mut browser, "/flashes").await, "saved sent");
+    assert_eq!(play.post(&mut browser, "/flashes").await, "");
+    // A list that nobody looks at does not stand in the way of what is said next.
+    let long = "x".repeat(1_000);
+    for message in [&*long, &*long, &*long, &*long, "last"] {
+        play.post(&mut browser, &format!("/flash/{message}")).await;
+    }
+    assert_eq!(play.post(&mut browser, "/flashes").await, format!("{long} {long} {long} {long} last"));
+    for message in [&*long, &*long, &*long, &*long, "last", &*long] {
+        play.post(&mut browser, &format!("/flash/{message}")).await;
+    }
+    assert_eq!(play.post(&mut browser, "/flashes").await, format!("{long} {long} {long} last {long}"));
+    let too_long = play.send(&mut browser, "POST", &format!("/flash/{}", "x".repeat(5_000))).await;
+    assert_eq!(too_long.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
 async fn of_several_writes_of_a_visitor_at_once_one_opens_the_session_of_all() {
     let folder = tempfile::tempdir().unwrap();
     // A write into a file takes a while.
@@ -360,18 +508,24 @@ async fn of_several_writes_of_a_visitor_at_once_one_opens_the_session_of_all() {
 async fn parallel_requests_lose_no_update_and_no_flash_is_shown_twice() {
     let play = Arc::new(Play::new().await);
     let mut browser = Browser::default();
-    play.post(&mut browser, "/put/flash/saved").await;
+    play.post(&mut browser, "/put/message/saved").await;
     let mut crowd = tokio::task::JoinSet::new();
-    for _ in 0..50 {
+    for number in 0..50 {
         let (play, mut browser) = (Arc::clone(&play), browser.clone());
         crowd.spawn(async move {
             play.post(&mut browser, "/count").await;
-            play.post(&mut browser, "/take/flash").await
+            play.post(&mut browser, &format!("/cart/{number}")).await;
+            play.post(&mut browser, &format!("/flash/{number}")).await;
+            (play.post(&mut browser, "/take/message").await, play.post(&mut browser, "/flashes").await)
         });
     }
-    let taken = crowd.join_all().await;
+    let (taken, shown): (Vec<_>, Vec<_>) = crowd.join_all().await.into_iter().unzip();
     assert_eq!(taken.iter().filter(|text| *text == "saved").count(), 1);
     assert_eq!(play.post(&mut browser, "/count").await, "51");
+    assert_eq!(play.get(&mut browser, "/cart").await.1.split(' ').count(), 50);
+    let mut shown: Vec<_> = shown.iter().flat_map(|texts| texts.split_whitespace()).collect();
+    shown.sort_by_key(|number| number.parse::<u32>().unwrap());
+    assert_eq!(shown, (0..50).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -590,6 +744,87 @@ async fn what_is_sensitive_wants_a_proof_that_is_not_old() {
 }
 
 #[tokio::test]
+async fn a_new_token_leaves_the_session_as_it_is_and_the_old_one_dead() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    play.post(&mut browser, "/cycle").await;
+    assert_eq!(browser.0, None, "a visitor without a session has no token to replace");
+    play.post(&mut browser, "/put/cart/book").await;
+    let visitor = browser.clone();
+    play.post(&mut browser, "/cycle").await;
+    assert_ne!(browser.0, visitor.0);
+    assert_eq!(play.get(&mut browser, "/get/cart").await.1, "book");
+    assert_eq!(play.get(&mut visitor.clone(), "/get/cart").await.1, "nothing");
+    play.post(&mut browser, "/login/remembered").await;
+    let before = browser.clone();
+    play.clock.advance(3 * MINUTE);
+    let answer = play.send(&mut browser, "POST", "/cycle").await;
+    assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, "true"));
+    assert!(answer.set.unwrap().contains("Max-Age="), "it lasts as long as before");
+    assert!(play.is_signed_in(&browser).await && !play.is_signed_in(&before).await);
+    play.clock.advance(2 * MINUTE);
+    assert_eq!(play.post(&mut browser, "/cycle").await, "false", "it proves nothing");
+    assert_eq!(play.get(&mut browser, "/danger").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(play.store.all_sessions(None, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_program_is_not_given_a_token_that_it_would_never_see() {
+    let play = Play::new().await;
+    let token = play.post(&mut Browser::default(), "/login/token").await;
+    let ask = async |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        play.ask(request.body(Body::empty()).unwrap()).await
+    };
+    for path in ["/cycle", "/confirm"] {
+        let answer = ask("POST", path).await;
+        assert_eq!((answer.status, answer.set), (StatusCode::CONFLICT, None), "{path}");
+        assert_eq!(ask("GET", "/me").await.text, "Alice", "the one that it has is good");
+    }
+}
+
+#[tokio::test]
+async fn a_flush_ends_the_session_with_its_data_and_what_is_written_then_begins_a_new_one() {
+    let play = Play::new().await;
+    let mut browser = play.signed_in().await;
+    let copy = browser.clone();
+    play.post(&mut browser, "/flush").await;
+    assert!(!play.is_signed_in(&copy).await && !play.is_signed_in(&browser).await);
+    assert_eq!(play.get(&mut browser, "/keys").await.1, "after");
+    assert_eq!(play.store.all_sessions(None, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_route_is_for_the_users_whom_the_application_allows() {
+    let play = Play::new().await;
+    let mut browser = Browser::default();
+    for (path, status) in [("/prices", StatusCode::UNAUTHORIZED), ("/till", StatusCode::IM_A_TEAPOT)] {
+        assert_eq!(play.get(&mut browser, path).await.0, status, "a visitor");
+    }
+    for (number, prices, till) in [
+        (1, (StatusCode::OK, "prices"), (StatusCode::OK, "till")),
+        (
+            2,
+            (StatusCode::FORBIDDEN, "you may not do this\n"),
+            (StatusCode::IM_A_TEAPOT, "NotAllowed at /till"),
+        ),
+        // Whom the application has removed, and whom it cannot find.
+        (3, (StatusCode::UNAUTHORIZED, "sign in first\n"), (StatusCode::IM_A_TEAPOT, "NotAllowed at /till")),
+        (4, (StatusCode::BAD_GATEWAY, ""), (StatusCode::IM_A_TEAPOT, "NotAllowed at /till")),
+    ] {
+        assert!([ALICE, BOB, MALLORY, PEGGY].contains(&UserId::from_bytes([number; 16])));
+        play.post(&mut browser, &format!("/login/as/{number}")).await;
+        for (path, (status, text)) in [("/prices", prices), ("/till", till)] {
+            assert_eq!(play.get(&mut browser, path).await, (status, text.to_owned()), "{number}");
+        }
+    }
+    play.post(&mut browser, "/login").await;
+    play.sessions.end_all(ALICE).await.unwrap();
+    assert_eq!(play.get(&mut browser, "/prices").await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn a_request_that_another_site_makes_a_browser_send_is_not_let_through() {
     let play = Play::new().await;
     let app =
@@ -734,6 +969,10 @@ async fn while_the_store_fails_nobody_looks_signed_out() {
         ("GET", "/me"),
         ("GET", "/whoever"),
         ("GET", "/get/seen"),
+        ("GET", "/keys"),
+        ("GET", "/prices"),
+        ("POST", "/cycle"),
+        ("POST", "/flash/saved"),
         ("POST", "/count"),
         ("POST", "/login"),
         ("POST", "/logout"),

@@ -31,8 +31,8 @@ pub use doors::Doors;
 pub use leases::Leases;
 pub use session_data::{DataOwner, DataWrite, Overtaken, SessionData};
 pub use sessions::{
-    Acknowledged, AtLimit, CarryOver, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails,
-    SessionLimit, SessionRotation, Sessions, SignIn, Successor, TokenUse, Wait,
+    Acknowledged, AtLimit, CarryOver, Found, LogPage, NewSession, Opened, Renew, Renewal, Revoked,
+    SessionDetails, SessionLimit, SessionRotation, Sessions, SignIn, Successor, TokenUse, Wait,
 };
 pub use source::Source;
 pub use tokens::{Clients, Reference, Refresh, Rotation, SigningKeys, Tokens};

@@ -74,10 +74,16 @@ pub trait Sessions: Send + Sync {
     /// [`find`](Self::find).
     async fn rotate(&self, token: TokenUse) -> Result<SessionRotation, StoreError>;
 
-    /// Gives a session a new token, because its user has just proved again who they are. `old` is its present token, or the
-    /// one before; both are dead, and checkers hear of it. If the session is carried in tokens, these are refresh tokens, only
-    /// the present one will do, and nothing is forgiven any more of what came before.
-    async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError>;
+    /// Gives a session a new token. `old` is its present token, or the one before; both are dead, and checkers hear of it. If
+    /// the session is carried in tokens, these are refresh tokens, only the present one will do, and nothing is forgiven any
+    /// more of what came before.
+    async fn renew(
+        &self,
+        old: &TokenHash,
+        new: &TokenHash,
+        why: Renew,
+        now: Timestamp,
+    ) -> Result<Renewal, StoreError>;
 
     /// All sessions of a user that were not ended, expired ones included, the last used first.
     async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError>;
@@ -267,6 +273,15 @@ pub struct Acknowledged {
     pub took: Duration,
     /// What people call the checkers that did not say in time that they had applied it: their leases had to run out.
     pub late: Vec<String>,
+}
+
+/// Why a session gets a new token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renew {
+    /// Its user has just proved again who they are: from now on that is when they did, and the audit log has a line about it.
+    Proved,
+    /// Nobody is to have anything of the old one. The rest stays as it is.
+    Exchanged,
 }
 
 /// What came of giving a session a new token.

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 use super::application;
 use crate::{
     app::App,
-    forward_auth::{ForwardAuth, original::Dialect},
+    forward_auth::{Answer, ForwardAuth, original::Dialect},
 };
 
 /// Serves until the process ends.
@@ -57,11 +57,9 @@ impl Proxy {
     async fn answer(&self, peer: SocketAddr, request: &Request<Incoming>) -> Response<Body> {
         let own = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let asked = question(request);
-        let answer = self.kerria.answer(Dialect::Forwarded, own, ClientAddress(peer.ip()), &asked).await;
-        if answer.status().is_success() {
-            application::answer(&self.app, request.uri().path(), answer.headers())
-        } else {
-            answer
+        match self.kerria.answer(Dialect::Forwarded, own, ClientAddress(peer.ip()), &asked).await {
+            Answer::Pass(told) => application::answer(&self.app, request.uri().path(), told.headers()),
+            Answer::Instead(response) => response,
         }
     }
 }

@@ -8,26 +8,26 @@ use axum::{
 };
 
 use super::{
-    identity,
     original::{Dialect, Original},
     return_address::by_way_of,
 };
 use crate::{app::App, problem::Problem};
 
-/// The request may pass. `cookies` and `authorization` are what the application may see of them.
+/// The request may pass. `cookies` and `authorization` are what the application may see of them, if anything.
 pub(super) fn pass(
-    identity: identity::Values,
-    cookies: HeaderValue,
-    authorization: HeaderValue,
+    identity: HeaderMap,
+    cookies: Option<HeaderValue>,
+    authorization: Option<HeaderValue>,
 ) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
-    headers.reserve(8);
-    for (name, value) in identity::NAMES.iter().zip(identity) {
-        headers.insert(name, value);
+    *headers = identity;
+    if let Some(cookies) = cookies {
+        headers.insert(header::COOKIE, cookies);
     }
-    headers.insert(header::COOKIE, cookies);
-    headers.insert(header::AUTHORIZATION, authorization);
+    if let Some(authorization) = authorization {
+        headers.insert(header::AUTHORIZATION, authorization);
+    }
     response
 }
 

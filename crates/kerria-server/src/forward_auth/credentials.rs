@@ -1,11 +1,14 @@
 //! What an application gets to see of a request's credentials: all but those that are ours.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, HeaderValue, header},
+};
 
 use crate::app::App;
 
-/// The `Cookie` header without the cookies that are ours; empty if there are no others.
-pub(super) fn foreign_cookies(app: &App, headers: &HeaderMap) -> HeaderValue {
+/// The `Cookie` header without the cookies that are ours, if there are others.
+pub(super) fn foreign_cookies(app: &App, headers: &HeaderMap) -> Option<HeaderValue> {
     let own = [&app.session_cookie, &app.access_cookie, &app.refresh_cookie, &app.device_cookie];
     let mut kept: Vec<u8> = Vec::new();
     let pairs =
@@ -20,22 +23,20 @@ pub(super) fn foreign_cookies(app: &App, headers: &HeaderMap) -> HeaderValue {
         }
         kept.extend_from_slice(pair);
     }
-    HeaderValue::from_maybe_shared(axum::body::Bytes::from(kept)).unwrap_or(EMPTY)
+    HeaderValue::from_maybe_shared(Bytes::from(kept)).ok().filter(|kept| !kept.is_empty())
 }
-
-const EMPTY: HeaderValue = HeaderValue::from_static("");
 
 /// The `Authorization` header, unless it holds a token of ours. A bearer token, if there is one, is what was looked at; so if
 /// somebody `is_signed_in`, it is theirs.
-pub(super) fn foreign_authorization(headers: &HeaderMap, is_signed_in: bool) -> HeaderValue {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return EMPTY };
+pub(super) fn foreign_authorization(headers: &HeaderMap, is_signed_in: bool) -> Option<HeaderValue> {
+    let value = headers.get(header::AUTHORIZATION)?;
     let is_bearer = value
         .as_bytes()
         .split_at_checked(7)
         .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
     let is_ours = |text: &[u8]| text.starts_with(b"kst_") || text.starts_with(b"krt_");
     if is_bearer && (is_signed_in || is_ours(value.as_bytes()[7..].trim_ascii_start())) {
-        return EMPTY;
+        return None;
     }
-    value.clone()
+    Some(value.clone())
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use kerria::{Checked, jwt::NumericDate};
 use kerria_core::{Algorithm, GroupName, Profile, SessionId, Timestamp};
 use serde::Serialize;
@@ -26,9 +26,6 @@ pub static NAMES: [HeaderName; 5] = [
     HeaderName::from_static("remote-groups"),
     HeaderName::from_static("remote-jwt"),
 ];
-
-/// The values of these headers.
-pub type Values = [HeaderValue; 5];
 
 /// How long a signed identity is good.
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -71,17 +68,28 @@ struct Identity {
     profile: Arc<Profile>,
     authenticated_at: Timestamp,
     signed_at: Timestamp,
-    values: Values,
+    headers: HeaderMap,
 }
 
-/// The identity of nobody.
+/// The headers of an answer that lets a request of nobody through.
 #[must_use]
-pub fn nobody() -> Values {
-    [const { HeaderValue::from_static("") }; 5]
+pub fn nobody() -> HeaderMap {
+    headers([const { HeaderValue::from_static("") }; 5])
+}
+
+/// The headers of an answer that lets a request through: the identity, and an application that sees nothing of cookies and other
+/// credentials unless that is put in. Nobody but the proxy ever sees them, so they protect no page.
+fn headers(identity: [HeaderValue; 5]) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.extend(NAMES.iter().cloned().zip(identity));
+    headers.insert(header::COOKIE, HeaderValue::from_static(""));
+    headers.insert(header::AUTHORIZATION, HeaderValue::from_static(""));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers
 }
 
 impl Identities {
-    /// The identity of the user of a session, for `audience`.
+    /// The headers with the identity of the user of a session, for `audience`.
     ///
     /// # Errors
     /// If there is no key to sign with.
@@ -92,7 +100,7 @@ impl Identities {
         profile: &Arc<Profile>,
         audience: &str,
         now: Timestamp,
-    ) -> Result<Values, KeyError> {
+    ) -> Result<HeaderMap, KeyError> {
         let authenticated_at = checked.session.authenticated_at;
         let is_same = |kept: &Identity| {
             *kept.audience == *audience
@@ -104,18 +112,18 @@ impl Identities {
         if let Some(kept) =
             self.lock().get(&checked.session.id).and_then(|all| all.iter().find(|kept| is_same(kept)))
         {
-            return Ok(kept.values.clone());
+            return Ok(kept.headers.clone());
         }
-        let values = write(app, checked, profile, audience, now)?;
+        let headers = headers(write(app, checked, profile, audience, now)?);
         let identity = Identity {
             audience: audience.into(),
             profile: Arc::clone(profile),
             authenticated_at,
             signed_at: now,
-            values: values.clone(),
+            headers: headers.clone(),
         };
         self.keep(checked.session.id, identity, now);
-        Ok(values)
+        Ok(headers)
     }
 
     fn keep(&self, session: SessionId, identity: Identity, now: Timestamp) {
@@ -146,7 +154,7 @@ fn write(
     profile: &Profile,
     audience: &str,
     now: Timestamp,
-) -> Result<Values, KeyError> {
+) -> Result<[HeaderValue; 5], KeyError> {
     let name = profile.display_name();
     let email = profile.email.as_ref().map(|email| email.as_str());
     let user = profile.user.to_string();
@@ -199,7 +207,7 @@ mod tests {
                 profile: Arc::clone(&profile),
                 authenticated_at: now,
                 signed_at: now,
-                values: nobody(),
+                headers: nobody(),
             };
             identities.keep(session, identity, now);
         }

@@ -36,11 +36,8 @@ use crate::{
     problem::{Problem, log_store_error},
 };
 use identity::Identities;
-use original::{Dialect, Original, Untold, looks_like};
+use original::{Dialect, Original, Told, Untold};
 use rules::{Found, Rule, Unclear, Verdict};
-
-/// With these, a client asks an application to take its request for one with another method.
-const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// How often the log says that a proxy asks in a way that is not believed, in milliseconds.
 const COMPLAINTS: i64 = 60_000;
@@ -51,6 +48,20 @@ pub struct ForwardAuth {
     sessions: SessionLayer,
     identities: Identities,
     complained_at: AtomicI64,
+}
+
+/// What a proxy is answered.
+pub enum Answer {
+    /// The request may pass. Only the proxy sees this answer.
+    Pass(Response<Body>),
+    /// It may not, and whoever has sent it sees this.
+    Instead(Response<Body>),
+}
+
+impl<R: IntoResponse> From<R> for Answer {
+    fn from(response: R) -> Self {
+        Self::Instead(response.into_response())
+    }
 }
 
 /// A request of a proxy.
@@ -80,51 +91,49 @@ impl ForwardAuth {
         peer: IpAddr,
         client: ClientAddress,
         request: &Request<B>,
-    ) -> Response<Body> {
+    ) -> Answer {
         let (headers, now) = (request.headers(), self.app.clock.now());
         if !is_trusted(peer, &self.app.config.trusted_proxies) {
-            return self.refuse(now, &untrusted(peer));
+            return self.refuse(now, &untrusted(peer)).into();
         }
-        let original = match Original::read(dialect, request.method(), request.uri(), headers) {
+        let told = Told::by(headers);
+        let original = match Original::read(dialect, request.method(), request.uri(), &told) {
             Ok(original) => original,
-            Err(why) => return self.refuse(now, &untold(why)),
+            Err(why) => return self.refuse(now, &untold(why)).into(),
         };
-        if let Some(name) =
-            headers.keys().find(|name| identity::NAMES.iter().any(|own| looks_like(name, own)))
-        {
-            return self
-                .refuse(now, &format!("The client has sent the header {name}, which only Kerria may."));
+        if let Some(name) = told.identity {
+            let detail = format!("The client has sent the header {name}, which only Kerria may.");
+            return self.refuse(now, &detail).into();
         }
         let asked = Asked { dialect, original: &original, headers, now };
-        let overrides = METHOD_OVERRIDES.iter().any(|name| headers.contains_key(*name));
-        match self.app.config.forward_auth.rules.find(&original, overrides) {
+        match self.app.config.forward_auth.rules.find(&original, told.overrides_method) {
             Found::Rule(_, rule) => self.judge(&asked, rule, client).await,
             Found::Nothing => {
                 debug!(host = original.host, "no rule is about the request");
-                not_allowed("No rule lets this request through.").into_response()
+                not_allowed("No rule lets this request through.").into()
             }
             Found::Unclear(why) => {
                 debug!(host = original.host, "it is not clear which rule is about the request");
-                not_allowed(unclear(why)).into_response()
+                not_allowed(unclear(why)).into()
             }
         }
     }
 
-    async fn judge(&self, asked: &Asked<'_>, rule: &Rule, client: ClientAddress) -> Response<Body> {
+    async fn judge(&self, asked: &Asked<'_>, rule: &Rule, client: ClientAddress) -> Answer {
         let app = &*self.app;
         let Asked { dialect, original, headers, now } = *asked;
         let is_public = rule.allow == rules::Allow::Everyone;
         if !is_public && app.config.public_url.scheme() == "https" && original.scheme == "http" {
             let detail = "The request came over http, and the session goes over https only. If it did not, have the proxy tell the \
                           scheme that the browser has used.";
-            return self.refuse(now, detail);
+            return self.refuse(now, detail).into();
         }
         let state = self.sessions.check(headers, client, rule.consistency).await;
         let user = match self.user(&state, rule.consistency).await {
             Ok(user) => user,
             // For everyone means also: whoever it is.
             Err(_) if is_public => None,
-            Err(problem) => return problem.into_response(),
+            Err(problem) => return problem.into(),
         };
         let (user_of_session, profile) =
             (user.as_ref().map(|(checked, _)| checked), user.as_ref().map(|(_, profile)| &**profile));
@@ -133,14 +142,14 @@ impl ForwardAuth {
                 let cookies = credentials::foreign_cookies(app, headers);
                 let authorization = credentials::foreign_authorization(headers, user.is_some());
                 match self.identity(user, rule, original, now) {
-                    Ok(identity) => answer::pass(identity, cookies, authorization),
-                    Err(problem) => problem.into_response(),
+                    Ok(identity) => Answer::Pass(answer::pass(identity, cookies, authorization)),
+                    Err(problem) => problem.into(),
                 }
             }
-            Verdict::SignIn => answer::sign_in(app, dialect, original, headers, no_session(&state)),
-            Verdict::Confirm => answer::confirm(app, dialect, original, headers),
+            Verdict::SignIn => answer::sign_in(app, dialect, original, headers, no_session(&state)).into(),
+            Verdict::Confirm => answer::confirm(app, dialect, original, headers).into(),
             Verdict::Forbidden => {
-                answer::forbidden(app, original, headers, profile.map_or("", Profile::display_name))
+                answer::forbidden(app, original, headers, profile.map_or("", Profile::display_name)).into()
             }
         }
     }
@@ -175,7 +184,7 @@ impl ForwardAuth {
         rule: &Rule,
         original: &Original,
         now: Timestamp,
-    ) -> Result<identity::Values, Problem> {
+    ) -> Result<HeaderMap, Problem> {
         let Some((checked, profile)) = user else { return Ok(identity::nobody()) };
         Ok(match &rule.audience {
             Some(audience) => self.identities.of(&self.app, checked, &profile, audience.as_str(), now)?,

@@ -1,6 +1,8 @@
 //! What was asked of a proxy: method, scheme, host, path and query, as the proxy tells of it.
 
-use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use super::identity;
 
 /// In which headers a proxy tells of a request. Each has a path of its own, so that nobody has to guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +51,78 @@ const PATH: &str = "/forward-auth";
 const NGINX: &str = "/nginx";
 const ENVOY: &str = "/envoy";
 
-/// The headers that tell of a request in one dialect or another, or that make some applications take another path for it.
-const TELLING: [&str; 6] = [
+/// The headers that tell of a request. The first of them do so in one dialect or another, or make some applications take another path
+/// for it; the others are the same in several.
+const NAMES: [&str; 9] = [
     "x-forwarded-method",
     "x-forwarded-uri",
     "x-original-method",
     "x-original-url",
     "x-original-uri",
     "x-rewrite-url",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    HOST,
 ];
+const TELLING: usize = 6;
+const HOST: &str = "host";
+
+/// With these, a client asks an application to take its request for one with another method.
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
+/// What the headers of a proxy's request tell. They are gone through once: a proxy asks for every request of its own.
+#[derive(Debug, Default)]
+pub struct Told<'h> {
+    values: [Option<Value<'h>>; NAMES.len()],
+    /// Whether one of them asks for another method.
+    pub overrides_method: bool,
+    /// One that says who the user is, which only Kerria may.
+    pub identity: Option<&'h HeaderName>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Value<'h> {
+    Only(&'h HeaderValue),
+    Repeated,
+}
+
+impl<'h> Told<'h> {
+    /// Reads the headers.
+    #[must_use]
+    pub fn by(headers: &'h HeaderMap) -> Self {
+        let mut told = Self::default();
+        for (name, value) in headers {
+            if let Some(at) = NAMES.iter().position(|known| name == known) {
+                let before = &mut told.values[at];
+                *before = Some(if before.is_none() { Value::Only(value) } else { Value::Repeated });
+            } else if METHOD_OVERRIDES.iter().any(|known| name == known) {
+                told.overrides_method = true;
+            } else if identity::NAMES.iter().any(|own| looks_like(name, own)) {
+                told.identity.get_or_insert(name);
+            }
+        }
+        told
+    }
+
+    /// The value of a header that is there once.
+    fn only(&self, name: &'static str) -> Result<&'h str, Untold> {
+        match NAMES.iter().position(|known| *known == name).and_then(|at| self.values[at]) {
+            None => Err(Untold::Missing(name)),
+            Some(Value::Only(value)) => value.to_str().map_err(|_| Untold::Unreadable(name)),
+            Some(Value::Repeated) => Err(Untold::Repeated(name)),
+        }
+    }
+
+    fn method_in(&self, name: &'static str) -> Result<Method, Untold> {
+        Method::from_bytes(self.only(name)?.as_bytes()).map_err(|_| Untold::Unreadable(name))
+    }
+
+    /// A header that tells of the request in another dialect.
+    fn foreign(&self, dialect: Dialect) -> Option<&'static str> {
+        let told = NAMES.iter().zip(&self.values).take(TELLING).filter(|(_, value)| value.is_some());
+        told.map(|(name, _)| *name).find(|name| !dialect.own().contains(name))
+    }
+}
 
 impl Dialect {
     /// The dialect of whoever asks at this path; `None` if it is not one of forward-auth.
@@ -84,25 +149,22 @@ impl Original {
     ///
     /// # Errors
     /// If it tells less than all of it, or more than one thing.
-    pub fn read(dialect: Dialect, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Self, Untold> {
-        let foreign =
-            TELLING.iter().find(|name| !dialect.own().contains(name) && headers.contains_key(**name));
-        if let Some(name) = foreign {
+    pub fn read(dialect: Dialect, method: &Method, uri: &Uri, told: &Told<'_>) -> Result<Self, Untold> {
+        if let Some(name) = told.foreign(dialect) {
             return Err(Untold::Contradicted(name));
         }
         match dialect {
             Dialect::Forwarded => Self::of(
-                (method_in(headers, "x-forwarded-method")?, "x-forwarded-method"),
-                (only(headers, "x-forwarded-proto")?, "x-forwarded-proto"),
-                (only(headers, "x-forwarded-host")?, "x-forwarded-host"),
-                (only(headers, "x-forwarded-uri")?, "x-forwarded-uri"),
+                (told.method_in("x-forwarded-method")?, "x-forwarded-method"),
+                (told.only("x-forwarded-proto")?, "x-forwarded-proto"),
+                (told.only("x-forwarded-host")?, "x-forwarded-host"),
+                (told.only("x-forwarded-uri")?, "x-forwarded-uri"),
             ),
             Dialect::Nginx => {
                 const NAME: &str = "x-original-url";
-                let (scheme, rest) =
-                    only(headers, NAME)?.split_once("://").ok_or(Untold::Unreadable(NAME))?;
+                let (scheme, rest) = told.only(NAME)?.split_once("://").ok_or(Untold::Unreadable(NAME))?;
                 let (authority, target) = rest.split_at(rest.find('/').ok_or(Untold::Unreadable(NAME))?);
-                let method = method_in(headers, "x-original-method")?;
+                let method = told.method_in("x-original-method")?;
                 Self::of((method, "x-original-method"), (scheme, NAME), (authority, NAME), (target, NAME))
             }
             Dialect::Envoy => {
@@ -110,8 +172,8 @@ impl Original {
                 let target = &target[(PATH.len() + ENVOY.len()).min(target.len())..];
                 Self::of(
                     (method.clone(), "the method"),
-                    (only(headers, "x-forwarded-proto")?, "x-forwarded-proto"),
-                    (only(headers, header::HOST.as_str())?, "host"),
+                    (told.only("x-forwarded-proto")?, "x-forwarded-proto"),
+                    (told.only(HOST)?, HOST),
                     (target, "the path"),
                 )
             }
@@ -192,20 +254,6 @@ pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     (host.len() <= 253 && host.split('.').all(is_label)).then(|| (host.to_ascii_lowercase(), port))
 }
 
-/// The value of a header that is there once.
-fn only<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<&'h str, Untold> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Err(Untold::Missing(name)),
-        (Some(value), None) => value.to_str().map_err(|_| Untold::Unreadable(name)),
-        (Some(_), Some(_)) => Err(Untold::Repeated(name)),
-    }
-}
-
-fn method_in(headers: &HeaderMap, name: &'static str) -> Result<Method, Untold> {
-    Method::from_bytes(only(headers, name)?.as_bytes()).map_err(|_| Untold::Unreadable(name))
-}
-
 /// Whether some application could take a header for the one that tells it who the user is: to many, `Remote-User` and
 /// `remote_user` are one name.
 pub fn looks_like(name: &HeaderName, wanted: &HeaderName) -> bool {
@@ -216,8 +264,6 @@ pub fn looks_like(name: &HeaderName, wanted: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn headers(rows: &[(&str, &str)]) -> HeaderMap {
@@ -230,7 +276,7 @@ mod tests {
 
     fn read(dialect: Dialect, uri: &str, rows: &[(&str, &str)]) -> Result<String, Untold> {
         let uri = uri.parse().unwrap();
-        let original = Original::read(dialect, &Method::GET, &uri, &headers(rows))?;
+        let original = Original::read(dialect, &Method::GET, &uri, &Told::by(&headers(rows)))?;
         Ok(format!("{} {}", original.method, original.url()))
     }
 

@@ -1,6 +1,6 @@
 //! Paths that every server reads alike, and the patterns of rules.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// Why servers may read a path in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,22 @@ pub enum Ambiguous {
 ///
 /// # Errors
 /// What is ambiguous in it.
-pub fn canonical(path: &str) -> Result<String, Ambiguous> {
+pub fn canonical(path: &str) -> Result<Cow<'_, str>, Ambiguous> {
+    let decoded = decoded(path)?;
+    let mut segments = decoded.strip_prefix('/').ok_or(Ambiguous::Segments)?.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        // Only the last one may be empty: then the path ends with a slash.
+        if matches!(segment, "." | "..") || (segment.is_empty() && segments.peek().is_some()) {
+            return Err(Ambiguous::Segments);
+        }
+    }
+    Ok(decoded)
+}
+
+fn decoded(path: &str) -> Result<Cow<'_, str>, Ambiguous> {
+    if path.bytes().all(stands_for_itself) {
+        return Ok(Cow::Borrowed(path));
+    }
     let mut bytes = path.bytes();
     let mut decoded = Vec::with_capacity(path.len());
     while let Some(byte) = bytes.next() {
@@ -36,19 +51,16 @@ pub fn canonical(path: &str) -> Result<String, Ambiguous> {
                 }
                 decoded.push(byte);
             }
-            _ if is_plain(byte) || b"/!$&'()*+,=:@".contains(&byte) => decoded.push(byte),
+            _ if stands_for_itself(byte) => decoded.push(byte),
             _ => return Err(Ambiguous::Character),
         }
     }
-    let decoded = String::from_utf8(decoded).map_err(|_| Ambiguous::NotUtf8)?;
-    let mut segments = decoded.strip_prefix('/').ok_or(Ambiguous::Segments)?.split('/').peekable();
-    while let Some(segment) = segments.next() {
-        // Only the last one may be empty: then the path ends with a slash.
-        if matches!(segment, "." | "..") || (segment.is_empty() && segments.peek().is_some()) {
-            return Err(Ambiguous::Segments);
-        }
-    }
-    Ok(decoded)
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| Ambiguous::NotUtf8)
+}
+
+/// What may stand in a path as it is, with the one meaning that it has (RFC 3986, section 3.3), and what parts a path.
+fn stands_for_itself(byte: u8) -> bool {
+    is_plain(byte) || b"/!$&'()*+,=:@".contains(&byte)
 }
 
 /// What never needs an escape (RFC 3986, section 2.3).

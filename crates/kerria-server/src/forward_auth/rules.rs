@@ -1,6 +1,6 @@
 //! The rules: which requests the proxies may let through, and for whom.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, fmt, time::Duration};
 
 use axum::http::Method;
 use kerria::Consistency;
@@ -123,7 +123,7 @@ impl Rules {
                 Err(why) => return Found::Unclear(Unclear::Path(why)),
             };
             let exact = of_method().find(|(_, rule)| rule.is_about(|pattern| pattern.covers(&path)));
-            let small = path.to_lowercase();
+            let small = in_small_letters(&path);
             let loose = of_method().find(|(_, rule)| rule.is_about(|pattern| pattern.covers_small(&small)));
             if exact.map(|(at, _)| at) != loose.map(|(at, _)| at) {
                 return Found::Unclear(Unclear::Case);
@@ -145,6 +145,12 @@ impl Rules {
     pub fn hosts(&self) -> impl Iterator<Item = &HostPattern> {
         self.0.iter().flat_map(|rule| &rule.hosts)
     }
+}
+
+/// The path in small letters. Most have no others.
+fn in_small_letters(path: &str) -> Cow<'_, str> {
+    let is_small = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if path.bytes().all(is_small) { Cow::Borrowed(path) } else { Cow::Owned(path.to_lowercase()) }
 }
 
 impl Rule {

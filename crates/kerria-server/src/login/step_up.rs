@@ -3,7 +3,7 @@
 use kerria::{Checked, CurrentSession};
 use kerria_core::{
     Device, Secret, Status, Timestamp, Token, TokenKind, UserId,
-    store::{Credentials, Renewal},
+    store::{Credentials, Renew, Renewal},
     throttle::Admission,
 };
 
@@ -48,7 +48,7 @@ pub async fn step_up(
         Proof::Throttled { retry_at } => return Ok(StepUp::Throttled { retry_at }),
     }
     let token = Token::random(TokenKind::Session, &*app.entropy);
-    match app.store.renew(&checked.token, &token.hash(), app.clock.now()).await? {
+    match app.store.renew(&checked.token, &token.hash(), Renew::Proved, app.clock.now()).await? {
         Renewal::Renewed(found) => Ok(StepUp::Renewed(deliver(app, &token, found, current))),
         Renewal::Gone => Ok(StepUp::Gone),
     }

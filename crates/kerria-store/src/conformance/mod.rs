@@ -203,6 +203,7 @@ macro_rules! conformance {
                 a_touch_moves_the_time_forward_only
                 a_touch_revives_nothing
                 a_renewed_session_is_the_same_with_a_new_token
+                a_session_whose_token_is_exchanged_is_the_same_in_all_else
                 a_session_is_renewed_by_its_present_token_only
                 the_sessions_of_a_user_are_listed_the_last_used_first
                 all_sessions_are_listed_page_by_page_anonymous_ones_too

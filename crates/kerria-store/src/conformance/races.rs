@@ -12,7 +12,7 @@ use kerria_core::{
     Cause, DataLimits, LogNumber, Selector, Store, Verdict,
     store::{
         AtLimit, CarryOver, DataOwner, DataWrite, Follower, Invitation, Opened, PasswordChange,
-        PasswordChanged, Renewal, UserCreation,
+        PasswordChanged, Renew, Renewal, UserCreation,
     },
     throttle::{Admission, Door},
 };
@@ -259,7 +259,7 @@ pub async fn nothing_in_flight_revives_a_session_or_leaves_data_of_it(store: Arc
                     let (owner, key) = (DataOwner::Session(session), data_key("cart"));
                     writing.put_data(owner, &key, "1".to_owned(), DataLimits::default()).await.unwrap();
                 } else {
-                    let renewed = writing.renew(&old, &new, at(9)).await.unwrap();
+                    let renewed = writing.renew(&old, &new, Renew::Proved, at(9)).await.unwrap();
                     if renewed == Renewal::Gone {
                         writing.touch(vec![(session, at(9))]).await.unwrap();
                     }
@@ -282,7 +282,7 @@ pub async fn of_two_renewals_with_one_token_one_succeeds(store: Arc<dyn Store>) 
         let outcomes = crowd(2, |number| {
             let store = Arc::clone(&play.store);
             let (old, new) = (token, tokens[number]);
-            async move { store.renew(&old, &new, at(1)).await.unwrap() != Renewal::Gone }
+            async move { store.renew(&old, &new, Renew::Proved, at(1)).await.unwrap() != Renewal::Gone }
         })
         .await;
         assert_ne!(outcomes[0], outcomes[1]);

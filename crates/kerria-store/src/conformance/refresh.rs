@@ -6,7 +6,7 @@ use kerria_core::{
     Cause, ClientId, LogEvent, RotationNonce, Selector, SessionId, SessionPolicy, Status, Store, Timestamp,
     TokenHash, Transport, UserId,
     audit::AuditEvent,
-    store::{CarryOver, Found, Opened, PasswordChange, PasswordChanged, Renewal, Rotation},
+    store::{CarryOver, Found, Opened, PasswordChange, PasswordChanged, Renew, Renewal, Rotation},
 };
 
 use super::play::{ADDRESS, FIRST, Play, START, WINDOW, at, client, data_key, ended, grant, one, password};
@@ -355,7 +355,7 @@ pub async fn who_proves_again_who_they_are_gets_a_refresh_token_and_all_before_a
                 refused => panic!("{refused:?}"),
             }
         } else {
-            match on.play.store.renew(&second, &new, at(2)).await.unwrap() {
+            match on.play.store.renew(&second, &new, Renew::Proved, at(2)).await.unwrap() {
                 Renewal::Renewed(found) => found,
                 Renewal::Gone => panic!("it was the present token"),
             }
@@ -372,7 +372,10 @@ pub async fn who_proves_again_who_they_are_gets_a_refresh_token_and_all_before_a
 pub async fn a_refresh_token_of_a_new_proof_is_rotated_like_every_other(store: Arc<dyn Store>) {
     let on = Shop::new(store).await;
     let new = on.play.token();
-    assert!(matches!(on.play.store.renew(&on.first, &new, at(2)).await.unwrap(), Renewal::Renewed(_)));
+    assert!(matches!(
+        on.play.store.renew(&on.first, &new, Renew::Proved, at(2)).await.unwrap(),
+        Renewal::Renewed(_)
+    ));
     let (newer, nonce) = on.rotated(new, at(3)).await;
     let repeated = on.present(new, at(4)).await;
     assert!(matches!(repeated, Rotation::Repeated(_, _, again) if again == nonce), "{repeated:?}");

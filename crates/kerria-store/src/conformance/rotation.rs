@@ -6,7 +6,7 @@ use kerria_core::{
     Cause, LogEvent, Phase, RotationNonce, Selector, SessionId, Store, Succession, Timestamp, TokenHash,
     Transport, UserId,
     audit::AuditEvent,
-    store::{Found, Renaming, Renewal, Rotation, SessionRotation},
+    store::{Found, Renaming, Renew, Renewal, Rotation, SessionRotation},
 };
 
 use super::play::{ADDRESS, AFTER, GRACE, Play, START, at, ended, name, one};
@@ -247,7 +247,7 @@ pub async fn who_was_let_in_with_the_token_before_can_go_on(store: Arc<dyn Store
         assert!(matches!(renaming, Renaming::Renamed), "{renaming:?}");
     }
     let new = on.play.token();
-    let renewal = on.play.store.renew(&on.first, &new, START + AFTER).await.unwrap();
+    let renewal = on.play.store.renew(&on.first, &new, Renew::Proved, START + AFTER).await.unwrap();
     assert!(matches!(renewal, Renewal::Renewed(_)), "{renewal:?}");
     for token in [on.first, second] {
         assert_eq!(on.present(token, START + 2 * AFTER).await, SessionRotation::Gone);

@@ -6,7 +6,7 @@ use kerria_core::{
     Cause, CredentialVersion, EmailAddress, LogEvent, Method, Selector, SessionPolicy, Standing, Status,
     Store, Transport, UserId, Verdict,
     audit::AuditEvent,
-    store::{AtLimit, CarryOver, NewUser, Opened, Renewal, SignIn},
+    store::{AtLimit, CarryOver, NewUser, Opened, Renew, Renewal, SignIn},
 };
 
 use super::play::{ADDRESS, FIRST, Play, START, at, data_key, device, ended, limit, login, one, together};
@@ -314,7 +314,9 @@ pub async fn a_renewed_session_is_the_same_with_a_new_token(store: Arc<dyn Store
     let (session, old) = play.signed_in(alice).await;
     play.put(session, "cart", "[1]").await;
     let new = play.token();
-    let Renewal::Renewed(found) = play.store.renew(&old, &new, at(5)).await.unwrap() else { panic!() };
+    let Renewal::Renewed(found) = play.store.renew(&old, &new, Renew::Proved, at(5)).await.unwrap() else {
+        panic!()
+    };
     assert_eq!((found.session.id, found.session.opened_at), (session, START));
     assert_eq!((found.session.authenticated_at, found.session.last_seen_at), (at(5), at(5)));
     assert_eq!(play.store.find(&new).await.unwrap().as_ref(), Some(&found));
@@ -326,16 +328,36 @@ pub async fn a_renewed_session_is_the_same_with_a_new_token(store: Arc<dyn Store
     assert_eq!((line.event, line.session), (AuditEvent::SteppedUp, Some(session)));
 }
 
+pub async fn a_session_whose_token_is_exchanged_is_the_same_in_all_else(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    let lines = play.store.audit(None, 100).await.unwrap().len();
+    for (session, old) in [play.signed_in(alice).await, play.visitor("form", "{}").await] {
+        play.put(session, "cart", "[1]").await;
+        let mut expected = play.store.find(&old).await.unwrap().unwrap();
+        let new = play.token();
+        let renewal = play.store.renew(&old, &new, Renew::Exchanged, at(5)).await.unwrap();
+        expected.session.last_seen_at = at(5);
+        expected.as_of = play.head().await;
+        assert_eq!(renewal, Renewal::Renewed(expected.clone()), "it is a use, and proves nothing");
+        assert_eq!(play.store.find(&new).await.unwrap(), Some(expected));
+        assert!(!play.lives(&old).await);
+        assert_eq!(play.data(session, "cart").await.as_deref(), Some("[1]"));
+        assert_eq!(play.events().await.last(), Some(&(one(session), LogEvent::Changed)));
+    }
+    assert_eq!(play.store.audit(None, 100).await.unwrap().len(), lines + 1, "the sign-in alone");
+}
+
 pub async fn a_session_is_renewed_by_its_present_token_only(store: Arc<dyn Store>) {
     let play = Play::new(store);
     let alice = play.user("Alice").await;
     let (session, old) = play.signed_in(alice).await;
     let new = play.token();
-    assert!(matches!(play.store.renew(&old, &new, at(1)).await.unwrap(), Renewal::Renewed(_)));
-    assert_eq!(play.store.renew(&old, &play.token(), at(2)).await.unwrap(), Renewal::Gone);
+    assert!(matches!(play.store.renew(&old, &new, Renew::Proved, at(1)).await.unwrap(), Renewal::Renewed(_)));
+    assert_eq!(play.store.renew(&old, &play.token(), Renew::Proved, at(2)).await.unwrap(), Renewal::Gone);
     assert!(play.lives(&new).await);
     play.end(one(session)).await;
-    assert_eq!(play.store.renew(&new, &play.token(), at(3)).await.unwrap(), Renewal::Gone);
+    assert_eq!(play.store.renew(&new, &play.token(), Renew::Proved, at(3)).await.unwrap(), Renewal::Gone);
     assert_eq!(play.sessions_of(alice).await, []);
 }
 

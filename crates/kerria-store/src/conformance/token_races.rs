@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use kerria_core::{
     Algorithm, Cause, KeyState, Selector, Store,
-    store::{Opened, Renewal, Rotation, SessionRotation},
+    store::{Opened, Renew, Renewal, Rotation, SessionRotation},
 };
 
 use super::{
@@ -115,11 +115,11 @@ pub async fn of_a_rotation_and_a_new_proof_at_once_the_new_proof_stands_alone(st
         let (used, new) = (play.token_use(first, START + AFTER), play.token());
         let second = used.successor.unwrap().token;
         let (renewing, rotating) = (Arc::clone(&play.store), Arc::clone(&play.store));
-        let (renewal, _) =
-            together(async move { renewing.renew(&first, &new, START + AFTER).await.unwrap() }, async move {
-                rotating.rotate(used).await.unwrap()
-            })
-            .await;
+        let (renewal, _) = together(
+            async move { renewing.renew(&first, &new, Renew::Proved, START + AFTER).await.unwrap() },
+            async move { rotating.rotate(used).await.unwrap() },
+        )
+        .await;
         assert!(matches!(renewal, Renewal::Renewed(_)), "{renewal:?}");
         assert!(play.lives(&new).await && !play.lives(&first).await && !play.lives(&second).await);
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use kerria_core::{Cause, ClientId, SessionId, SessionPolicy, Store, TokenHash, store::Reference};
+use kerria_core::{
+    Cause, ClientId, SessionId, SessionPolicy, Store, TokenHash,
+    store::{Reference, Renew},
+};
 
 use super::play::{Play, START, at, one};
 
@@ -55,7 +58,7 @@ pub async fn a_reference_token_survives_a_rotation_and_a_new_proof(store: Arc<dy
     let refresh = play.refresh(session, first, shop, at(1));
     let second = refresh.successor;
     play.store.rotate_refresh(refresh).await.unwrap();
-    play.store.renew(&second, &play.token(), at(2)).await.unwrap();
+    play.store.renew(&second, &play.token(), Renew::Proved, at(2)).await.unwrap();
     assert!(play.stands(&reference).await);
 }
 

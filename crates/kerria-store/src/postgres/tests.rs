@@ -16,7 +16,7 @@ use kerria_core::{
     lease::Renewal,
     store::{
         Accounts, AtLimit, CarryOver, DataOwner, DataWrite, Doors, Follower, NewSession, NewUser,
-        PasswordChange, SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
+        PasswordChange, Renew, SessionData, SessionLimit, Sessions, SignIn, Store, Tokens, Trouble,
     },
     throttle::{Admission, Door, ThrottleRule},
 };
@@ -390,7 +390,12 @@ async fn no_two_steps_of_ours_deadlock() {
                         let seen = sessions.iter().rev().map(|session| (*session, NOW + MANY)).collect();
                         store.touch(seen).await.unwrap();
                         store
-                            .renew(&tokens[0], &visitor(900_000 + worker * 1_000 + round).token, NOW)
+                            .renew(
+                                &tokens[0],
+                                &visitor(900_000 + worker * 1_000 + round).token,
+                                Renew::Proved,
+                                NOW,
+                            )
                             .await
                             .unwrap();
                     }

@@ -1,6 +1,6 @@
 //! Errands of the directory, each of which is done once.
 
-use kerria_core::{LogEvent, Selector};
+use kerria_core::{LogEvent, Selector, store::Renew};
 
 use super::{
     Done, RedisSessions, ending,
@@ -69,7 +69,7 @@ impl RedisSessions {
         commit.order(&[b"mark", &noted, NOTED]);
         let kept = match (kept, keep) {
             (Some(mut kept), Some((_, token))) => {
-                give_new_token(&mut commit, &mut kept, &token, errand.at)?;
+                give_new_token(&mut commit, &mut kept, &token, Renew::Proved, errand.at)?;
                 Some(kept)
             }
             _ => None,

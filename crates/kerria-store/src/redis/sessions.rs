@@ -4,8 +4,8 @@ use kerria_core::{
     Cause, Grant, LogEvent, Method, Selector, SessionId, SessionPolicy, Standing, Timestamp, TokenHash,
     UserId,
     store::{
-        AtLimit, CarryOver, Found, NewSession, Renewal, SessionDetails, SessionLimit, SignIn, StoreError,
-        Trouble,
+        AtLimit, CarryOver, Found, NewSession, Renew, Renewal, SessionDetails, SessionLimit, SignIn,
+        StoreError, Trouble,
     },
 };
 
@@ -91,8 +91,14 @@ impl RedisSessions {
         Ok(())
     }
 
-    /// Gives a session a new token, because its user has just proved again who they are.
-    pub(crate) async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal> {
+    /// Gives a session a new token.
+    pub(crate) async fn renew(
+        &self,
+        old: &TokenHash,
+        new: &TokenHash,
+        why: Renew,
+        now: Timestamp,
+    ) -> Result<Renewal> {
         let renewed = self
             .step(&[old.as_bytes()], || async {
                 let mut reading = self.read(Question::default().token(old)).await?;
@@ -100,7 +106,7 @@ impl RedisSessions {
                     return Ok(Some(None));
                 };
                 let mut commit = reading.commit();
-                give_new_token(&mut commit, &mut kept, new, now)?;
+                give_new_token(&mut commit, &mut kept, new, why, now)?;
                 Ok(self.commit(&commit).await?.map(|committed| Some((kept, committed))))
             })
             .await?;
@@ -279,12 +285,12 @@ pub(super) fn for_visitor(new: &NewSession) -> Kept {
     Kept::new(new, None::<(UserId, Method)>, None)
 }
 
-/// Gives a session a new token because its user has proved who they are. The old one is dead, and so is the one before it, and
-/// checkers hear of it.
+/// Gives a session a new token. The old one is dead, and so is the one before it, and checkers hear of it.
 pub(super) fn give_new_token(
     commit: &mut Commit,
     kept: &mut Kept,
     token: &TokenHash,
+    why: Renew,
     now: Timestamp,
 ) -> Result<()> {
     commit.only_if_unchanged(kept)?;
@@ -296,7 +302,9 @@ pub(super) fn give_new_token(
     let new = commit.key("t:", token.as_bytes());
     commit.set(&new, id.as_bytes());
     (kept.token, kept.previous, kept.nonce, kept.rotated_at) = (*token, None, None, None);
-    kept.session.authenticated_at = now;
+    if why == Renew::Proved {
+        kept.session.authenticated_at = now;
+    }
     kept.session.last_seen_at = kept.session.last_seen_at.max(now);
     commit.write(kept)?;
     commit.touch(id, now);

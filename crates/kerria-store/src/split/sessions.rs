@@ -7,7 +7,7 @@ use kerria_core::{
     Cause, DataKey, DataLimits, Device, LogNumber, Selector, SessionId, SessionPolicy, Timestamp, TokenHash,
     UserId,
     store::{
-        DataOwner, DataWrite, Found, LogPage, Opened, Overtaken, Renewal, Revoked, SessionData,
+        DataOwner, DataWrite, Found, LogPage, Opened, Overtaken, Renew, Renewal, Revoked, SessionData,
         SessionDetails, SessionRotation, Sessions, SignIn, TokenUse, Wait,
     },
 };
@@ -92,11 +92,12 @@ impl<D: Driver> Sessions for SplitStore<D> {
         })
     }
 
-    async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal> {
-        let Renewal::Renewed(found) = self.sessions().renew(old, new, now).await? else {
+    async fn renew(&self, old: &TokenHash, new: &TokenHash, why: Renew, now: Timestamp) -> Result<Renewal> {
+        let Renewal::Renewed(found) = self.sessions().renew(old, new, why, now).await? else {
             return Ok(Renewal::Gone);
         };
-        self.shared.record(Some(line_about_step_up(&found, now))).await;
+        let line = (why == Renew::Proved).then(|| line_about_step_up(&found, now));
+        self.shared.record(line).await;
         self.called(found).await.map(Renewal::Renewed)
     }
 

@@ -3,6 +3,7 @@
 use kerria_core::{
     Cause, ClientId, LogEvent, LogNumber, Selector, SessionId, Timestamp,
     audit::{AuditEntry, AuditEvent},
+    store::Renew,
 };
 
 use super::{Result, Step, Value, ask::Values, audit, sessions, tokens};
@@ -25,7 +26,7 @@ pub(super) fn carry_out(
                 step.rest_on_log()?;
             }
             if let Some((kept, token)) = &keep {
-                sessions::give_new_token(step, *kept, token, now)?;
+                sessions::give_new_token(step, *kept, token, Renew::Proved, now)?;
             }
             Ok(removed.sessions)
         }

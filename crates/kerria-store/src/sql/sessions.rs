@@ -9,7 +9,7 @@ use kerria_core::{
     audit::{AuditEntry, AuditEvent},
     session::Method,
     store::{
-        AtLimit, CarryOver, Found, LogPage, NewSession, Opened, Renewal, Revoked, SessionDetails,
+        AtLimit, CarryOver, Found, LogPage, NewSession, Opened, Renew, Renewal, Revoked, SessionDetails,
         SessionLimit, SessionRotation, Sessions, SignIn, TokenUse, Wait,
     },
 };
@@ -56,9 +56,15 @@ impl<D: Driver> Sessions for SqlStore<D> {
         self.write_part(move |step| rotation::rotate(step, &token)).await
     }
 
-    async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError> {
+    async fn renew(
+        &self,
+        old: &TokenHash,
+        new: &TokenHash,
+        why: Renew,
+        now: Timestamp,
+    ) -> Result<Renewal, StoreError> {
         let (old, new) = (*old, *new);
-        self.write_part(move |step| renew(step, &old, &new, now)).await
+        self.write_part(move |step| renew(step, &old, &new, why, now)).await
     }
 
     async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {
@@ -390,12 +396,20 @@ fn user_of(step: &Step<'_>, session: SessionId) -> Result<Option<UserId>> {
     Ok(user.flatten().map(UserId::from_bytes))
 }
 
-fn renew(step: &mut Step<'_>, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal> {
+fn renew(
+    step: &mut Step<'_>,
+    old: &TokenHash,
+    new: &TokenHash,
+    why: Renew,
+    now: Timestamp,
+) -> Result<Renewal> {
     step.hold(Root::SessionWith(old))?;
     let Some(session) = carried_by(step, old)? else { return Ok(Renewal::Gone) };
-    give_new_token(step, session, new, now)?;
+    give_new_token(step, session, new, why, now)?;
     let found = found(step, session)?;
-    audit::record(step, &line_about_step_up(&found, now))?;
+    if why == Renew::Proved {
+        audit::record(step, &line_about_step_up(&found, now))?;
+    }
     Ok(Renewal::Renewed(found))
 }
 
@@ -410,19 +424,20 @@ pub(super) fn carried_by(asked: &dyn Ask, token: &TokenHash) -> Result<Option<Se
     )
 }
 
-/// Gives a session a new token because its user has proved who they are. The old one is dead, and so is the one before it,
-/// and checkers hear of it.
+/// Gives a session a new token. The old one is dead, and so is the one before it, and checkers hear of it.
 pub(super) fn give_new_token(
     step: &mut Step<'_>,
     session: SessionId,
     token: &TokenHash,
+    why: Renew,
     now: Timestamp,
 ) -> Result<()> {
+    let proved_at = (why == Renew::Proved).then(|| now.as_millis());
     step.change(
         "UPDATE session SET token_hash = ?2, previous_hash = NULL, nonce = NULL, rotated_at = NULL, \
-         authenticated_at = ?3, last_seen_at = CASE WHEN last_seen_at < ?3 THEN ?3 ELSE last_seen_at END \
+         authenticated_at = coalesce(?4, authenticated_at), last_seen_at = CASE WHEN last_seen_at < ?3 THEN ?3 ELSE last_seen_at END \
          WHERE id = ?1",
-        (session.as_bytes(), token.as_bytes(), now.as_millis()),
+        (session.as_bytes(), token.as_bytes(), now.as_millis(), proved_at),
     )?;
     step.write_log(Selector::Session { session }, LogEvent::Changed, now)?;
     Ok(())

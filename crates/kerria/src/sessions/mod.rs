@@ -23,8 +23,10 @@
 //! # }
 //! ```
 
+mod flash;
 mod require;
 mod session;
+mod stored;
 mod upkeep;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -37,8 +39,9 @@ use kerria_core::{
 };
 use url::Url;
 
-pub use require::{Denied, Require, require_fresh, require_login, require_own_page};
+pub use require::{Denied, Require, require, require_fresh, require_login, require_own_page};
 pub use session::{CurrentUser, LoadUser, MissingLayer, Session, SessionError, UserError};
+pub use stored::{SessionValue, Stored};
 
 use crate::{
     Binding, Checker, CheckerSettings, Outage, SecretCookie, SessionLayer, SystemClock, SystemEntropy,
@@ -268,6 +271,11 @@ impl Sessions {
     pub async fn stop(&self) -> Result<(), StoreError> {
         self.0.flush().await?;
         self.0.store.leave().await
+    }
+
+    /// How much one session may hold.
+    pub(crate) fn data_limits(&self) -> DataLimits {
+        self.0.options.data
     }
 
     async fn revoke(&self, selector: Selector, cause: Cause) -> Result<Revoked, StoreError> {

@@ -13,9 +13,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use kerria_core::UserId;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::LoadUser;
 use crate::{
     CurrentSession,
     csrf::{OriginVerdict, OwnOrigin},
@@ -27,11 +29,65 @@ pub fn require_login() -> Require {
     Require::new(|request| signed_in(request).err())
 }
 
+/// Lets only requests of a user through whom `allows` allows. The user is the application's own, whom it [finds](LoadUser) with
+/// this state, which is that of its router; if it needs none, `()`. Who is signed in and is not allowed gets a 403.
+///
+/// ```
+/// use axum::{Router, http::StatusCode, routing::get};
+/// use kerria::{LoadUser, require};
+/// use kerria_core::UserId;
+///
+/// #[derive(Clone)]
+/// struct Shop {
+///     owner: UserId,
+/// }
+///
+/// struct Person {
+///     is_owner: bool,
+/// }
+///
+/// impl LoadUser<Shop> for Person {
+///     type Error = StatusCode;
+///
+///     async fn load(user: UserId, shop: &Shop) -> Result<Option<Self>, StatusCode> {
+///         Ok(Some(Self { is_owner: user == shop.owner }))
+///     }
+/// }
+///
+/// let shop = Shop { owner: UserId::from_number(1) };
+/// let app: Router = Router::new()
+///     .route("/prices", get(async || "prices"))
+///     .layer(require(shop.clone(), |person: &Person| person.is_owner))
+///     .with_state(shop);
+/// ```
+pub fn require<S, U>(state: S, allows: impl Fn(&U) -> bool + Send + Sync + 'static) -> Require
+where
+    S: Clone + Send + Sync + 'static,
+    U: LoadUser<S>,
+{
+    let allows = Arc::new(allows);
+    Require::judging(move |request| {
+        let user = match signed_in(request) {
+            Ok(live) => live.user,
+            Err(denied) => return Verdict::Denied(denied),
+        };
+        let (state, allows) = (state.clone(), Arc::clone(&allows));
+        Verdict::Awaited(Box::pin(async move {
+            match U::load(user, &state).await {
+                Ok(Some(user)) if allows(&user) => Ok(None),
+                Ok(Some(_)) => Ok(Some(Denied::NotAllowed)),
+                Ok(None) => Ok(Some(Denied::NotSignedIn)),
+                Err(error) => Err(error.into_response()),
+            }
+        }))
+    })
+}
+
 /// Lets only requests through whose user has proved who they are not longer than this ago.
 #[must_use]
 pub fn require_fresh(within: Duration) -> Require {
     Require::new(move |request| match signed_in(request) {
-        Ok(age) => (age >= within).then_some(Denied::NotFresh),
+        Ok(live) => (live.proved_for >= within).then_some(Denied::NotFresh),
         Err(denied) => Some(denied),
     })
 }
@@ -53,26 +109,40 @@ pub fn require_own_page(origin: &OwnOrigin) -> Require {
     })
 }
 
-/// How long ago the user has proved who they are.
-fn signed_in(request: &Request) -> Result<Duration, Denied> {
+/// Who is signed in.
+struct SignedIn {
+    user: UserId,
+    /// How long ago they have proved who they are.
+    proved_for: Duration,
+}
+
+fn signed_in(request: &Request) -> Result<SignedIn, Denied> {
     let Some(current) = request.extensions().get::<CurrentSession>() else {
         tracing::error!("no session layer is around a route that requires one: nobody is let through");
         return Err(Denied::NotSignedIn);
     };
-    match current.standing().map_err(|_| Denied::Unavailable)? {
-        Some(live) if live.session.user.is_some() => Ok(current.now().since(live.session.authenticated_at)),
-        _ => Err(Denied::NotSignedIn),
-    }
+    let live = current.standing();
+    let session = live.map_err(|_| Denied::Unavailable)?.ok_or(Denied::NotSignedIn)?.session;
+    let user = session.user.ok_or(Denied::NotSignedIn)?;
+    Ok(SignedIn { user, proved_for: current.now().since(session.authenticated_at) })
 }
 
-/// What [`require_login`], [`require_fresh`] and [`require_own_page`] make.
+/// What [`require`], [`require_login`], [`require_fresh`] and [`require_own_page`] make.
 #[derive(Clone)]
 pub struct Require {
-    denies: Arc<Denies>,
+    judge: Arc<Judge>,
     answer: Arc<AnswerTo>,
 }
 
-type Denies = dyn Fn(&Request) -> Option<Denied> + Send + Sync;
+/// What is decided about a request.
+enum Verdict {
+    Passed,
+    Denied(Denied),
+    /// Somebody has to be asked. Who cannot say gives the answer.
+    Awaited(Pin<Box<dyn Future<Output = Result<Option<Denied>, Response>> + Send>>),
+}
+
+type Judge = dyn Fn(&Request) -> Verdict + Send + Sync;
 type AnswerTo = dyn Fn(Denied, &Request) -> Response + Send + Sync;
 
 /// Why a request was not let through.
@@ -81,6 +151,9 @@ pub enum Denied {
     /// Nobody is signed in.
     #[error("sign in first")]
     NotSignedIn,
+    /// Somebody is, who may not do this.
+    #[error("you may not do this")]
+    NotAllowed,
     /// Somebody is, who has not proved for too long who they are.
     #[error("this takes a proof of who you are that is not so old")]
     NotFresh,
@@ -94,7 +167,11 @@ pub enum Denied {
 
 impl Require {
     fn new(denies: impl Fn(&Request) -> Option<Denied> + Send + Sync + 'static) -> Self {
-        Self { denies: Arc::new(denies), answer: Arc::new(|denied, _| denied.into_response()) }
+        Self::judging(move |request| denies(request).map_or(Verdict::Passed, Verdict::Denied))
+    }
+
+    fn judging(judge: impl Fn(&Request) -> Verdict + Send + Sync + 'static) -> Self {
+        Self { judge: Arc::new(judge), answer: Arc::new(|denied, _| denied.into_response()) }
     }
 
     /// Answers so in place of a bare status: sends a browser to a page for signing in, say. What cannot be said at the moment
@@ -116,7 +193,9 @@ impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         let challenge = match self {
             Self::Unavailable => return unavailable(),
-            Self::OtherSite => return (StatusCode::FORBIDDEN, format!("{self}\n")).into_response(),
+            Self::OtherSite | Self::NotAllowed => {
+                return (StatusCode::FORBIDDEN, format!("{self}\n")).into_response();
+            }
             Self::NotSignedIn => "Bearer",
             Self::NotFresh => "Bearer error=\"insufficient_user_authentication\"",
         };
@@ -148,7 +227,7 @@ pub struct RequireService<S> {
 
 impl<S> Service<Request> for RequireService<S>
 where
-    S: Service<Request, Response = Response>,
+    S: Service<Request, Response = Response> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -161,11 +240,24 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match (self.require.denies)(&request) {
-            None => Box::pin(self.inner.call(request)),
-            Some(denied) => {
+        match (self.require.judge)(&request) {
+            Verdict::Passed => Box::pin(self.inner.call(request)),
+            Verdict::Denied(denied) => {
                 let response = (self.require.answer)(denied, &request);
                 Box::pin(async move { Ok(response) })
+            }
+            Verdict::Awaited(verdict) => {
+                // The clone takes over the readiness that was polled; the original stays to be polled again.
+                let clone = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, clone);
+                let answer = Arc::clone(&self.require.answer);
+                Box::pin(async move {
+                    match verdict.await {
+                        Ok(None) => inner.call(request).await,
+                        Ok(Some(denied)) => Ok(answer(denied, &request)),
+                        Err(response) => Ok(response),
+                    }
+                })
             }
         }
     }

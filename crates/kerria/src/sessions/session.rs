@@ -1,6 +1,6 @@
 //! The session of a request, and what a handler does with it.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 #[cfg(feature = "testing")]
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -13,8 +13,8 @@ use kerria_core::{
     Cause, DataKey, DataRefused, Device, Method, Secret, Selector, SessionId, Standing, StoreError,
     Timestamp, Token, TokenHash, TokenKind, Transport, UserId,
     store::{
-        CarryOver, DataOwner, DataWrite, Found, NewSession, Opened, Overtaken, Renewal, SessionDetails,
-        SignIn,
+        CarryOver, DataOwner, DataWrite, Found, NewSession, Opened, Overtaken, Renew, Renewal,
+        SessionDetails, SignIn,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -61,6 +61,9 @@ pub enum SessionError {
     /// It takes somebody who is signed in.
     #[error("nobody is signed in")]
     NotSignedIn,
+    /// The session is a program's, to which nobody would give the new token.
+    #[error("a session that is carried as a bearer token keeps it: sign the program in anew instead")]
+    KeepsItsToken,
     /// The user has as many sessions as they may have.
     #[error("this user has as many sessions as one may have: end one of them first")]
     TooManySessions,
@@ -98,6 +101,24 @@ impl Session {
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
         let key = DataKey::parse(key)?;
         read(self.held(&key).await?.as_deref())
+    }
+
+    /// Whether there is a value under `key`.
+    ///
+    /// # Errors
+    /// If the store fails, or the key is none.
+    pub async fn contains(&self, key: &str) -> Result<bool, SessionError> {
+        Ok(self.held(&DataKey::parse(key)?).await?.is_some())
+    }
+
+    /// The keys of all values, in their order.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn keys(&self) -> Result<Vec<String>, SessionError> {
+        let Some(live) = self.known()? else { return Ok(Vec::new()) };
+        let all = self.store().all_data(live.session.id).await?;
+        Ok(all.into_iter().map(|(key, _)| key.as_str().to_owned()).collect())
     }
 
     /// Puts a value under `key`. Other keys are not touched, whoever writes them meanwhile. A visitor gets a session with it.
@@ -199,16 +220,22 @@ impl Session {
     /// The user has just proved again who they are: the session gets a new token, and is fresh.
     ///
     /// # Errors
-    /// If the store fails, the session has ended, or nobody is signed in.
+    /// If the store fails, the session has ended, nobody is signed in, or the session is a program's.
     pub async fn confirm(&self) -> Result<(), SessionError> {
         let live = self.signed_in()?;
-        let token = self.new_token();
-        match self.store().renew(&live.token, &token.hash(), self.now()).await? {
-            Renewal::Renewed(found) => {
-                self.becomes(&token, &found);
-                Ok(())
-            }
-            Renewal::Gone => Err(SessionError::Ended),
+        self.renew(&live, Renew::Proved).await
+    }
+
+    /// Gives the session a new token, and nothing else: it is the same session, with all that it holds, and as fresh as before.
+    /// Once this has returned, nobody accepts the old token any more, be it that of another request of the same browser. A
+    /// sign-in does this by itself; a visitor without a session has no token yet.
+    ///
+    /// # Errors
+    /// If the store fails, the session has ended or has another token by now, or it is a program's.
+    pub async fn cycle_id(&self) -> Result<(), SessionError> {
+        match self.still()? {
+            Some(live) => self.renew(&live, Renew::Exchanged).await,
+            None => Ok(()),
         }
     }
 
@@ -231,6 +258,15 @@ impl Session {
         }
         self.is_over();
         Ok(())
+    }
+
+    /// The same as [`logout`](Self::logout), by the name that it has in tower-sessions and in Django: no data without its session.
+    /// What is written after it begins a new one.
+    ///
+    /// # Errors
+    /// As with [`logout`](Self::logout).
+    pub async fn flush(&self) -> Result<(), SessionError> {
+        self.logout().await
     }
 
     /// Ends all other sessions of the user, and says how many.
@@ -329,6 +365,20 @@ impl Session {
             Opened::Opened(found) => Ok(self.becomes(&token, &found)),
             Opened::LimitReached => Err(SessionError::TooManySessions),
             Opened::CredentialsChanged => Err(SessionError::Ended),
+        }
+    }
+
+    async fn renew(&self, live: &Checked, why: Renew) -> Result<(), SessionError> {
+        if live.session.transport != Transport::Cookie {
+            return Err(SessionError::KeepsItsToken);
+        }
+        let token = self.new_token();
+        match self.store().renew(&live.token, &token.hash(), why, self.now()).await? {
+            Renewal::Renewed(found) => {
+                self.becomes(&token, &found);
+                Ok(())
+            }
+            Renewal::Gone => Err(SessionError::Ended),
         }
     }
 
@@ -533,7 +583,7 @@ impl IntoResponse for SessionError {
                 return super::require::unavailable();
             }
             Self::Data(DataRefused::ValueTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Data(_) | Self::TooManySessions => StatusCode::CONFLICT,
+            Self::Data(_) | Self::TooManySessions | Self::KeepsItsToken => StatusCode::CONFLICT,
             Self::Shape(error) => {
                 warn!("session data could not be read or written: {error}");
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -551,6 +601,15 @@ pub trait LoadUser<S>: Sized + Send {
 
     /// The user; `None` if there is none any more.
     fn load(user: UserId, state: &S) -> impl Future<Output = Result<Option<Self>, Self::Error>> + Send;
+}
+
+/// Their number alone, which the session says.
+impl<S: Sync> LoadUser<S> for UserId {
+    type Error = Infallible;
+
+    async fn load(user: UserId, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(Some(user))
+    }
 }
 
 /// The user who is signed in, as the application knows them.

@@ -15,9 +15,9 @@ use kerria_core::{
     store::{
         Accounts, Clients, Credentials, DataOwner, DataWrite, Doors, Follower, Found, Grouping,
         InstallationKeys, Invitation, Leases, LogPage, NewUser, Opened, Overtaken, PasswordChange,
-        PasswordChanged, Reference, Refresh, Removal, Renaming, Renewal, Revoked, Rotation, SessionData,
-        SessionDetails, SessionRotation, Sessions, SignIn, SigningKeys, TokenUse, Tokens, Trouble,
-        UserCreation, Wait,
+        PasswordChanged, Reference, Refresh, Removal, Renaming, Renew, Renewal, Revoked, Rotation,
+        SessionData, SessionDetails, SessionRotation, Sessions, SignIn, SigningKeys, TokenUse, Tokens,
+        Trouble, UserCreation, Wait,
     },
     throttle::{Admission, Door},
 };
@@ -279,8 +279,14 @@ impl Sessions for FaultyStore {
         self.step("rotate", self.inner.rotate(token)).await
     }
 
-    async fn renew(&self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Result<Renewal, StoreError> {
-        self.step("renew", self.inner.renew(old, new, now)).await
+    async fn renew(
+        &self,
+        old: &TokenHash,
+        new: &TokenHash,
+        why: Renew,
+        now: Timestamp,
+    ) -> Result<Renewal, StoreError> {
+        self.step("renew", self.inner.renew(old, new, why, now)).await
     }
 
     async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {

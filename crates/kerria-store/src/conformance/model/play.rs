@@ -270,14 +270,14 @@ impl Run {
                 let revoked = store.revoke(selector, cause, device, now).await.unwrap();
                 same("revoked", (revoked.ended, revoked.number), expected)
             }
-            Step::Renew { token, serial } => {
+            Step::Renew { token, why, serial } => {
                 let old = latest(&self.tokens, token).unwrap_or(TokenHash::from_bytes([0xee; 32]));
                 let new = self.token(serial);
-                let expected = self.model.renew(&old, &new, now);
+                let expected = self.model.renew(&old, &new, why, now);
                 if let Renewal::Renewed(found) = &expected {
                     self.tokens_of.entry(found.session.id).or_default().push(new);
                 }
-                same("renewed", store.renew(&old, &new, now).await.unwrap(), expected)
+                same("renewed", store.renew(&old, &new, why, now).await.unwrap(), expected)
             }
             Step::SweepSessions { limit } => self.sweep_sessions(&*store, limit).await,
             Step::TrimLog { minutes_ago, limit } => {

@@ -1,6 +1,6 @@
 //! Steps to take, at random.
 
-use kerria_core::{Cause, Method};
+use kerria_core::{Cause, Method, store::Renew};
 
 /// A step, with small numbers in place of those that it is about: the model knows who is meant. Every step stands for
 /// itself, so that others can be left out.
@@ -66,6 +66,7 @@ pub(super) enum Step {
     },
     Renew {
         token: usize,
+        why: Renew,
         serial: u64,
     },
     SweepSessions {
@@ -246,7 +247,11 @@ impl Random {
             },
             12..=14 => Step::Touch { seen: self.some(4, |random| (random.pick(), random.below(90))) },
             15..=17 => Step::Revoke { what: self.what(), cause: self.cause(), from_a_device: self.one_in(2) },
-            18..=19 => Step::Renew { token: self.pick(), serial },
+            18..=19 => Step::Renew {
+                token: self.pick(),
+                why: [Renew::Proved, Renew::Exchanged][self.below(2) as usize],
+                serial,
+            },
             20 => Step::SweepSessions { limit: self.below(4) as u32 },
             21 => Step::TrimLog { minutes_ago: self.below(400), limit: self.below(4) as u32 },
             22..=26 => {

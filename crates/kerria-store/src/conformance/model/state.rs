@@ -12,8 +12,8 @@ use kerria_core::{
     audit::AuditEvent,
     store::{
         AtLimit, Credentials, DataOwner, DataWrite, Found, Grouping, Invitation, LogPage, NewSession,
-        NewUser, Opened, PasswordChange, PasswordChanged, Reference, Refresh, Removal, Renaming, Renewal,
-        Rotation, SessionDetails, SessionRotation, SignIn, TokenUse, UserCreation,
+        NewUser, Opened, PasswordChange, PasswordChanged, Reference, Refresh, Removal, Renaming, Renew,
+        Renewal, Rotation, SessionDetails, SessionRotation, SignIn, TokenUse, UserCreation,
     },
     throttle::{Admission, Door, DoorState, admit},
 };
@@ -296,11 +296,13 @@ impl Model {
         (ended, self.head())
     }
 
-    pub(super) fn renew(&mut self, old: &TokenHash, new: &TokenHash, now: Timestamp) -> Renewal {
+    pub(super) fn renew(&mut self, old: &TokenHash, new: &TokenHash, why: Renew, now: Timestamp) -> Renewal {
         let Some(session) = self.carried_by(old) else { return Renewal::Gone };
-        self.give_new_token(session, new, now);
+        self.give_new_token(session, new, why, now);
         let found = self.found(session);
-        self.note(now, AuditEvent::SteppedUp, found.session.user, Some(session));
+        if why == Renew::Proved {
+            self.note(now, AuditEvent::SteppedUp, found.session.user, Some(session));
+        }
         Renewal::Renewed(found)
     }
 
@@ -412,12 +414,14 @@ impl Model {
         removed
     }
 
-    fn give_new_token(&mut self, session: SessionId, token: &TokenHash, now: Timestamp) {
+    fn give_new_token(&mut self, session: SessionId, token: &TokenHash, why: Renew, now: Timestamp) {
         let held = self.sessions.get_mut(&session).unwrap();
         held.details.token = *token;
         held.details.previous = None;
         held.rotation = None;
-        held.details.session.authenticated_at = now;
+        if why == Renew::Proved {
+            held.details.session.authenticated_at = now;
+        }
         held.details.session.last_seen_at = held.details.session.last_seen_at.max(now);
         self.write_log(Selector::Session { session }, LogEvent::Changed, now);
     }
@@ -538,7 +542,7 @@ impl Model {
         };
         let ended = self.end(others, Cause::PasswordChanged, now);
         if let Some((session, token)) = &keep {
-            self.give_new_token(*session, token, now);
+            self.give_new_token(*session, token, Renew::Proved, now);
         }
         self.note(now, AuditEvent::PasswordChanged, Some(user), keep.map(|(session, _)| session));
         PasswordChanged::Changed { ended, kept: keep.map(|(session, _)| self.found(session)) }
