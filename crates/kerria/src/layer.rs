@@ -11,8 +11,8 @@ use std::{
 use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use kerria_core::{
-    Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenHash, TokenKey,
-    TokenKind, Transport,
+    Clock, Device, Entropy, RotationNonce, Scope, SessionId, StoreError, Timestamp, Token, TokenHash,
+    TokenKey, TokenKind, Transport,
     store::{SessionRotation, Successor, Trouble},
 };
 use tower_layer::Layer;
@@ -184,6 +184,28 @@ impl SessionLayer {
             warn!("the use of a session token was not noted: {error}");
         }
         state
+    }
+
+    /// The same of the session with this handle, whatever the headers carry. For a server that knows by other means that the
+    /// request may use it.
+    pub async fn check_session(
+        &self,
+        session: SessionId,
+        headers: &HeaderMap,
+        client: ClientAddress,
+        consistency: Option<Consistency>,
+    ) -> SessionState {
+        let layer = &self.0;
+        let Some(Asks { checker, .. }) = &layer.asks else { return SessionState::None };
+        let place = checker.wants_place().then(|| device(headers, client));
+        let consistency = consistency.unwrap_or(layer.consistency);
+        match checker.recall_session(session, place, layer.clock.now(), consistency) {
+            Ok(check) => check.into(),
+            Err(question) => {
+                let asking = Asking { checker: Arc::clone(checker), question };
+                asking.answer(Some(device(headers, client))).await
+            }
+        }
     }
 }
 

@@ -221,8 +221,8 @@ pub struct Found {
     pub as_of: LogNumber,
     /// Where the session token by which it was found stands; of a session that was found otherwise, the present one.
     pub succession: Succession,
-    /// The other token under which it may be in use: the one before the present one, or the present one, if it was found by
-    /// the one before.
+    /// Another token under which it may be in use: the one before the present one, or the present one, if it was found by
+    /// the one before or by its handle. No refresh token.
     pub other_token: Option<TokenHash>,
 }
 
