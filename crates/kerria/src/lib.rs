@@ -54,8 +54,8 @@ pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
 pub use display_name::DisplayName;
 pub use kerria_core::{
-    Audience, Cause, CheckerId, Clock, DataLimits, Device, Entropy, Groups, Lifetimes, Profile, RotationRule,
-    Scope, Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
+    Audience, Cause, CheckerId, Clock, DataLimits, Device, Entropy, Expiry, Groups, Lifetimes, Profile,
+    RotationRule, Scope, Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
     store::{AtLimit, Revoked, SessionDetails, SessionLimit},
 };
 #[cfg(feature = "sqlite")]
