@@ -11,6 +11,8 @@ export const browser = async (options = {}) => {
     args: [
       "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
       "--disable-component-update", "--disable-sync",
+      // Hosts of several domains, all of them here.
+      "--host-resolver-rules=MAP *.test 127.0.0.1",
     ],
   });
   return shared.newContext(options);

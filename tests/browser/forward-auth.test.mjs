@@ -13,13 +13,22 @@ import { setTimeout as pause } from "node:timers/promises";
 import { Kerria, PASSWORD, freePort } from "../kerria.mjs";
 import { browser, closeBrowsers } from "./chromium.mjs";
 
+// Hosts of other domains than Kerria's.
+const WIKI = "wiki.two.test";
+const SHOP = "shop.three.test";
+const elsewhere = `
+[[forward_auth.rule]]
+hosts = ["${WIKI}", "${SHOP}"]
+allow = "signed-in"
+`;
+
 const examples = new URL("../../examples/forward-auth/", import.meta.url).pathname;
 
 let kerria;
 let application;
 
 before(async () => {
-  kerria = await Kerria.start({}, await readFile(`${examples}kerria.toml`, "utf8"));
+  kerria = await Kerria.start({}, await readFile(`${examples}kerria.toml`, "utf8") + elsewhere);
   const page = await (await browser()).newPage();
   await kerria.createFirstAccount(page);
   application = createServer((request, response) => {
@@ -49,7 +58,9 @@ const start = async (name, file, command) => {
     .replaceAll("127.0.0.1:8080", `127.0.0.1:${kerria.port}`)
     .replaceAll("127.0.0.1:3000", `127.0.0.1:${application.address().port}`)
     .replaceAll("127.0.0.1:8000", `127.0.0.1:${port}`)
-    .replaceAll("localhost:8000", `localhost:${port}`);
+    .replaceAll("localhost:8000", `localhost:${port}`)
+    .replace("server_name localhost;", `server_name localhost ${WIKI} ${SHOP};`)
+    .replace(`http://localhost:${port} {`, `http://localhost:${port}, http://${WIKI}:${port}, http://${SHOP}:${port} {`);
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`);
   await writeFile(join(folder, file), text.replace("http {", `http { access_log off; ${temporary.join(" ")}`));
   const [program, ...args] = command(folder);
@@ -68,7 +79,7 @@ const start = async (name, file, command) => {
     await gone;
     await rm(folder, { recursive: true });
   };
-  return { origin: `http://localhost:${port}`, end };
+  return { port, origin: `http://localhost:${port}`, end };
 };
 
 const holds = async (proxy) => {
@@ -97,14 +108,54 @@ const holds = async (proxy) => {
   assert.ok(page.url().startsWith(`${kerria.origin}/sign-in?`), page.url());
 };
 
-test("through nginx, a person signs in, comes back, and is out with the next page", async () => {
+// One sign-in for hosts of three domains, and one sign-out.
+const reachesAllDomains = async (proxy) => {
+  const context = await browser();
+  const page = await context.newPage();
+  const wiki = `http://${WIKI}:${proxy.port}/page?of=a&and=b%20c`;
+  const shop = `http://${SHOP}:${proxy.port}/`;
+  await page.goto(wiki);
+  assert.ok(page.url().startsWith(`${kerria.origin}/sign-in?`), page.url());
+  await page.locator("#login").fill("alice");
+  await page.locator("#password").fill(PASSWORD);
+  await page.locator("main form button").click();
+  await page.waitForURL(wiki);
+  assert.equal(await page.locator("p").innerText(), "Hello alice");
+  // Nothing to type and nothing to click, in a tab of its own, too.
+  const tab = await context.newPage();
+  await tab.goto(shop);
+  assert.equal(tab.url(), shop);
+  assert.equal(await tab.locator("p").innerText(), "Hello alice");
+  const kept = async (url) => (await context.cookies(url)).map(({ name, httpOnly, sameSite }) => [name, httpOnly, sameSite]);
+  assert.deepEqual(await kept(wiki), [["kerria-visit", true, "Lax"]]);
+  assert.deepEqual(await kept(shop), [["kerria-visit", true, "Lax"]]);
+  await page.goto(`${kerria.origin}/sessions`);
+  await page.getByRole("button", { name: "Sign out", exact: true }).first().click();
+  await page.waitForURL("**/signed-out");
+  for (const url of [wiki, shop]) {
+    await tab.goto(url);
+    assert.ok(tab.url().startsWith(`${kerria.origin}/sign-in?`), tab.url());
+  }
+};
+
+test("through nginx, a person signs in, comes back, reaches hosts of other domains, and is out with the next page", async () => {
   const command = (folder) => ["nginx", "-e", "stderr", "-p", folder, "-c", join(folder, "nginx.conf"), "-g", `daemon off; pid ${folder}/pid; error_log stderr;`];
   const proxy = await start("nginx", "nginx.conf", command);
-  try { await holds(proxy); } finally { await proxy.end(); }
+  try {
+    await holds(proxy);
+    await reachesAllDomains(proxy);
+  } finally {
+    await proxy.end();
+  }
 });
 
-test("through Caddy, a person signs in, comes back, and is out with the next page", async () => {
+test("through Caddy, a person signs in, comes back, reaches hosts of other domains, and is out with the next page", async () => {
   const command = (folder) => ["caddy", "run", "--adapter", "caddyfile", "--config", join(folder, "Caddyfile")];
   const proxy = await start("caddy", "Caddyfile", command);
-  try { await holds(proxy); } finally { await proxy.end(); }
+  try {
+    await holds(proxy);
+    await reachesAllDomains(proxy);
+  } finally {
+    await proxy.end();
+  }
 });

@@ -37,6 +37,7 @@ use tracing::{info, warn};
 use crate::{
     config::{Config, DatabaseSettings, RedisSettings},
     followers::Followers,
+    forward_auth::hand_over,
     keys::{Keyring, sealing::SealingFile},
     maintenance,
     metrics::Metrics,
@@ -77,6 +78,8 @@ pub struct App {
     pub refresh_cookie: SecretCookie,
     /// Holds its access token.
     pub access_cookie: SecretCookie,
+    /// Names the session on hosts of other domains, and knows a browser again that comes back to one.
+    pub visit_cookie: SecretCookie,
     /// Signs access tokens.
     pub keyring: Keyring,
     /// Verifies them.
@@ -194,6 +197,7 @@ impl App {
             device_cookie: cookie("kerria-device"),
             refresh_cookie: cookie("kerria-refresh").strict(),
             access_cookie: cookie("kerria-access").strict(),
+            visit_cookie: cookie(hand_over::COOKIE),
             verifier: Arc::clone(keyring.verifier()),
             keyring,
             page_policy: page_policy(&config),

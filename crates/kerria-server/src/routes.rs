@@ -70,7 +70,7 @@ fn row(method: Method, path: &'static str, access: Access, handler: Handler) -> 
 #[rustfmt::skip]
 pub fn pages() -> Vec<Route> {
     use Access::{Fresh, Public, User};
-    use pages::{account, confirm, operator, sessions, sign_in, sign_up};
+    use pages::{account, confirm, hand_over, operator, sessions, sign_in, sign_up};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     vec![
@@ -84,6 +84,7 @@ pub fn pages() -> Vec<Route> {
         row(GET,  "/signed-out",            Public, get(sign_in::signed_out)),
         row(GET,  "/confirm",               User,   get(confirm::show)),
         row(POST, "/confirm",               User,   post(confirm::submit)),
+        row(GET,  "/hand-over",             User,   get(hand_over::show)),
         row(GET,  "/account",               User,   get(account::show)),
         row(POST, "/account/name",          Fresh,  post(account::rename)),
         row(GET,  "/account/password",      User,   get(account::password)),

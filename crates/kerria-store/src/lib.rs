@@ -22,6 +22,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod data_cache;
 mod errand;
 mod feed;
 #[cfg(feature = "postgres")]

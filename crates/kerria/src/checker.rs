@@ -352,6 +352,20 @@ impl Checker {
         self.recall_what(asked, consistency)
     }
 
+    /// The same of the session with this handle, for who knows by other means that the request may use it.
+    pub(crate) fn recall_session(
+        &self,
+        session: SessionId,
+        device: Option<Device>,
+        now: Timestamp,
+        consistency: Consistency,
+    ) -> Result<Check, Box<Question>> {
+        let from = device.map(|device| Box::new((device.place(), device)));
+        let (hash, subject) = (TokenHash::of_handle(session), Subject::Handle(session));
+        let asked = Question { hash, subject, from, asked_from: None, now, alone: false };
+        self.recall_what(asked, consistency)
+    }
+
     /// Whether the session that an access token names is good at `now`, and nothing has ended the token alone, for a token
     /// that is good by itself and was issued as of `as_of`. Counts as a use of the session, from wherever.
     ///
@@ -409,11 +423,26 @@ impl Checker {
         let Some(mut found) = self.source.find(token).await? else { return Ok(None) };
         let session = found.session.id;
         // In this order: what has departed from the cache is on its way to the untold.
-        let other = found.other_token.and_then(|token| self.remembered(&token, session));
-        let seen = other.max(self.remembered(token, session)).max(self.untold(session));
+        let by_others = self.remembered_otherwise(&found);
+        let seen = by_others.max(self.remembered(token, session)).max(self.untold(session));
         found.session.last_seen_at =
             seen.map_or(found.session.last_seen_at, |seen| seen.max(found.session.last_seen_at));
         Ok(Some(found))
+    }
+
+    /// The sessions that these session tokens carry, whether they still count or not: by a clock that is wrong, say. Asks the store.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn carried_by(
+        &self,
+        tokens: impl IntoIterator<Item = TokenHash>,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let mut sessions = Vec::new();
+        for token in tokens {
+            sessions.extend(self.source.find(&token).await?.map(|found| found.session.id));
+        }
+        Ok(sessions)
     }
 
     /// The session with this handle and what it was opened for, with its exact last use. Asks the store, and counts as no
@@ -423,9 +452,8 @@ impl Checker {
     /// If the store fails.
     pub async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
         let Some((mut found, grant)) = self.source.session(session).await? else { return Ok(None) };
-        let hash = TokenHash::of_handle(session);
         // In this order: what has departed from the cache is on its way to the untold.
-        let seen = self.last_seen(&hash).max(self.cache.departed(&hash, session)).max(self.untold(session));
+        let seen = self.remembered_otherwise(&found).max(self.untold(session));
         found.session.last_seen_at =
             seen.map_or(found.session.last_seen_at, |seen| seen.max(found.session.last_seen_at));
         Ok(Some((found, grant)))
@@ -517,9 +545,9 @@ impl Checker {
     pub(crate) async fn read(&self, asked: &Question) -> Result<Check, StoreError> {
         self.counters.misses.fetch_add(1, Relaxed);
         let answer = match asked.subject {
-            Subject::Token(_) if !asked.alone => self.read_once(asked).await,
+            Subject::Token(_) | Subject::Handle(_) if !asked.alone => self.read_once(asked).await,
             // What is true of one access token of a session need not be of another.
-            Subject::Token(_) | Subject::AccessToken(..) => self.ask_store(asked).await,
+            _ => self.ask_store(asked).await,
         };
         match answer {
             Ok(check) => {
@@ -731,13 +759,17 @@ impl Checker {
     /// When memory saw the session last.
     fn last_use(&self, details: &SessionDetails) -> Option<Timestamp> {
         let session = details.session.id;
-        let (token, previous) = match details.session.transport {
-            Transport::Tokens => (TokenHash::of_handle(session), None),
-            Transport::Cookie | Transport::Bearer => (details.token, details.previous),
-        };
+        let names = [Some(TokenHash::of_handle(session)), Some(details.token), details.previous];
         // In this order: what has departed from the cache is on its way to the untold.
-        let remembered = self.remembered(&token, session);
-        remembered.max(previous.and_then(|token| self.remembered(&token, session))).max(self.untold(session))
+        let remembered = names.into_iter().flatten().filter_map(|name| self.remembered(&name, session));
+        remembered.max().max(self.untold(session))
+    }
+
+    /// When the cache saw a session last under another token than the one by which it was found, or by its handle.
+    fn remembered_otherwise(&self, found: &Found) -> Option<Timestamp> {
+        let session = found.session.id;
+        let by_handle = self.remembered(&TokenHash::of_handle(session), session);
+        by_handle.max(found.other_token.and_then(|token| self.remembered(&token, session)))
     }
 
     /// When the cache saw the session last under this token, as far as the untold do not say it.
@@ -856,13 +888,9 @@ impl Checker {
                     Verdict::Reread => return (Keep::Untouched, None),
                 }
             }
-            // A session that is carried in tokens is used at the token endpoint, too, which only the store hears of; and one of
-            // several processes does not hear of uses at the others.
-            let used_elsewhere = matches!(asked.subject, Subject::AccessToken(..)) || self.lease.is_limited();
             match self.judge(cached, asked) {
-                (_, Some(Check::Refused(Refusal::Idle)))
-                    if used_elsewhere && reading == Reading::Remembered =>
-                {
+                // It may be in use under another name: by its handle, at the token endpoint, or in another process.
+                (_, Some(Check::Refused(Refusal::Idle))) if reading == Reading::Remembered => {
                     (Keep::Untouched, None)
                 }
                 answer => answer,
@@ -941,13 +969,14 @@ impl Checker {
                     }
                     self.source.session(session).await?.map(|(found, _)| found)
                 }
+                Subject::Handle(session) => self.source.session(session).await?.map(|(found, _)| found),
             };
             let Some(mut found) = found else { return Ok(Check::Refused(Refusal::Unknown)) };
             // In this order: what has departed from the cache is on its way to the untold.
             let session = found.session.id;
-            let other = found.other_token.and_then(|token| self.remembered(&token, session));
+            let by_others = self.remembered_otherwise(&found);
             let departed = self.cache.departed(&asked.hash, session);
-            let seen = other.max(departed).max(self.untold(session));
+            let seen = by_others.max(departed).max(self.untold(session));
             found.session.last_seen_at =
                 seen.map_or(found.session.last_seen_at, |seen| seen.max(found.session.last_seen_at));
             match self.verdict(found.session.id, found.session.user, found.as_of) {
@@ -1081,6 +1110,8 @@ enum Subject {
     Token(Transport),
     /// By its handle, in an access token that was issued as of some number.
     AccessToken(SessionId, Bearing, LogNumber),
+    /// By its handle alone.
+    Handle(SessionId),
 }
 
 /// One who watches a session. When the last one goes away, the session is forgotten.

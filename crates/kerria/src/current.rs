@@ -3,14 +3,13 @@
 use std::{
     convert::Infallible,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use axum::extract::FromRequestParts;
 use http::{HeaderValue, request::Parts};
-use kerria_core::{Secret, StoreError, Timestamp, UserId};
-use tokio::sync::MutexGuard;
+use kerria_core::{Secret, StoreError, Timestamp, Token, Transport, UserId, store::Found};
 
 use crate::{
     checker::{Check, Checked, Checker, Refusal},
@@ -29,7 +28,7 @@ struct Inner {
     now: Timestamp,
     /// Who hears of the end of sessions.
     checker: Option<Arc<Checker>>,
-    answer: Mutex<Option<CookieChange>>,
+    answer: Mutex<Answer>,
     /// What became of the session since.
     live: Mutex<Live>,
     /// Held by who opens another.
@@ -81,9 +80,17 @@ enum Live {
     Became(Option<Checked>),
 }
 
+/// What the answer to a request says of the session cookie.
+#[derive(Debug, Default)]
+struct Answer {
+    change: Option<CookieChange>,
+    /// Whether its headers are on the way: nothing more can be said.
+    has_left: bool,
+}
+
 /// What becomes of the session cookie.
 #[derive(Debug)]
-pub(crate) enum CookieChange {
+enum CookieChange {
     Set { token: Secret<String>, max_age: Option<Duration> },
     Remove,
 }
@@ -159,6 +166,17 @@ impl CurrentSession {
         self.change(CookieChange::Set { token, max_age });
     }
 
+    /// Sends a session that was just opened, or has got this new token, on the way to its client: it is kept in memory, so that its
+    /// first use is quick too, and the response sets its cookie, if it is carried in one. Returns the token in writing.
+    pub fn deliver(&self, checker: &Checker, token: &Token, found: &Found, now: Timestamp) -> Secret<String> {
+        checker.keep(&token.hash(), found);
+        let text = token.write(checker.key());
+        if found.session.transport == Transport::Cookie {
+            self.set_cookie(text.clone(), checker.cookie_max_age(&found.session, now));
+        }
+        text
+    }
+
     /// Has the response remove the session cookie. A session that came in another way has none to remove, and a cookie
     /// beside it is another session's.
     pub fn remove_cookie(&self) {
@@ -192,25 +210,39 @@ impl CurrentSession {
     }
 
     /// The turn to open a session for this request: of several who want one at once, the first opens it, and the others find it.
-    pub(crate) async fn opening(&self) -> MutexGuard<'_, ()> {
+    pub(crate) async fn opening(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.0.opening.lock().await
     }
 
     /// Whether a handler has decided what becomes of the session cookie.
     pub(crate) fn changes_cookie(&self) -> bool {
-        self.0.answer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.answer().change.is_some()
+    }
+
+    /// Whether the headers of the answer have left, so that a cookie does not reach the client any more.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answer().has_left
     }
 
     fn change(&self, change: CookieChange) {
-        *self.0.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(change);
+        self.answer().change = Some(change);
     }
 
+    /// What the answer says of the cookie, which leaves now.
     pub(crate) fn take_header(&self, cookie: &SecretCookie) -> Option<HeaderValue> {
-        let change = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let change = {
+            let mut answer = self.answer();
+            answer.has_left = true;
+            answer.change.take()?
+        };
         Some(match change {
             CookieChange::Set { token, max_age } => cookie.set(&token, max_age),
             CookieChange::Remove => cookie.remove(),
         })
+    }
+
+    fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.0.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,7 +11,8 @@ use std::{
 use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use kerria_core::{
-    Clock, Device, Entropy, RotationNonce, Scope, StoreError, Timestamp, Token, TokenKind, Transport,
+    Clock, Device, Entropy, RotationNonce, Scope, SessionId, StoreError, Timestamp, Token, TokenHash,
+    TokenKey, TokenKind, Transport,
     store::{SessionRotation, Successor, Trouble},
 };
 use tower_layer::Layer;
@@ -183,6 +184,28 @@ impl SessionLayer {
             warn!("the use of a session token was not noted: {error}");
         }
         state
+    }
+
+    /// The same of the session with this handle, whatever the headers carry. For a server that knows by other means that the
+    /// request may use it.
+    pub async fn check_session(
+        &self,
+        session: SessionId,
+        headers: &HeaderMap,
+        client: ClientAddress,
+        consistency: Option<Consistency>,
+    ) -> SessionState {
+        let layer = &self.0;
+        let Some(Asks { checker, .. }) = &layer.asks else { return SessionState::None };
+        let place = checker.wants_place().then(|| device(headers, client));
+        let consistency = consistency.unwrap_or(layer.consistency);
+        match checker.recall_session(session, place, layer.clock.now(), consistency) {
+            Ok(check) => check.into(),
+            Err(question) => {
+                let asking = Asking { checker: Arc::clone(checker), question };
+                asking.answer(Some(device(headers, client))).await
+            }
+        }
     }
 }
 
@@ -423,6 +446,18 @@ impl Presented<'_> {
 pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii_start())
+}
+
+/// All session tokens of this installation that a request carries, as cookies of this name and as bearer tokens, whether a check
+/// would accept them or not: for who signs out.
+pub fn session_tokens<'h>(
+    cookie: &'h SecretCookie,
+    key: &'h TokenKey,
+    headers: &'h HeaderMap,
+) -> impl Iterator<Item = TokenHash> {
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+    let tokens = cookie.values(headers).chain(bearers);
+    tokens.filter_map(|text| Some(Token::parse(TokenKind::Session, text, key)?.hash()))
 }
 
 /// From where a request comes: what somebody who knows of proxies has put there, or else the peer of the connection.

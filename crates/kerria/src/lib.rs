@@ -60,7 +60,7 @@ pub use kerria_core::{
 };
 #[cfg(feature = "sqlite")]
 pub use kerria_store::{self as stores, SqliteStore};
-pub use layer::{ClientAddress, SessionLayer};
+pub use layer::{ClientAddress, SessionLayer, session_tokens};
 pub use moves::Move;
 pub use outage::Outage;
 #[cfg(feature = "remote")]

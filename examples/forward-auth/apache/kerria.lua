@@ -47,7 +47,7 @@ function ask_kerria(r)
   if type(status) ~= "number" or status < 300 then
     return 503
   end
-  for _, name in ipairs({"Location", "WWW-Authenticate", "Retry-After"}) do
+  for _, name in ipairs({"Location", "Set-Cookie", "Cache-Control", "WWW-Authenticate", "Retry-After"}) do
     local value = answer[name:lower()]
     if value then
       r.err_headers_out[name] = value

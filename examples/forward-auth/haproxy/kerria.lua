@@ -42,7 +42,7 @@ core.register_action("ask_kerria", {"http-req"}, function(txn, url)
   -- Without an answer, nothing is known.
   local status = answer.status >= 300 and answer.status or 503
   local reply = txn:reply{status = status, body = answer.body}
-  for _, name in ipairs({"location", "www-authenticate", "retry-after", "content-type", "content-security-policy"}) do
+  for _, name in ipairs({"location", "set-cookie", "www-authenticate", "retry-after", "content-type", "content-security-policy"}) do
     local values = answer.headers and answer.headers[name]
     if values then
       reply:add_header(name, values[0])

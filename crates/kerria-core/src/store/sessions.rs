@@ -221,8 +221,8 @@ pub struct Found {
     pub as_of: LogNumber,
     /// Where the session token by which it was found stands; of a session that was found otherwise, the present one.
     pub succession: Succession,
-    /// The other token under which it may be in use: the one before the present one, or the present one, if it was found by
-    /// the one before.
+    /// Another token under which it may be in use: the one before the present one, or the present one, if it was found by
+    /// the one before or by its handle. No refresh token.
     pub other_token: Option<TokenHash>,
 }
 
@@ -280,7 +280,7 @@ pub struct Acknowledged {
 pub enum Renew {
     /// Its user has just proved again who they are: from now on that is when they did, and the audit log has a line about it.
     Proved,
-    /// Nobody is to have anything of the old one. The rest stays as it is.
+    /// Nobody is to have anything of the old one. The rest stays as it is; so to rotation, the new token is as old as the last proof.
     Exchanged,
 }
 

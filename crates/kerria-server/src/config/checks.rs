@@ -34,9 +34,7 @@ pub(super) static RULES: &[Rule] = &[
     },
     Rule {
         keys: &["session.cookie_domain", "public_url"],
-        is_broken: |_, c| {
-            c.session.cookie_domain.as_ref().is_some_and(|domain| !is_within(&c.public_url, domain))
-        },
+        is_broken: |_, c| c.public_url.host_str().is_some_and(|host| !c.session_cookie_reaches(host)),
         message: |s, keys| {
             format!("{}: the host of the second must be the first or lie below it", tell(s, keys))
         },
@@ -203,13 +201,6 @@ const fn at_most(keys: &'static [&'static str; 2], is_broken: fn(&Survey, &Confi
 /// A public address without TLS that is reached from elsewhere.
 pub(crate) fn is_insecure(public_url: &Url) -> bool {
     public_url.scheme() == "http" && !origin::is_loopback(public_url)
-}
-
-/// Whether the host of an address is `domain` or lies below it.
-fn is_within(url: &Url, domain: &str) -> bool {
-    let below =
-        |host: &str| host.strip_suffix(domain).is_some_and(|front| front.is_empty() || front.ends_with('.'));
-    url.host_str().is_some_and(below)
 }
 
 /// The coarsest precision of "last seen" that the idle timeouts allow.

@@ -101,6 +101,19 @@ pub struct Config {
     pub shutdown_grace: Duration,
 }
 
+impl Config {
+    /// Whether browsers send the session cookie to this host.
+    #[must_use]
+    pub fn session_cookie_reaches(&self, host: &str) -> bool {
+        match &self.session.cookie_domain {
+            Some(domain) => host
+                .strip_suffix(domain.as_str())
+                .is_some_and(|front| front.is_empty() || front.ends_with('.')),
+            None => self.public_url.host_str() == Some(host),
+        }
+    }
+}
+
 /// What is set for the database.
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {

@@ -8,8 +8,9 @@ use axum::{
 };
 
 use super::{
-    original::{Dialect, Original},
-    return_address::by_way_of,
+    Asked,
+    original::Dialect,
+    return_address::{by_way_of, to_sign_in},
 };
 use crate::{app::App, problem::Problem};
 
@@ -32,30 +33,21 @@ pub(super) fn pass(
 }
 
 /// Somebody has to sign in: a browser is sent to do so, a program is told.
-pub(super) fn sign_in(
-    app: &App,
-    dialect: Dialect,
-    original: &Original,
-    headers: &HeaderMap,
-    problem: Problem,
-) -> Response<Body> {
-    if is_navigation(original, headers) {
-        return redirect(dialect, &by_way_of(app, "/sign-in", original));
+pub(super) fn sign_in(app: &App, asked: &Asked<'_>, problem: Problem) -> Response<Body> {
+    if !is_navigation(asked) {
+        return problem.into_response();
     }
-    problem.into_response()
+    let way = to_sign_in(app, asked);
+    go(asked.dialect, &way.address, way.cookie)
 }
 
 /// The user has to prove again who they are.
-pub(super) fn confirm(
-    app: &App,
-    dialect: Dialect,
-    original: &Original,
-    headers: &HeaderMap,
-) -> Response<Body> {
-    if is_navigation(original, headers) {
-        return redirect(dialect, &by_way_of(app, "/confirm", original));
+pub(super) fn confirm(app: &App, asked: &Asked<'_>) -> Response<Body> {
+    if !is_navigation(asked) {
+        return Problem::not_fresh().into_response();
     }
-    Problem::not_fresh().into_response()
+    let way = by_way_of(app, "/confirm", asked);
+    go(asked.dialect, &way.address, way.cookie)
 }
 
 /// What somebody sees who is signed in and may not get there.
@@ -70,44 +62,74 @@ struct NotForYou<'p> {
 }
 
 /// The request is not for this user.
-pub(super) fn forbidden(
-    app: &App,
-    original: &Original,
-    headers: &HeaderMap,
-    user_name: &str,
-) -> Response<Body> {
-    if is_navigation(original, headers) {
-        let page = NotForYou {
-            site_name: &app.config.site_name,
-            user_name,
-            host: &original.host,
-            sign_in: by_way_of(app, "/sign-in", original),
-            home: app.config.public_url.as_str(),
-        };
-        if let Ok(html) = page.render() {
-            return (StatusCode::FORBIDDEN, Html(html)).into_response();
-        }
-    }
-    Problem::new(
+pub(super) fn forbidden(app: &App, asked: &Asked<'_>, user_name: &str) -> Response<Body> {
+    let way = by_way_of(app, "/sign-in", asked);
+    let page = NotForYou {
+        site_name: &app.config.site_name,
+        user_name,
+        host: &asked.original.host,
+        sign_in: way.address,
+        home: app.config.public_url.as_str(),
+    };
+    let problem = Problem::new(
         StatusCode::FORBIDDEN,
         "not-allowed",
         "This is not for you",
         "You are signed in, and the rules do not let you do this.",
-    )
-    .into_response()
+    );
+    with_cookie(refusal(asked, &page, problem), way.cookie)
 }
 
-/// nginx takes a redirect for an error, and passes the header of a 401 on.
-fn redirect(dialect: Dialect, target: &str) -> Response<Body> {
+/// What somebody sees whose sign-in does not come to another domain.
+#[derive(Template)]
+#[template(path = "did_not_work.html")]
+struct DidNotWork<'p> {
+    site_name: &'p str,
+    host: &'p str,
+    again: String,
+}
+
+/// A sign-in has not come to this host.
+pub(super) fn did_not_work(app: &App, asked: &Asked<'_>, target: Option<String>) -> Response<Body> {
+    let again = target.unwrap_or_else(|| asked.original.origin() + "/");
+    let page = DidNotWork { site_name: &app.config.site_name, host: &asked.original.host, again };
+    let problem = Problem::new(
+        StatusCode::FORBIDDEN,
+        "hand-over-failed",
+        "The sign-in did not come here",
+        "The code is good once, for a minute, in the browser that asked for the page. Open the page again.",
+    );
+    refusal(asked, &page, problem)
+}
+
+/// A page for those who look at it, and a problem for the others.
+fn refusal(asked: &Asked<'_>, page: &impl Template, problem: Problem) -> Response<Body> {
+    match page.render() {
+        Ok(html) if is_navigation(asked) => (StatusCode::FORBIDDEN, Html(html)).into_response(),
+        _ => problem.into_response(),
+    }
+}
+
+/// Sends the browser on. nginx takes a redirect for an error, and passes the header of a 401 on.
+pub(super) fn go(dialect: Dialect, target: &str, cookie: Option<HeaderValue>) -> Response<Body> {
     let status = if dialect == Dialect::Nginx { StatusCode::UNAUTHORIZED } else { StatusCode::FOUND };
     let location = HeaderValue::from_str(target).expect("a URL that was written by us is plain ASCII");
-    (status, [(header::LOCATION, location)]).into_response()
+    with_cookie((status, [(header::LOCATION, location)]).into_response(), cookie)
+}
+
+/// One cookie at most: not every proxy passes on two.
+fn with_cookie(mut response: Response<Body>, cookie: Option<HeaderValue>) -> Response<Body> {
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
 }
 
 /// Whether a person looks at the answer: a browser that opens a page, and not a script, a form or a WebSocket.
-fn is_navigation(original: &Original, headers: &HeaderMap) -> bool {
+fn is_navigation(asked: &Asked<'_>) -> bool {
+    let headers = asked.headers;
     let says = |name: &str, wanted: &[u8]| headers.get(name).is_some_and(|value| value.as_bytes() == wanted);
-    matches!(original.method, Method::GET | Method::HEAD)
+    matches!(asked.original.method, Method::GET | Method::HEAD)
         && headers.get_all(header::ACCEPT).iter().any(|accept| takes_html(accept.as_bytes()))
         && !headers.contains_key("x-requested-with")
         && !headers.contains_key(header::UPGRADE)

@@ -9,7 +9,8 @@ use crate::app::App;
 
 /// The `Cookie` header without the cookies that are ours, if there are others.
 pub(super) fn foreign_cookies(app: &App, headers: &HeaderMap) -> Option<HeaderValue> {
-    let own = [&app.session_cookie, &app.access_cookie, &app.refresh_cookie, &app.device_cookie];
+    let App { session_cookie, access_cookie, refresh_cookie, device_cookie, visit_cookie, .. } = app;
+    let own = [session_cookie, access_cookie, refresh_cookie, device_cookie, visit_cookie];
     let mut kept: Vec<u8> = Vec::new();
     let pairs =
         headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
@@ -30,13 +31,15 @@ pub(super) fn foreign_cookies(app: &App, headers: &HeaderMap) -> Option<HeaderVa
 /// somebody `is_signed_in`, it is theirs.
 pub(super) fn foreign_authorization(headers: &HeaderMap, is_signed_in: bool) -> Option<HeaderValue> {
     let value = headers.get(header::AUTHORIZATION)?;
-    let is_bearer = value
-        .as_bytes()
-        .split_at_checked(7)
-        .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
     let is_ours = |text: &[u8]| text.starts_with(b"kst_") || text.starts_with(b"krt_");
-    if is_bearer && (is_signed_in || is_ours(value.as_bytes()[7..].trim_ascii_start())) {
-        return None;
+    match bearer(headers) {
+        Some(text) if is_signed_in || is_ours(text) => None,
+        _ => Some(value.clone()),
     }
-    Some(value.clone())
+}
+
+/// The bearer token of a request, if it has one.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, text) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| text.trim_ascii_start())
 }

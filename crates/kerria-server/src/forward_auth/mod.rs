@@ -1,11 +1,13 @@
 //! Forward-auth: a reverse proxy asks for each request whether it may pass, and whose it is.
 //!
 //! A proxy tells of the [request](original) in its own dialect; the first of the [rules] that matches it decides, on the
-//! session that came along; and the answer lets it pass with the [identity] of the user, or says what to do instead.
+//! session that came along; and the answer lets it pass with the [identity] of the user, or says what to do instead. To hosts
+//! that the session cookie does not reach, the session is [handed over](hand_over).
 
 mod answer;
 mod credentials;
 pub mod explain;
+pub mod hand_over;
 pub mod identity;
 pub mod original;
 pub mod path;
@@ -22,7 +24,7 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{HeaderMap, Request, Response, StatusCode},
+    http::{HeaderMap, Method, Request, Response, StatusCode},
     response::IntoResponse,
 };
 use kerria::{Checked, ClientAddress, Consistency, SessionLayer, SessionState};
@@ -35,9 +37,13 @@ use crate::{
     client::is_trusted,
     problem::{Problem, log_store_error},
 };
+use hand_over::{Arrival, Visit};
 use identity::Identities;
 use original::{Dialect, Original, Told, Untold};
 use rules::{Found, Rule, Unclear, Verdict};
+
+const WITHOUT_TLS: &str = "The request came over http, and the session goes over https only. If it did not, have the proxy tell the \
+                           scheme that the browser has used.";
 
 /// How often the log says that a proxy asks in a way that is not believed, in milliseconds.
 const COMPLAINTS: i64 = 60_000;
@@ -106,7 +112,14 @@ impl ForwardAuth {
             return self.refuse(now, &detail).into();
         }
         let asked = Asked { dialect, original: &original, headers, now };
-        match self.app.config.forward_auth.rules.find(&original, told.overrides_method) {
+        let rules = &self.app.config.forward_auth.rules;
+        if original.path() == hand_over::PATH
+            && hand_over::is_elsewhere(&self.app, &original.host)
+            && rules.name_host(&original.host)
+        {
+            return self.take_over(&asked, client).await.map_or_else(Answer::from, Answer::Instead);
+        }
+        match rules.find(&original, told.overrides_method) {
             Found::Rule(_, rule) => self.judge(&asked, rule, client).await,
             Found::Nothing => {
                 debug!(host = original.host, "no rule is about the request");
@@ -121,14 +134,20 @@ impl ForwardAuth {
 
     async fn judge(&self, asked: &Asked<'_>, rule: &Rule, client: ClientAddress) -> Answer {
         let app = &*self.app;
-        let Asked { dialect, original, headers, now } = *asked;
+        let Asked { original, headers, now, .. } = *asked;
         let is_public = rule.allow == rules::Allow::Everyone;
-        if !is_public && app.config.public_url.scheme() == "https" && original.scheme == "http" {
-            let detail = "The request came over http, and the session goes over https only. If it did not, have the proxy tell the \
-                          scheme that the browser has used.";
-            return self.refuse(now, detail).into();
+        if !is_public && self.is_without_tls(original) {
+            return self.refuse(now, WITHOUT_TLS).into();
         }
-        let state = self.sessions.check(headers, client, rule.consistency).await;
+        let state = match Visit::of(app, asked) {
+            Some(visit) => {
+                match self.sessions.check_session(visit.session, headers, client, rule.consistency).await {
+                    SessionState::Good(checked) if !visit.goes_on(&checked) => SessionState::None,
+                    state => state,
+                }
+            }
+            None => self.sessions.check(headers, client, rule.consistency).await,
+        };
         let user = match self.user(&state, rule.consistency).await {
             Ok(user) => user,
             // For everyone means also: whoever it is.
@@ -146,12 +165,42 @@ impl ForwardAuth {
                     Err(problem) => problem.into(),
                 }
             }
-            Verdict::SignIn => answer::sign_in(app, dialect, original, headers, no_session(&state)).into(),
-            Verdict::Confirm => answer::confirm(app, dialect, original, headers).into(),
+            Verdict::SignIn => answer::sign_in(app, asked, no_session(&state)).into(),
+            Verdict::Confirm => answer::confirm(app, asked).into(),
             Verdict::Forbidden => {
-                answer::forbidden(app, original, headers, profile.map_or("", Profile::display_name)).into()
+                answer::forbidden(app, asked, profile.map_or("", Profile::display_name)).into()
             }
         }
+    }
+
+    /// A browser comes back from us with a code, to a host of another domain.
+    async fn take_over(&self, asked: &Asked<'_>, client: ClientAddress) -> Result<Response<Body>, Problem> {
+        let Asked { original, headers, now, .. } = *asked;
+        if self.is_without_tls(original) {
+            return Ok(self.refuse(now, WITHOUT_TLS));
+        }
+        if original.method != Method::GET {
+            return Err(not_allowed("With this path, a sign-in comes to this host, by GET alone."));
+        }
+        Ok(match hand_over::arrive(&self.app, asked).await? {
+            Arrival::Good(session, target) => {
+                match self.sessions.check_session(session, headers, client, None).await {
+                    SessionState::Good(checked) if checked.session.user.is_some() => {
+                        let cookie = Visit::begin(&self.app, asked, &checked);
+                        answer::go(asked.dialect, &target, Some(cookie))
+                    }
+                    SessionState::Unknown(error) => return Err(error.into()),
+                    _ => answer::did_not_work(&self.app, asked, Some(target)),
+                }
+            }
+            Arrival::Again(target) => answer::go(asked.dialect, &target, None),
+            Arrival::Failed(target) => answer::did_not_work(&self.app, asked, target),
+        })
+    }
+
+    /// Whether a request has come over a connection that credentials must not go over.
+    fn is_without_tls(&self, original: &Original) -> bool {
+        self.app.config.public_url.scheme() == "https" && original.scheme == "http"
     }
 
     /// The signed-in user of a session.

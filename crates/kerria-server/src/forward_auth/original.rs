@@ -218,6 +218,12 @@ impl Original {
         &self.target[..self.query_at]
     }
 
+    /// The query, as it was sent, without its question mark.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        self.target[self.query_at..].strip_prefix('?').unwrap_or_default()
+    }
+
     /// Scheme, host and port (RFC 6454, section 6.2).
     #[must_use]
     pub fn origin(&self) -> String {

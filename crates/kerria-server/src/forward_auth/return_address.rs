@@ -1,8 +1,12 @@
 //! Where a browser goes back to after signing in, when a proxy has sent it: signed, so that nobody else can make such links.
 
+use axum::http::HeaderValue;
 use url::Url;
 
-use super::original::Original;
+use super::{
+    Asked,
+    hand_over::{is_elsewhere, send_away},
+};
 use crate::{app::App, login::return_to};
 
 /// What our signature is about.
@@ -11,16 +15,38 @@ const PURPOSE: &str = "return";
 /// How long a signature is, in base64url.
 const SIGNATURE: usize = 43;
 
-/// The address of the page `path` of ours, which leads back to what was asked for.
-#[must_use]
-pub fn by_way_of(app: &App, path: &str, original: &Original) -> String {
-    let target = Some(original.url()).filter(|url| return_to::is_plain(url));
-    // What cannot be given back whole, because it is too long, leads to the beginning.
-    let target = target.unwrap_or_else(|| original.origin() + "/");
+/// Where a browser is sent.
+pub(super) struct Way {
+    /// The address of a page of ours.
+    pub(super) address: String,
+    /// A cookie that it needs to come back.
+    pub(super) cookie: Option<HeaderValue>,
+}
+
+/// To sign in, and back to what was asked for. Who is signed in at Kerria already comes back to a host of another domain at once.
+pub(super) fn to_sign_in(app: &App, asked: &Asked<'_>) -> Way {
+    if !is_elsewhere(app, &asked.original.host) {
+        return by_way_of(app, "/sign-in", asked);
+    }
+    let (page, cookie) = send_away(app, asked);
+    let address = app.config.public_url.join(&page).expect("a path of ours is one");
+    Way { address: address.into(), cookie }
+}
+
+/// To the page `path` of ours, which leads back to what was asked for.
+pub(super) fn by_way_of(app: &App, path: &str, asked: &Asked<'_>) -> Way {
+    let original = asked.original;
+    let (target, cookie) = if is_elsewhere(app, &original.host) {
+        send_away(app, asked)
+    } else {
+        let target = Some(original.url()).filter(|url| return_to::is_plain(url));
+        // What cannot be given back whole, because it is too long, leads to the beginning.
+        (sign(app, &target.unwrap_or_else(|| original.origin() + "/")), None)
+    };
     let mut url = app.config.public_url.clone();
     url.set_path(path);
-    url.query_pairs_mut().append_pair("return_to", &sign(app, &target));
-    url.into()
+    url.query_pairs_mut().append_pair("return_to", &target);
+    Way { address: url.into(), cookie }
 }
 
 fn sign(app: &App, target: &str) -> String {

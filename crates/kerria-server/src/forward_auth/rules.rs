@@ -217,12 +217,6 @@ impl HostPattern {
         }
     }
 
-    /// Whether all of it is this domain or lies below it.
-    #[must_use]
-    pub fn is_within(&self, domain: &str) -> bool {
-        self.host.strip_suffix(domain).is_some_and(|front| front.is_empty() || front.ends_with('.'))
-    }
-
     fn covers(&self, host: &str) -> bool {
         if !self.below {
             return host == self.host;

@@ -7,7 +7,7 @@ pub mod step_up;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
-use kerria::{CurrentSession, Refusal, SessionState};
+use kerria::{CurrentSession, Refusal, SessionState, session_tokens};
 use kerria_core::{
     Cause, Client, CredentialVersion, Device, Grant, LoginName, Method, PasswordHash, RefreshToken, Secret,
     Selector, SessionId, Status, StoreError, Timestamp, Token, TokenKind, Transport, UserId,
@@ -328,12 +328,7 @@ fn replaced_by(transport: Transport, current: &CurrentSession) -> Option<Session
 
 /// Keeps a committed session in memory and sends its token on the way to the client.
 pub fn deliver(app: &App, token: &Token, found: Found, current: &CurrentSession) -> SignedIn {
-    app.checker.keep(&token.hash(), &found);
-    let text = token.write(app.checker.key());
-    if found.session.transport == Transport::Cookie {
-        let max_age = app.checker.cookie_max_age(&found.session, app.clock.now());
-        current.set_cookie(text.clone(), max_age);
-    }
+    let text = current.deliver(&app.checker, token, &found, app.clock.now());
     SignedIn { found, token: text, access: None, device_token: None }
 }
 
@@ -390,14 +385,8 @@ pub async fn to_sign_out(
 /// The sessions whose tokens a request carries, wherever it comes from and whatever time it is. An access token may be over that its
 /// session outlives, and so may a session by a clock that is wrong: who signs out is told that it has ended.
 async fn carried(app: &App, headers: &HeaderMap) -> Result<Vec<SessionId>, StoreError> {
-    let mut sessions = Vec::new();
-    for text in app.session_cookie.values(headers).chain(bearer(headers)) {
-        if let Some(token) = Token::parse(TokenKind::Session, text, app.checker.key())
-            && let Some(found) = app.checker.find(&token.hash()).await?
-        {
-            sessions.push(found.session.id);
-        }
-    }
+    let tokens = session_tokens(&app.session_cookie, app.checker.key(), headers);
+    let mut sessions = app.checker.carried_by(tokens).await?;
     for text in app.access_cookie.values(headers).chain(bearer(headers)) {
         // One that is for less than the session must not end it.
         if let Ok(token) = app.verifier.verify_whenever(text)

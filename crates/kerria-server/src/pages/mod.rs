@@ -4,6 +4,7 @@ pub mod account;
 pub mod assets;
 pub mod confirm;
 pub mod form;
+pub mod hand_over;
 pub mod operator;
 pub mod query;
 pub mod reply;

@@ -103,6 +103,7 @@ macro_rules! conformance {
                 two_who_write_different_keys_at_once_both_stand
                 many_who_write_at_once_do_not_exceed_the_limits
                 nothing_in_flight_revives_a_session_or_leaves_data_of_it
+                whoever_reads_a_value_after_another_reads_nothing_older
                 of_two_renewals_with_one_token_one_succeeds
                 a_follower_hears_every_entry_once_in_order_and_before_the_answer
                 who_begins_to_follow_in_the_middle_misses_nothing
@@ -170,6 +171,7 @@ macro_rules! conformance {
             ;
             session_data:
                 a_value_stands_under_its_key_until_it_is_replaced_or_removed
+                whatever_ends_a_session_ends_its_data_for_who_has_read_it
                 a_session_that_ended_takes_no_data
                 an_increment_answers_the_sum
                 a_change_replaces_only_what_is_still_held

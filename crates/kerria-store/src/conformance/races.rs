@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -270,6 +270,49 @@ pub async fn nothing_in_flight_revives_a_session_or_leaves_data_of_it(store: Arc
         assert!(!play.lives(&old).await && !play.lives(&new).await);
         assert_eq!(play.data(session, "cart").await, None);
         assert_eq!(play.sessions_of(alice).await, []);
+    }
+}
+
+pub async fn whoever_reads_a_value_after_another_reads_nothing_older(store: Arc<dyn Store>) {
+    const KEYS: usize = 16;
+    let play = Play::new(store);
+    for _ in 0..ROUNDS / 4 {
+        let (session, _) = play.visitor("other", "0").await;
+        // How many values somebody has seen or written; one more when the session has ended.
+        let seen = Arc::new(AtomicUsize::new(0));
+        crowd(4, |number| {
+            let (play, seen) = (play.clone(), Arc::clone(&seen));
+            let name = |number: usize| format!("key-{number}");
+            let write = async move |play: &Play, seen: &AtomicUsize| {
+                for key in 0..KEYS {
+                    play.put(session, &name(key), "1").await;
+                    seen.fetch_max(key + 1, Ordering::SeqCst);
+                }
+                play.end(one(session)).await;
+                seen.fetch_max(KEYS + 1, Ordering::SeqCst);
+            };
+            async move {
+                if number == 0 {
+                    write(&play, &seen).await;
+                }
+                loop {
+                    let before = seen.load(Ordering::SeqCst);
+                    let is_there = async |key: usize| play.data(session, &name(key)).await.is_some();
+                    if before > KEYS {
+                        assert!(!is_there(KEYS - 1).await, "it has ended");
+                        break;
+                    }
+                    if before > 0 && !is_there(before - 1).await {
+                        assert!(seen.load(Ordering::SeqCst) >= KEYS, "value {before} was there");
+                    }
+                    if before < KEYS && is_there(before).await {
+                        seen.fetch_max(before + 1, Ordering::SeqCst);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+        })
+        .await;
     }
 }
 

@@ -82,7 +82,10 @@ pub async fn a_session_token_is_replaced_once_it_was_in_use_for_so_long(store: A
     assert_eq!(on.found(&on.first).await, Some(expected.clone()));
     expected.succession.phase = Phase::Unused;
     expected.other_token = Some(on.first);
-    assert_eq!(on.found(&second).await, Some(expected));
+    assert_eq!(on.found(&second).await, Some(expected.clone()));
+    expected.other_token = Some(second);
+    let by_handle = on.play.store.session(on.session).await.unwrap();
+    assert_eq!(by_handle, Some((expected, None)), "in use under its present token");
     let details = on.play.store.sessions_of(on.alice).await.unwrap().pop().unwrap();
     assert_eq!((details.token, details.previous), (second, Some(on.first)));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kerria_core::{
-    DataKey, DataLimits, DataRefused, SessionId, Store,
+    DataKey, DataLimits, DataRefused, Selector, SessionId, SessionPolicy, Store,
     store::{DataOwner, DataWrite, Overtaken},
 };
 
@@ -36,6 +36,31 @@ pub async fn a_value_stands_under_its_key_until_it_is_replaced_or_removed(store:
     assert_eq!(play.store.remove_data(session, &data_key("cart")).await.unwrap(), None);
     assert_eq!(play.data(session, "cart").await, None);
     assert_eq!(play.data(session, "form").await.as_deref(), Some("{}"));
+}
+
+pub async fn whatever_ends_a_session_ends_its_data_for_who_has_read_it(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (alice, shop) = (play.user("Alice").await, play.client("shop").await);
+    for selector in [
+        None,
+        Some(Selector::User { user: alice }),
+        Some(Selector::UserExcept { user: alice, except: SessionId::from_bytes([0xee; 16]) }),
+        Some(Selector::Client { client: shop }),
+        Some(Selector::Everyone),
+    ] {
+        let (session, _) = play.with_tokens(alice, shop).await;
+        put(&play, session, "cart", "[1]").await;
+        for (key, json) in [("cart", Some("[1]")), ("form", None)] {
+            assert_eq!(play.data(session, key).await.as_deref(), json);
+        }
+        play.end(selector.unwrap_or_else(|| one(session))).await;
+        assert_eq!(play.data(session, "cart").await, None, "{selector:?}");
+    }
+    let (session, _) = play.visitor("cart", "[1]").await;
+    assert_eq!(play.data(session, "cart").await.as_deref(), Some("[1]"));
+    let policy = SessionPolicy::default();
+    play.store.sweep_sessions(policy, START + policy.ordinary.idle, 10).await.unwrap();
+    assert_eq!(play.data(session, "cart").await, None, "it is over");
 }
 
 pub async fn a_session_that_ended_takes_no_data(store: Arc<dyn Store>) {

@@ -116,6 +116,7 @@ pub async fn only_the_named_data_of_a_visitor_survives_a_sign_in(store: Arc<dyn 
     let mut sign_in = play.sign_in(alice);
     sign_in.replaces = Some(visitor);
     sign_in.carry_over = CarryOver::Keys(vec![data_key("cart"), data_key("absent")]);
+    assert_eq!(play.data(sign_in.session.id, "cart").await, None, "not yet");
     let session = play.open(sign_in).await.session.id;
     assert_eq!(play.data(session, "cart").await.as_deref(), Some("[1]"));
     assert_eq!(play.data(session, "return_to").await, None);

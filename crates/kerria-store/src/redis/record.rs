@@ -170,6 +170,12 @@ impl Kept {
         Found { session: self.session, user_name: None, as_of, succession, other_token }
     }
 
+    /// The session as its handle finds it.
+    pub(super) fn found_by_handle(&self, as_of: LogNumber) -> Found {
+        let present = Some(self.token).filter(|_| self.session.transport != Transport::Tokens);
+        Found { other_token: present, ..self.found(as_of) }
+    }
+
     /// The session as a session token finds it, if it carries it.
     pub(super) fn found_by(&self, token: &TokenHash, as_of: LogNumber) -> Option<Found> {
         if self.token == *token && self.session.transport != Transport::Tokens {

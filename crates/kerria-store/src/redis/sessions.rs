@@ -147,7 +147,7 @@ impl RedisSessions {
     pub(crate) async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>> {
         let mut reading = self.ask(Question::default().session(session)).await?;
         let head = reading.head;
-        Ok(reading.session()?.map(|kept| (kept.found(head), kept.grant)))
+        Ok(reading.session()?.map(|kept| (kept.found_by_handle(head), kept.grant)))
     }
 
     /// Whether this token carries a session of that user.

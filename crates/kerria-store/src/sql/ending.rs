@@ -6,8 +6,8 @@ use kerria_core::{
     store::Renew,
 };
 
-use super::{Result, Step, Value, ask::Values, audit, sessions, tokens};
-use crate::errand::Order;
+use super::{Result, Step, Value, ask::Values, audit, rows, sessions, tokens};
+use crate::{data_cache::DataChange, errand::Order};
 
 /// Does what was decided about sessions, here, and says how many ended. `line` goes into the audit log, with that number.
 pub(super) fn carry_out(
@@ -58,12 +58,12 @@ pub(super) struct Removed {
 }
 
 /// Removes what `selector` selects.
-pub(super) fn remove(step: &Step<'_>, selector: Selector) -> Result<Removed> {
+pub(super) fn remove(step: &mut Step<'_>, selector: Selector) -> Result<Removed> {
     let of_client = match selector {
         Selector::Client { client } => sessions_of(step, client)?,
         _ => Vec::new(),
     };
-    let sessions = delete(step, selector)?;
+    let sessions = delete(step, selector, &of_client)?;
     tokens::delete_references(step, selector)?;
     Ok(Removed { selector, sessions, of_client })
 }
@@ -94,9 +94,10 @@ fn sessions_of(step: &Step<'_>, client: ClientId) -> Result<Vec<SessionId>> {
 }
 
 /// Deletes sessions with their data, and says how many that were.
-pub(super) fn delete(step: &Step<'_>, selector: Selector) -> Result<u64> {
+fn delete(step: &mut Step<'_>, selector: Selector, of_client: &[SessionId]) -> Result<u64> {
     match selector {
         Selector::Session { session } => {
+            step.data_changes.push(DataChange::Session(session));
             step.change("DELETE FROM session_data WHERE session_id = ?1", [session.as_bytes()])?;
             step.change("DELETE FROM session WHERE id = ?1", [session.as_bytes()])
         }
@@ -105,7 +106,11 @@ pub(super) fn delete(step: &Step<'_>, selector: Selector) -> Result<u64> {
                 "DELETE FROM session_data WHERE session_id IN (SELECT id FROM session WHERE user_id = ?1)",
                 [user.as_bytes()],
             )?;
-            step.change("DELETE FROM session WHERE user_id = ?1", [user.as_bytes()])
+            let ended =
+                step.all("DELETE FROM session WHERE user_id = ?1 RETURNING id", [user.as_bytes()], |row| {
+                    rows::session_id(row, 0)
+                })?;
+            Ok(gone(step, &ended))
         }
         Selector::UserExcept { user, except } => {
             step.change(
@@ -113,10 +118,12 @@ pub(super) fn delete(step: &Step<'_>, selector: Selector) -> Result<u64> {
                  WHERE session_id IN (SELECT id FROM session WHERE user_id = ?1 AND id <> ?2)",
                 (user.as_bytes(), except.as_bytes()),
             )?;
-            step.change(
-                "DELETE FROM session WHERE user_id = ?1 AND id <> ?2",
+            let ended = step.all(
+                "DELETE FROM session WHERE user_id = ?1 AND id <> ?2 RETURNING id",
                 (user.as_bytes(), except.as_bytes()),
-            )
+                |row| rows::session_id(row, 0),
+            )?;
+            Ok(gone(step, &ended))
         }
         Selector::Token { .. } => Ok(0),
         Selector::Client { client } => {
@@ -124,14 +131,22 @@ pub(super) fn delete(step: &Step<'_>, selector: Selector) -> Result<u64> {
                 "DELETE FROM session_data WHERE session_id IN (SELECT id FROM session WHERE client_id = ?1)",
                 [client.as_str()],
             )?;
+            gone(step, of_client);
             step.change("DELETE FROM session WHERE client_id = ?1", [client.as_str()])
         }
         // Without a condition, SQLite empties a table without looking at its rows.
         Selector::Everyone => {
+            step.data_changes.push(DataChange::Everything);
             step.change("DELETE FROM session_data", ())?;
             step.change("DELETE FROM session", ())
         }
     }
+}
+
+/// The data of these sessions has gone with them. Returns how many they are.
+fn gone(step: &mut Step<'_>, sessions: &[SessionId]) -> u64 {
+    step.data_changes.extend(sessions.iter().copied().map(DataChange::Session));
+    sessions.len() as u64
 }
 
 /// Session data that is deleted by one statement.
@@ -142,7 +157,8 @@ const OF_THESE_SESSIONS: &str = "DELETE FROM session_data WHERE session_id IN ( 
      ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)";
 
 /// Deletes the data of sessions that are gone.
-pub(super) fn delete_data(step: &Step<'_>, sessions: &[SessionId]) -> Result<()> {
+pub(super) fn delete_data(step: &mut Step<'_>, sessions: &[SessionId]) -> Result<()> {
+    gone(step, sessions);
     for some in sessions.chunks(TOGETHER) {
         let mut values: Vec<Value<'_>> = some.iter().map(|session| session.as_bytes().into()).collect();
         // A session has an identifier, so that nothing is none's.

@@ -40,6 +40,7 @@ pub(crate) use ask::{Ask, Held, Read, Row, Value};
 pub(crate) use hold::{Reach, Root};
 
 use crate::{
+    data_cache::{DataCache, DataChange},
     errand::{Errand, Order},
     observer::{Access, Began, Observer},
     queue::{Answer, Asked, Job, Query},
@@ -99,6 +100,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// What [`Store::ledger`] says.
     fn ledger(&self) -> Option<Arc<dyn Leases>> {
+        None
+    }
+
+    /// The values of sessions in memory, if no other process writes them.
+    fn data_cache(&self) -> Option<&DataCache> {
         None
     }
 }
@@ -267,10 +273,12 @@ impl<D: Driver> fmt::Debug for SqlStore<D> {
     }
 }
 
-/// The inside of a transaction: a connection, and the log entries that will be announced after the commit.
+/// The inside of a transaction: a connection, and what will be announced after the commit.
 pub struct Step<'a> {
     asked: &'a dyn Ask,
     entries: &'a mut Vec<LogEntry>,
+    /// What it has changed of session data.
+    pub(crate) data_changes: Vec<DataChange>,
     rests_on: Option<LogNumber>,
     /// What it has left to do where the sessions are; `None` if that is here.
     errands: Option<Vec<Errand>>,
@@ -278,7 +286,7 @@ pub struct Step<'a> {
 
 impl<'a> Step<'a> {
     pub(crate) fn new(asked: &'a dyn Ask, entries: &'a mut Vec<LogEntry>) -> Self {
-        Self { asked, entries, rests_on: None, errands: None }
+        Self { asked, entries, data_changes: Vec::new(), rests_on: None, errands: None }
     }
 
     /// Writes an entry to the revocation log, with the next number. Comes last in a step: where there are several

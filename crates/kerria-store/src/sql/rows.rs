@@ -57,6 +57,13 @@ pub(super) fn found_by_previous(row: &dyn Row) -> Result<Found> {
     found_as(row, session(row)?, succession, Some(TokenHash::from_bytes(row.get(15)?)))
 }
 
+/// A session as it was found by its handle.
+pub(super) fn found_by_handle(row: &dyn Row) -> Result<Found> {
+    let found = found(row)?;
+    let present = Some(TokenHash::from_bytes(row.get(15)?));
+    Ok(Found { other_token: present.filter(|_| found.session.transport != Transport::Tokens), ..found })
+}
+
 fn found_as(
     row: &dyn Row,
     session: Session,

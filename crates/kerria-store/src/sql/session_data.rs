@@ -7,6 +7,7 @@ use kerria_core::{
 };
 
 use super::{Driver, Result, Root, SqlStore, Step, rows, sessions};
+use crate::data_cache::{DataChange, Recalled};
 
 #[async_trait]
 impl<D: Driver> SessionData for SqlStore<D> {
@@ -48,21 +49,23 @@ impl<D: Driver> SessionData for SqlStore<D> {
     }
 
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
-        let key = key.clone();
-        self.read(move |asked| {
-            asked.one(
-                "SELECT json FROM session_data WHERE session_id = ?1 AND key = ?2",
-                (session.as_bytes(), key.as_str()),
-                |row| row.get(0),
-            )
-        })
-        .await
+        let Some(cache) = self.driver.data_cache() else { return self.read_data(session, key).await };
+        match cache.recall(session, key) {
+            Recalled::Value(json) => Ok(json.as_deref().map(ToOwned::to_owned)),
+            Recalled::Unknown(None) => self.read_data(session, key).await,
+            Recalled::Unknown(Some(reading)) => {
+                let json = self.read_data(session, key).await?;
+                cache.keep(session, key, reading, json.as_deref());
+                Ok(json)
+            }
+        }
     }
 
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
         let key = key.clone();
         self.write_part(move |step| {
             step.hold(Root::Session(session))?;
+            step.data_changes.push(DataChange::Value(session, key.clone(), None));
             step.one(
                 "DELETE FROM session_data WHERE session_id = ?1 AND key = ?2 RETURNING json",
                 (session.as_bytes(), key.as_str()),
@@ -89,7 +92,22 @@ impl<D: Driver> SessionData for SqlStore<D> {
     async fn clear_data(&self, session: SessionId) -> Result<u64, StoreError> {
         self.write_part(move |step| {
             step.hold(Root::Session(session))?;
+            step.data_changes.push(DataChange::Session(session));
             step.change("DELETE FROM session_data WHERE session_id = ?1", [session.as_bytes()])
+        })
+        .await
+    }
+}
+
+impl<D: Driver> SqlStore<D> {
+    async fn read_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
+        let key = key.clone();
+        self.read(move |asked| {
+            asked.one(
+                "SELECT json FROM session_data WHERE session_id = ?1 AND key = ?2",
+                (session.as_bytes(), key.as_str()),
+                |row| row.get(0),
+            )
         })
         .await
     }
@@ -97,7 +115,7 @@ impl<D: Driver> SessionData for SqlStore<D> {
 
 /// Puts under `key` what `value` makes of what is held there, if that is allowed.
 fn put<E>(
-    step: &Step<'_>,
+    step: &mut Step<'_>,
     owner: &DataOwner,
     key: &DataKey,
     limits: DataLimits,
@@ -132,6 +150,7 @@ fn put<E>(
          ON CONFLICT (session_id, key) DO UPDATE SET json = excluded.json",
         (session.as_bytes(), key.as_str(), &json),
     )?;
+    step.data_changes.push(DataChange::Value(session, key.clone(), Some(json.as_str().into())));
     let opened = match owner {
         DataOwner::Visitor(_) => Some(sessions::found(step, session)?),
         DataOwner::Session(_) => None,

@@ -20,6 +20,7 @@ use super::{
     audit, clients, ending, log, rotation,
     rows::{self, select_sessions},
 };
+use crate::data_cache::DataChange;
 
 #[async_trait]
 impl<D: Driver> Sessions for SqlStore<D> {
@@ -260,7 +261,8 @@ fn make_room(step: &Step<'_>, sign_in: &SignIn) -> Result<Option<Vec<SessionId>>
 }
 
 /// Moves what may survive a sign-in. Nothing of another user does.
-fn carry_over(step: &Step<'_>, replaced: SessionId, sign_in: &SignIn) -> Result<()> {
+fn carry_over(step: &mut Step<'_>, replaced: SessionId, sign_in: &SignIn) -> Result<()> {
+    step.data_changes.push(DataChange::Session(sign_in.session.id));
     let carry = |key: Option<&DataKey>| {
         step.change(
             "UPDATE session_data SET session_id = ?1 WHERE session_id = ?2 AND key = coalesce(?3, key) AND EXISTS ( \
@@ -444,7 +446,7 @@ pub(super) fn give_new_token(
 }
 
 /// No entry in the log: what time ends, every checker sees by itself.
-fn sweep(step: &Step<'_>, policy: &SessionPolicy, now: Timestamp, limit: u32) -> Result<u64> {
+fn sweep(step: &mut Step<'_>, policy: &SessionPolicy, now: Timestamp, limit: u32) -> Result<u64> {
     // A session that was last seen, or opened, at this instant or before is over.
     let (ordinary, remembered) = (policy.ordinary, policy.remembered);
     // In the order of an index each: with any order, a planner may take it that some will soon be found, and read all sessions if

@@ -21,7 +21,7 @@ impl<D: Driver> Tokens for SqlStore<D> {
     async fn session(&self, session: SessionId) -> Result<Option<(Found, Option<Grant>)>, StoreError> {
         self.read(move |asked| {
             asked.one(select_sessions!("WHERE s.id = ?1"), [session.as_bytes()], |row| {
-                Ok((rows::found(row)?, rows::grant(row)?))
+                Ok((rows::found_by_handle(row)?, rows::grant(row)?))
             })
         })
         .await

@@ -34,6 +34,7 @@ pub use maintenance::{Checked, check};
 pub use migrations::{Migrated, keep_sessions_here, migrate, pending_migrations};
 
 use crate::{
+    data_cache::DataCache,
     feed::{Node, moment},
     observer::{Nobody, Observer},
     queue::{Asked, Job, Query, Waiting},
@@ -59,6 +60,7 @@ pub struct Sqlite {
     // In this order: the readers close before the writer, which then tidies up the file, and the lock goes last.
     readers: Option<Readers>,
     writer: Writer,
+    data: Arc<DataCache>,
     _lock: Option<Lock>,
 }
 
@@ -102,10 +104,11 @@ impl SqliteStore {
         migrations::run(&connection, &path)?;
         migrations::mark_as_used(&connection, &path)?;
         judge(&connection, &path)?;
-        let writer = Writer::start(connection, Arc::clone(&observer))
+        let data = Arc::new(DataCache::default());
+        let writer = Writer::start(connection, Arc::clone(&data), Arc::clone(&observer))
             .map_err(|source| OpenError::io(&path, source))?;
-        let readers = Readers::start(&path)?;
-        Ok(Self::new(Sqlite { checkers: None, readers: Some(readers), writer, _lock: Some(lock) }, observer))
+        let readers = Some(Readers::start(&path)?);
+        Ok(Self::new(Sqlite { checkers: None, readers, writer, data, _lock: Some(lock) }, observer))
     }
 
     /// The same, as `node`, for a process through which checkers in other processes follow the log: every end waits for them.
@@ -139,9 +142,10 @@ impl SqliteStore {
         let connection = opening::connect_in_memory()?;
         migrations::run(&connection, path)?;
         let observer: Arc<dyn Observer> = Arc::new(Nobody);
-        let writer =
-            Writer::start(connection, Arc::clone(&observer)).map_err(|source| OpenError::io(path, source))?;
-        Ok(Self::new(Sqlite { checkers: None, readers: None, writer, _lock: None }, observer))
+        let data = Arc::new(DataCache::default());
+        let writer = Writer::start(connection, Arc::clone(&data), Arc::clone(&observer))
+            .map_err(|source| OpenError::io(path, source))?;
+        Ok(Self::new(Sqlite { checkers: None, readers: None, writer, data, _lock: None }, observer))
     }
 }
 
@@ -202,6 +206,11 @@ impl Driver for Sqlite {
 
     fn ledger(&self) -> Option<Arc<dyn Leases>> {
         self.checkers.as_ref().map(Checkers::ledger)
+    }
+
+    /// The file is locked: whatever is written in it goes through the writer.
+    fn data_cache(&self) -> Option<&DataCache> {
+        Some(&self.data)
     }
 }
 

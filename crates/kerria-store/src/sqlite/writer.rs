@@ -21,6 +21,7 @@ use tracing::{debug, error};
 
 use super::errors::trouble;
 use crate::{
+    data_cache::{DataCache, DataChange},
     observer::{Began, Observer},
     queue::{Asked, Job, Waiting, join, not_taken},
     sql::{Step, log},
@@ -43,11 +44,15 @@ enum Task {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, observer: Arc<dyn Observer>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        data: Arc<DataCache>,
+        observer: Arc<dyn Observer>,
+    ) -> std::io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("kerria-writer".to_owned())
-            .spawn(move || write(connection, &waiting, &*observer))?;
+            .spawn(move || write(connection, &waiting, &data, &*observer))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -76,7 +81,7 @@ impl Drop for Writer {
 
 /// A follower that panicked has not applied what was committed, so nothing may be answered any more: the panic ends
 /// the thread, and every caller is told that the store does not answer.
-fn write(mut connection: Connection, waiting: &Receiver<Task>, observer: &dyn Observer) {
+fn write(mut connection: Connection, waiting: &Receiver<Task>, data: &DataCache, observer: &dyn Observer) {
     let mut followers: Vec<Weak<dyn Follower>> = Vec::new();
     while let Ok(first) = waiting.recv() {
         let (mut steps, mut follow) = (Vec::new(), Vec::new());
@@ -86,7 +91,7 @@ fn write(mut connection: Connection, waiting: &Receiver<Task>, observer: &dyn Ob
                 Task::Follow(asked) => follow.push(asked),
             }
         }
-        commit_together(&mut connection, steps, &followers, observer);
+        commit_together(&mut connection, steps, &followers, data, observer);
         for mut asked in follow {
             let started = asked.work(|follower| {
                 let number = log::last_number(&connection)?;
@@ -103,12 +108,13 @@ fn commit_together(
     connection: &mut Connection,
     mut steps: Vec<Box<dyn Job>>,
     followers: &[Weak<dyn Follower>],
+    data: &DataCache,
     observer: &dyn Observer,
 ) {
     if steps.is_empty() {
         return;
     }
-    match commit(connection, &mut steps) {
+    match commit(connection, &mut steps, data) {
         Ok(entries) => {
             if !entries.is_empty() {
                 let committed = Began::now();
@@ -124,13 +130,19 @@ fn commit_together(
 }
 
 /// Runs `steps` in one transaction, and returns the log entries that they wrote. If it fails, nothing has changed.
-fn commit(connection: &mut Connection, steps: &mut [Box<dyn Job>]) -> Result<Vec<LogEntry>, Undone> {
-    let mut entries = Vec::new();
+fn commit(
+    connection: &mut Connection,
+    steps: &mut [Box<dyn Job>],
+    data: &DataCache,
+) -> Result<Vec<LogEntry>, Undone> {
+    let (mut entries, mut data_changes) = (Vec::new(), Vec::new());
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in steps.iter_mut() {
-        run_alone(&transaction, step.as_mut(), &mut entries)?;
+        run_alone(&transaction, step.as_mut(), &mut entries, &mut data_changes)?;
     }
+    let changing = data.changing(data_changes);
     transaction.commit()?;
+    changing.committed();
     debug!(steps = steps.len(), entries = entries.len(), "committed");
     Ok(entries)
 }
@@ -140,6 +152,7 @@ fn run_alone(
     transaction: &Transaction<'_>,
     job: &mut dyn Job,
     entries: &mut Vec<LogEntry>,
+    data_changes: &mut Vec<DataChange>,
 ) -> Result<(), Undone> {
     run(transaction, "SAVEPOINT step")?;
     let written_before = entries.len();
@@ -148,8 +161,10 @@ fn run_alone(
         error!("a step panicked; it was undone, and its caller was told that the store failed");
         Err(Trouble::Failed)
     });
+    let mut changed = std::mem::take(&mut step.data_changes);
     if let Err(trouble) = ran {
         entries.truncate(written_before);
+        changed.clear();
         // After some errors (a full disk, for one) SQLite has rolled back everything, the steps before this one too.
         if transaction.is_autocommit() {
             return Err(Undone { trouble, source: None });
@@ -157,6 +172,7 @@ fn run_alone(
         run(transaction, "ROLLBACK TO step")?;
     }
     run(transaction, "RELEASE step")?;
+    data_changes.append(&mut changed);
     Ok(())
 }
 

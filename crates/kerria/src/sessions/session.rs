@@ -24,7 +24,7 @@ use tracing::warn;
 use super::{Denied, Sessions};
 use crate::{
     Checked, CurrentSession,
-    layer::{bearer, client, device},
+    layer::{client, device, session_tokens},
 };
 #[cfg(feature = "testing")]
 use crate::{ClientAddress, SessionState, current::PresentedIn};
@@ -61,6 +61,12 @@ pub enum SessionError {
     /// It takes somebody who is signed in.
     #[error("nobody is signed in")]
     NotSignedIn,
+    /// The headers of the answer have left, and what was to be done takes a cookie: while a body is streamed, nobody can sign in, and
+    /// a visitor gets no session.
+    #[error(
+        "the headers of the answer have left, and with them the last chance to set a cookie: do this before the answer begins"
+    )]
+    Answered,
     /// The session is a program's, to which nobody would give the new token.
     #[error("a session that is carried as a bearer token keeps it: sign the program in anew instead")]
     KeepsItsToken,
@@ -247,7 +253,7 @@ impl Session {
     pub async fn logout(&self) -> Result<(), SessionError> {
         let to_end = match self.current.live()? {
             Some(live) => vec![live.session.id],
-            None => self.carried().await?,
+            None => self.sessions.checker().carried_by(self.carried.iter().copied()).await?,
         };
         if to_end.is_empty() && !self.carried.is_empty() {
             // It has ended already: here, but perhaps not yet for everybody.
@@ -339,6 +345,9 @@ impl Session {
         transport: Transport,
         remembered: bool,
     ) -> Result<Secret<String>, SessionError> {
+        if transport == Transport::Cookie {
+            self.can_set_cookie()?;
+        }
         let options = &self.sessions.0.options;
         let token = self.new_token();
         if options.limit.is_some() {
@@ -372,6 +381,7 @@ impl Session {
         if live.session.transport != Transport::Cookie {
             return Err(SessionError::KeepsItsToken);
         }
+        self.can_set_cookie()?;
         let token = self.new_token();
         match self.store().renew(&live.token, &token.hash(), why, self.now()).await? {
             Renewal::Renewed(found) => {
@@ -380,16 +390,6 @@ impl Session {
             }
             Renewal::Gone => Err(SessionError::Ended),
         }
-    }
-
-    /// The sessions that the tokens of a request carry that was refused: by a clock that is wrong, say.
-    async fn carried(&self) -> Result<Vec<SessionId>, SessionError> {
-        let mut sessions = Vec::new();
-        for token in &self.carried {
-            let found = self.sessions.checker().find(token).await?;
-            sessions.extend(found.map(|found| found.session.id));
-        }
-        Ok(sessions)
     }
 
     async fn end(&self, selector: Selector, cause: Cause) -> Result<u64, SessionError> {
@@ -427,7 +427,10 @@ impl Session {
         let token = self.new_token();
         let owner = match live {
             Some(live) => DataOwner::Session(live.session.id),
-            None => DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false)),
+            None => {
+                self.can_set_cookie()?;
+                DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false))
+            }
         };
         Ok((owner, token, opening))
     }
@@ -448,12 +451,7 @@ impl Session {
     /// The session of this request is this one from now on. Returns its token in writing.
     fn becomes(&self, token: &Token, found: &Found) -> Secret<String> {
         let checker = self.sessions.checker();
-        checker.keep(&token.hash(), found);
-        let text = token.write(checker.key());
-        if found.session.transport == Transport::Cookie {
-            let max_age = checker.cookie_max_age(&found.session, self.now());
-            self.current.set_cookie(text.clone(), max_age);
-        }
+        let text = self.current.deliver(checker, token, found, self.now());
         self.current.becomes(Some(checker.as_checked(token.hash(), found)));
         text
     }
@@ -461,6 +459,10 @@ impl Session {
     fn is_over(&self) {
         self.current.becomes(None);
         self.current.remove_cookie();
+    }
+
+    fn can_set_cookie(&self) -> Result<(), SessionError> {
+        if self.current.has_answered() { Err(SessionError::Answered) } else { Ok(()) }
     }
 
     fn new_token(&self) -> Token {
@@ -544,18 +546,10 @@ impl<S: Sync> FromRequestParts<S> for Session {
         let device = device(&parts.headers, client(&parts.extensions));
         let carried = match current.checked() {
             Some(_) => Vec::new(),
-            None => tokens(&sessions, &parts.headers),
+            None => session_tokens(&sessions.0.cookie, sessions.checker().key(), &parts.headers).collect(),
         };
         Ok(Self { current, sessions, device, carried })
     }
-}
-
-/// All session tokens that a request carries.
-fn tokens(sessions: &Sessions, headers: &HeaderMap) -> Vec<TokenHash> {
-    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
-    let texts = sessions.0.cookie.values(headers).chain(bearers);
-    let tokens = texts.filter_map(|text| Token::parse(TokenKind::Session, text, sessions.checker().key()));
-    tokens.map(|token| token.hash()).collect()
 }
 
 /// No layer has looked for a session, or one that opens none: the application is put together wrong.
@@ -584,8 +578,8 @@ impl IntoResponse for SessionError {
             }
             Self::Data(DataRefused::ValueTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Data(_) | Self::TooManySessions | Self::KeepsItsToken => StatusCode::CONFLICT,
-            Self::Shape(error) => {
-                warn!("session data could not be read or written: {error}");
+            Self::Shape(_) | Self::Answered => {
+                warn!("a session could not be used as the application wants to: {self}");
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
             Self::Ended | Self::NotSignedIn => return Denied::NotSignedIn.into_response(),

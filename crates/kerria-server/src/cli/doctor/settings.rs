@@ -1,5 +1,7 @@
 //! The configuration, and what follows from it.
 
+use std::collections::BTreeSet;
+
 use super::Finding;
 use crate::{
     config::{Config, PasswordSettings, Survey, is_insecure, is_loopback},
@@ -61,7 +63,7 @@ pub(super) fn proxies(config: &Config) -> Finding {
     }
 }
 
-/// Whether reverse proxies can ask, and whether browsers send the session to the hosts that rules are about.
+/// Whether reverse proxies can ask, and to which hosts the session is handed over.
 pub(super) fn forward_auth(config: &Config) -> Option<Finding> {
     let subject = "forward-auth";
     let rules = &config.forward_auth.rules.0;
@@ -76,20 +78,20 @@ pub(super) fn forward_auth(config: &Config) -> Option<Finding> {
             advice,
         ));
     }
-    let own = config.public_url.host_str().unwrap_or_default();
-    let gets_cookie = |host: &&HostPattern| match &config.session.cookie_domain {
-        Some(domain) => host.is_within(domain),
-        None => host.to_string() == own,
-    };
     let for_users = rules.iter().filter(|rule| rule.allow != Allow::Everyone).flat_map(|rule| &rule.hosts);
-    if let Some(host) = for_users.into_iter().find(|host| !gets_cookie(host)) {
-        return Some(Finding::warn(
-            subject,
-            format!("browsers do not send the session cookie to {host}, so nobody is recognised there"),
-            "set session.cookie_domain to a domain that both this host and that of public_url are in",
-        ));
-    }
-    Some(Finding::ok(subject, format!("rules: {}", rules.len())))
+    let elsewhere: BTreeSet<_> =
+        for_users.map(HostPattern::to_string).filter(|host| !config.session_cookie_reaches(host)).collect();
+    let rules = format!("rules: {}", rules.len());
+    Some(Finding::ok(
+        subject,
+        match elsewhere.len() {
+            0 => rules,
+            _ => format!(
+                "{rules}; browsers do not send the session cookie to {}: the session is handed over",
+                elsewhere.into_iter().collect::<Vec<_>>().join(", ")
+            ),
+        },
+    ))
 }
 
 /// Whether password hashing keeps to the OWASP Password Storage Cheat Sheet: memory and passes that cost an attacker
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_nobody_can_meet_are_noticed() {
+    fn rules_that_nobody_can_ask_about_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let told = |set: &[(&str, &str)]| {
             let rule = "[[forward_auth.rule]]\nhosts = [\"wiki.example.com\"]\nallow = \"signed-in\"\n";
@@ -178,10 +180,9 @@ mod tests {
         let url = ("public_url", "https://sign-in.example.com");
         let proxy = ("trusted_proxies", "10.0.0.1");
         assert_eq!(told(&[url]), "there are rules, and no proxy is trusted: every question is refused");
-        let unknown =
-            "browsers do not send the session cookie to wiki.example.com, so nobody is recognised there";
-        assert_eq!(told(&[url, proxy]), unknown);
-        assert_eq!(told(&[url, proxy, ("session.cookie_domain", "sign-in.example.com")]), unknown);
+        let handed_over = "rules: 1; browsers do not send the session cookie to wiki.example.com: the session is handed over";
+        assert_eq!(told(&[url, proxy]), handed_over);
+        assert_eq!(told(&[url, proxy, ("session.cookie_domain", "sign-in.example.com")]), handed_over);
         assert_eq!(told(&[url, proxy, ("session.cookie_domain", "example.com")]), "rules: 1");
         assert_eq!(told(&[("public_url", "https://wiki.example.com"), proxy]), "rules: 1");
         assert!(forward_auth(config(&[]).draft()).is_none());

@@ -59,7 +59,8 @@ pub(super) static SESSION: &[Setting] = &[
         "example.com",
         "The domain whose hosts share the session cookie, for `forward_auth` in front of several hosts: browsers then send it to \
          this host and to all below it. Whoever serves one of them can use the sessions of all their visitors, so set it only if \
-         you trust them all. Without it, no other host than that of `public_url` gets the cookie. A change signs everyone out.",
+         you trust them all. Without it, no other host than that of `public_url` gets the cookie. To hosts that do not get it, `forward_auth` \
+         hands the session over. A change signs everyone out.",
     ),
     row(
         "session.consistency",

@@ -1,5 +1,6 @@
 //! Reverse proxies that ask: what they are answered, and what comes of it with real ones.
 
+mod hand_over;
 mod proxies;
 mod proxy;
 
@@ -14,31 +15,31 @@ const RULES: &str = r#"
 trusted_proxies = ["127.0.0.1"]
 
 [[forward_auth.rule]]
-hosts = ["app.example"]
+hosts = ["app.site.localhost"]
 paths = ["/public/*"]
 allow = "everyone"
 
 [[forward_auth.rule]]
-hosts = ["app.example"]
+hosts = ["app.site.localhost"]
 paths = ["/alice/*"]
 users = ["Alice"]
 
 [[forward_auth.rule]]
-hosts = ["app.example"]
+hosts = ["app.site.localhost"]
 paths = ["/fresh/*"]
 allow = "signed-in"
 fresh_within = "10m"
 
 [[forward_auth.rule]]
-hosts = ["staff.example"]
+hosts = ["staff.site.localhost"]
 groups = ["Staff", "admins"]
 
 [[forward_auth.rule]]
-hosts = ["app.example"]
+hosts = ["app.site.localhost"]
 allow = "signed-in"
 
 [[forward_auth.rule]]
-hosts = ["api.example"]
+hosts = ["api.site.localhost"]
 methods = ["GET"]
 allow = "signed-in"
 audience = "the-api"
@@ -48,7 +49,13 @@ consistency = "strict"
 const IDENTITY: [&str; 5] = ["remote-user", "remote-name", "remote-email", "remote-groups", "remote-jwt"];
 
 async fn kerria() -> Kerria {
-    let kerria = Kerria::with(&[(FILE, RULES)]).await;
+    let settings = [
+        (FILE, RULES),
+        ("public_url", "http://id.site.localhost:8080"),
+        ("allow_insecure_http", "true"),
+        ("session.cookie_domain", "site.localhost"),
+    ];
+    let kerria = Kerria::with(&settings).await;
     kerria.user("alice").await;
     kerria.user("bob").await;
     kerria
@@ -89,7 +96,7 @@ async fn a_request_passes_with_the_identity_of_its_user_and_without_our_credenti
     let kerria = kerria().await;
     let alice = kerria.signed_in("alice").await;
     let other = alice.with("cookie", "theme=dark; kerria-device=x").with("authorization", "Basic YTpi");
-    let answer = ask(&other, "GET", "http://app.example/a?b").await;
+    let answer = ask(&other, "GET", "http://app.site.localhost/a?b").await;
     assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));
     let [user, name, email, groups, jwt] = identity(&answer).try_into().unwrap();
     let account = alice.clone().get("/api/v1/user").await.json();
@@ -100,10 +107,10 @@ async fn a_request_passes_with_the_identity_of_its_user_and_without_our_credenti
     );
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let claims = claims(jwt);
-    assert_eq!((&claims["aud"], &claims["sub"]), (&json!("http://app.example"), &account["id"]));
+    assert_eq!((&claims["aud"], &claims["sub"]), (&json!("http://app.site.localhost"), &account["id"]));
     assert_eq!(
         (&claims["sid"], &claims["iss"]),
-        (&json!(alice.handle().await), &json!("http://localhost:8080"))
+        (&json!(alice.handle().await), &json!("http://id.site.localhost:8080"))
     );
     assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
     assert!(is_signed_with_a_published_key(&kerria, jwt).await);
@@ -131,20 +138,20 @@ async fn a_signed_identity_is_given_out_for_half_of_its_time_and_for_one_audienc
     let kerria = kerria().await;
     let alice = kerria.signed_in("alice").await;
     let jwt = async |url| identity(&ask(&alice, "GET", url).await)[4].to_owned();
-    let first = jwt("http://app.example/").await;
+    let first = jwt("http://app.site.localhost/").await;
     kerria.clock.advance(MINUTE / 2 - std::time::Duration::from_millis(1));
-    assert_eq!(jwt("http://app.example/x").await, first);
-    let other = jwt("http://app.example:81/").await;
-    assert_eq!(claims(&other)["aud"], "http://app.example:81");
-    assert_eq!(claims(&jwt("http://api.example/").await)["aud"], "the-api");
-    assert_eq!(jwt("http://app.example/").await, first);
+    assert_eq!(jwt("http://app.site.localhost/x").await, first);
+    let other = jwt("http://app.site.localhost:81/").await;
+    assert_eq!(claims(&other)["aud"], "http://app.site.localhost:81");
+    assert_eq!(claims(&jwt("http://api.site.localhost/").await)["aud"], "the-api");
+    assert_eq!(jwt("http://app.site.localhost/").await, first);
     kerria.clock.advance(std::time::Duration::from_millis(1));
-    assert_ne!(jwt("http://app.example/").await, first);
+    assert_ne!(jwt("http://app.site.localhost/").await, first);
     let mut renamed = alice.clone();
     let answer =
         renamed.send("PUT", "/api/v1/user", &json!({ "name": "Alicia", "email": "a@example.com" })).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    let answer = ask(&alice, "GET", "http://app.example/").await;
+    let answer = ask(&alice, "GET", "http://app.site.localhost/").await;
     assert_eq!(identity(&answer)[1..3], ["Alicia", "a@example.com"]);
     assert_eq!(claims(identity(&answer)[4])["name"], "Alicia");
 }
@@ -154,12 +161,12 @@ async fn an_end_is_seen_by_the_next_request() {
     let kerria = kerria().await;
     for _ in 0..20 {
         let mut alice = kerria.signed_in("alice").await;
-        for url in ["http://app.example/", "http://api.example/"] {
+        for url in ["http://app.site.localhost/", "http://api.site.localhost/"] {
             assert_eq!(ask(&alice, "GET", url).await.status, StatusCode::OK);
         }
         let thief = alice.thief();
         assert_eq!(alice.send("POST", "/api/v1/logout", &json!({})).await.status, StatusCode::NO_CONTENT);
-        for url in ["http://app.example/", "http://api.example/"] {
+        for url in ["http://app.site.localhost/", "http://api.site.localhost/"] {
             let answer = ask(&thief, "GET", url).await;
             assert_eq!(
                 (answer.status, answer.problem()),
@@ -173,12 +180,12 @@ async fn an_end_is_seen_by_the_next_request() {
 #[tokio::test]
 async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
     let kerria = kerria().await;
-    let url = "http://app.example:81/a%20b?c=d&e=/f";
+    let url = "http://app.site.localhost:81/a%20b?c=d&e=/f";
     let stranger = kerria.browser();
     let answer = open(&stranger, url).await;
     assert_eq!(answer.status, StatusCode::FOUND);
     let location = answer.header("location").unwrap().to_owned();
-    let path = location.strip_prefix("http://localhost:8080").unwrap().to_owned();
+    let path = location.strip_prefix("http://id.site.localhost:8080").unwrap().to_owned();
     let mut browser = kerria.browser();
     let page = browser.get(&path).await;
     let kept = page.text.split("name=\"return_to\" value=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -186,7 +193,7 @@ async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
     let policy = page.header("content-security-policy").unwrap();
     assert!(
         policy.contains(
-            "form-action 'self' http://api.example:* http://app.example:* http://staff.example:*; "
+            "form-action 'self' http://api.site.localhost:* http://app.site.localhost:* http://staff.site.localhost:*; "
         ),
         "{policy}"
     );
@@ -216,7 +223,7 @@ async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
 async fn nobody_else_can_make_a_link_that_leads_away() {
     let kerria = kerria().await;
     let location =
-        open(&kerria.browser(), "http://app.example/x").await.header("location").unwrap().to_owned();
+        open(&kerria.browser(), "http://app.site.localhost/x").await.header("location").unwrap().to_owned();
     let url = url::Url::parse(&location).unwrap();
     let signed = url.query_pairs().next().unwrap().1.into_owned();
     let target = async |wanted: &str| {
@@ -224,11 +231,11 @@ async fn nobody_else_can_make_a_link_that_leads_away() {
         let answer = kerria.browser().post_form("/sign-in", &fields).await;
         answer.header("location").unwrap().to_owned()
     };
-    assert_eq!(target(&signed).await, "http://app.example/x");
+    assert_eq!(target(&signed).await, "http://app.site.localhost/x");
     for wanted in [
-        "http://app.example/x".to_owned(),
-        signed.replace("app.example/x", "app.example/y"),
-        signed.replace("app.example", "evil.example"),
+        "http://app.site.localhost/x".to_owned(),
+        signed.replace("app.site.localhost/x", "app.site.localhost/y"),
+        signed.replace("app.site.localhost", "evil.example"),
         signed.replace("http:", "https:"),
         format!("{signed}y"),
         signed[1..].to_owned(),
@@ -242,12 +249,12 @@ async fn nobody_else_can_make_a_link_that_leads_away() {
 async fn a_link_that_we_have_signed_counts_while_a_rule_is_about_its_host() {
     let kerria = kerria().await;
     let location =
-        open(&kerria.browser(), "http://app.example/x").await.header("location").unwrap().to_owned();
+        open(&kerria.browser(), "http://app.site.localhost/x").await.header("location").unwrap().to_owned();
     let signed = url::Url::parse(&location).unwrap().query_pairs().next().unwrap().1.into_owned();
     let fields = [("login", "alice"), ("password", PASSWORD), ("return_to", &*signed)];
     let kerria = kerria.restart().await;
     let answer = kerria.browser().post_form("/sign-in", &fields).await;
-    assert_eq!(answer.header("location"), Some("http://app.example/x"));
+    assert_eq!(answer.header("location"), Some("http://app.site.localhost/x"));
     let kerria = kerria.restart_with(&[(FILE, "")]).await;
     let answer = kerria.browser().post_form("/sign-in", &fields).await;
     assert_eq!(answer.header("location"), Some("/sessions"));
@@ -257,12 +264,14 @@ async fn a_link_that_we_have_signed_counts_while_a_rule_is_about_its_host() {
 async fn nginx_gets_a_redirect_in_the_header_of_a_401() {
     let kerria = kerria().await;
     let proxy = |browser: &Browser| {
-        browser.with("x-original-method", "GET").with("x-original-url", "http://app.example:80/x")
+        browser.with("x-original-method", "GET").with("x-original-url", "http://app.site.localhost:80/x")
     };
     let navigation = kerria.browser().with("accept", "text/html");
     let answer = proxy(&navigation).get("/forward-auth/nginx").await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-    assert!(answer.header("location").unwrap().starts_with("http://localhost:8080/sign-in?return_to="));
+    assert!(
+        answer.header("location").unwrap().starts_with("http://id.site.localhost:8080/sign-in?return_to=")
+    );
     let alice = kerria.signed_in("alice").await;
     assert_eq!(proxy(&alice).get("/forward-auth/nginx").await.status, StatusCode::OK);
 }
@@ -271,10 +280,10 @@ async fn nginx_gets_a_redirect_in_the_header_of_a_401() {
 async fn envoy_asks_with_the_request_itself() {
     let kerria = kerria().await;
     let mut alice = kerria.signed_in("alice").await.with("x-forwarded-proto", "http");
-    alice.host = "api.example".to_owned();
+    alice.host = "api.site.localhost".to_owned();
     assert_eq!(alice.get("/forward-auth/envoy/x?y=z").await.status, StatusCode::OK);
     assert_eq!(alice.send("POST", "/forward-auth/envoy/x", &json!({})).await.status, StatusCode::FORBIDDEN);
-    alice.host = "app.example".to_owned();
+    alice.host = "app.site.localhost".to_owned();
     assert_eq!(alice.get("/forward-auth/envoy/x/../y").await.status, StatusCode::FORBIDDEN);
 }
 
@@ -282,7 +291,7 @@ async fn envoy_asks_with_the_request_itself() {
 async fn only_a_trusted_proxy_is_believed() {
     let rules = RULES.replace("127.0.0.1", "192.0.2.1");
     let kerria = Kerria::with(&[(FILE, &rules)]).await;
-    let answer = ask(&kerria.browser(), "GET", "http://app.example/public/").await;
+    let answer = ask(&kerria.browser(), "GET", "http://app.site.localhost/public/").await;
     assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "not-believed".to_owned()));
     assert!(
         answer.text.contains("It came from 127.0.0.1, which is none of the trusted_proxies."),
@@ -295,14 +304,14 @@ async fn only_a_trusted_proxy_is_believed() {
 async fn what_is_told_twice_or_not_at_all_is_refused() {
     let kerria = kerria().await;
     let alice = kerria.signed_in("alice").await;
-    let url = "http://app.example/";
+    let url = "http://app.site.localhost/";
     assert_eq!(ask(&alice, "GET", url).await.status, StatusCode::OK);
     for (name, value) in [
         ("x-forwarded-uri", "/public/"),
-        ("x-forwarded-host", "app.example"),
+        ("x-forwarded-host", "app.site.localhost"),
         ("x-forwarded-proto", "http"),
         ("x-forwarded-method", "GET"),
-        ("x-original-url", "http://app.example/public/"),
+        ("x-original-url", "http://app.site.localhost/public/"),
         ("x-original-uri", "/public/"),
         ("x-rewrite-url", "/public/"),
         ("remote-user", "alice"),
@@ -333,23 +342,23 @@ async fn paths_and_methods_that_may_mean_another_rule_do_not_pass() {
         "/x;/alice",
         "/public\\..\\alice",
     ] {
-        let answer = ask(&bob, "GET", &format!("http://app.example{path}")).await;
+        let answer = ask(&bob, "GET", &format!("http://app.site.localhost{path}")).await;
         assert_eq!(
             (answer.status, answer.problem()),
             (StatusCode::FORBIDDEN, "not-allowed".into()),
             "{path}"
         );
     }
-    assert_eq!(ask(&bob, "GET", "http://api.example/public/..%2falice").await.status, StatusCode::OK);
+    assert_eq!(ask(&bob, "GET", "http://api.site.localhost/public/..%2falice").await.status, StatusCode::OK);
     let overriding = bob.with("x-http-method-override", "DELETE");
-    assert_eq!(ask(&overriding, "GET", "http://api.example/").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(ask(&bob, "DELETE", "http://api.example/").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(ask(&bob, "GET", "http://unknown.example/").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(ask(&overriding, "GET", "http://api.site.localhost/").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(ask(&bob, "DELETE", "http://api.site.localhost/").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(ask(&bob, "GET", "http://unknown.site.localhost/").await.status, StatusCode::FORBIDDEN);
     for agent in ["GoogleHC/1.0", "kube-probe/1.29", "ELB-HealthChecker/2.0"] {
         let mut prober = kerria.browser();
         prober.user_agent = agent.to_owned();
         assert_eq!(
-            ask(&prober, "GET", "http://app.example/").await.status,
+            ask(&prober, "GET", "http://app.site.localhost/").await.status,
             StatusCode::UNAUTHORIZED,
             "{agent}"
         );
@@ -370,9 +379,9 @@ async fn a_malformed_cookie_is_as_good_as_none() {
     ] {
         let mut browser = kerria.browser();
         browser.cookies.insert("kerria".to_owned(), value.to_owned());
-        let answer = ask(&browser, "GET", "http://app.example/").await;
+        let answer = ask(&browser, "GET", "http://app.site.localhost/").await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value:?}");
-        let answer = ask(&browser, "GET", "http://app.example/public/").await;
+        let answer = ask(&browser, "GET", "http://app.site.localhost/public/").await;
         assert_eq!((answer.status, identity(&answer)), (StatusCode::OK, vec![""; 5]), "{value:?}");
     }
 }
@@ -381,21 +390,21 @@ async fn a_malformed_cookie_is_as_good_as_none() {
 async fn somebody_whom_a_rule_does_not_name_is_told_who_they_are() {
     let kerria = kerria().await;
     let bob = kerria.signed_in("bob").await;
-    let page = open(&bob, "http://app.example/alice/").await;
+    let page = open(&bob, "http://app.site.localhost/alice/").await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
     assert!(page.text.contains("You are signed in as bob"), "{}", page.text);
-    assert!(page.text.contains("href=\"http://localhost:8080/sign-in?return_to="), "{}", page.text);
-    let answer = ask(&bob, "GET", "http://app.example/alice/").await;
+    assert!(page.text.contains("href=\"http://id.site.localhost:8080/sign-in?return_to="), "{}", page.text);
+    let answer = ask(&bob, "GET", "http://app.site.localhost/alice/").await;
     assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "not-allowed".to_owned()));
     let alice = kerria.signed_in("alice").await;
-    assert_eq!(ask(&alice, "GET", "http://app.example/alice/").await.status, StatusCode::OK);
+    assert_eq!(ask(&alice, "GET", "http://app.site.localhost/alice/").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_change_of_groups_is_seen_by_the_next_request() {
     let kerria = kerria().await;
     let bob = kerria.signed_in("bob").await;
-    let url = "http://staff.example/";
+    let url = "http://staff.site.localhost/";
     assert_eq!(ask(&bob, "GET", url).await.status, StatusCode::FORBIDDEN);
     for _ in 0..20 {
         change_groups(&kerria, "bob", &json!({ "join": ["staff", "cooks"] })).await;
@@ -418,14 +427,14 @@ async fn a_sign_in_that_is_too_old_is_confirmed() {
     let kerria = kerria().await;
     let mut alice = kerria.signed_in("alice").await;
     kerria.clock.advance(11 * MINUTE);
-    let url = "http://app.example/fresh/x";
+    let url = "http://app.site.localhost/fresh/x";
     let answer = ask(&alice, "GET", url).await;
     assert_eq!(
         (answer.status, answer.problem()),
         (StatusCode::FORBIDDEN, "fresh-sign-in-required".to_owned())
     );
     let location = open(&alice, url).await.header("location").unwrap().to_owned();
-    let path = location.strip_prefix("http://localhost:8080").unwrap().to_owned();
+    let path = location.strip_prefix("http://id.site.localhost:8080").unwrap().to_owned();
     assert!(path.starts_with("/confirm?return_to="), "{path}");
     let signed = url::Url::parse(&location).unwrap().query_pairs().next().unwrap().1.into_owned();
     let answer = alice.submit(&path, "/confirm", &[("password", PASSWORD), ("return_to", &signed)]).await;
@@ -438,28 +447,34 @@ async fn what_cannot_be_known_is_503_and_what_is_for_everyone_passes() {
     let kerria = kerria().await;
     let alice = kerria.signed_in("alice").await;
     kerria.store.fail(Steps::All);
-    let answer = ask(&alice, "GET", "http://api.example/").await;
+    let answer = ask(&alice, "GET", "http://api.site.localhost/").await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
-    let answer = open(&alice, "http://api.example/").await;
+    let answer = open(&alice, "http://api.site.localhost/").await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SERVICE_UNAVAILABLE, None));
-    let answer = ask(&alice, "GET", "http://app.example/public/").await;
+    let answer = ask(&alice, "GET", "http://app.site.localhost/public/").await;
     assert_eq!(answer.status, StatusCode::OK);
     kerria.store.mend();
-    assert_eq!(ask(&alice, "GET", "http://api.example/").await.status, StatusCode::OK);
+    assert_eq!(ask(&alice, "GET", "http://api.site.localhost/").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn over_http_nobody_is_recognised_where_the_session_goes_over_https() {
     let kerria = Kerria::with(&[(FILE, RULES), ("public_url", "https://id.example")]).await;
-    let answer = ask(&kerria.browser(), "GET", "http://app.example/").await;
+    let answer = ask(&kerria.browser(), "GET", "http://app.site.localhost/").await;
     assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "not-believed".to_owned()));
-    assert_eq!(ask(&kerria.browser(), "GET", "http://app.example/public/").await.status, StatusCode::OK);
-    assert_eq!(ask(&kerria.browser(), "GET", "https://app.example/").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        ask(&kerria.browser(), "GET", "http://app.site.localhost/public/").await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        ask(&kerria.browser(), "GET", "https://app.site.localhost/").await.status,
+        StatusCode::UNAUTHORIZED
+    );
 }
 
 #[tokio::test]
 async fn hosts_of_one_domain_share_the_session() {
-    let rules = RULES.replace("app.example", "app.site.example");
+    let rules = RULES.replace("app.site.localhost", "app.site.example");
     let settings = [
         (FILE, &*rules),
         ("public_url", "https://id.site.example"),
@@ -489,15 +504,15 @@ async fn a_token_that_was_replaced_passes_and_its_successor_is_noted() {
     let mut alice = kerria.signed_in("alice").await;
     let old = alice.thief();
     kerria.clock.advance(HOUR / 2);
-    let answer = ask(&alice, "GET", "http://app.example/").await;
+    let answer = ask(&alice, "GET", "http://app.site.localhost/").await;
     assert_eq!((answer.status, answer.set_cookies().len()), (StatusCode::OK, 0));
     alice.get("/sessions").await;
     assert_ne!(alice.token(), old.token());
-    assert_eq!(ask(&old, "GET", "http://app.example/").await.status, StatusCode::OK);
-    assert_eq!(ask(&alice, "GET", "http://app.example/").await.status, StatusCode::OK);
+    assert_eq!(ask(&old, "GET", "http://app.site.localhost/").await.status, StatusCode::OK);
+    assert_eq!(ask(&alice, "GET", "http://app.site.localhost/").await.status, StatusCode::OK);
     kerria.clock.advance(MINUTE);
     // The successor was used, and the grace is over.
-    assert_eq!(ask(&old, "GET", "http://app.example/").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&old, "GET", "http://app.site.localhost/").await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -515,22 +530,27 @@ async fn the_operator_is_told_which_rule_decides_and_why() {
     };
     let told = |outcome: &str, number, why: &str| (outcome.to_owned(), number, why.to_owned());
     for (url, method, user, expected) in [
-        ("https://app.example/public/x", "GET", None, told("passes", Some(1), "It is for everyone.")),
-        ("https://app.example/alice", "get", Some("ALICE"), told("passes", Some(2), "It names alice.")),
+        ("https://app.site.localhost/public/x", "GET", None, told("passes", Some(1), "It is for everyone.")),
         (
-            "https://app.example/alice/x?y",
+            "https://app.site.localhost/alice",
+            "get",
+            Some("ALICE"),
+            told("passes", Some(2), "It names alice."),
+        ),
+        (
+            "https://app.site.localhost/alice/x?y",
             "GET",
             Some("bob"),
             told("forbidden", Some(2), "It names neither bob nor one of bob's groups."),
         ),
         (
-            "https://app.example",
+            "https://app.site.localhost",
             "GET",
             None,
             told("sign_in", Some(5), "It is not for those who are not signed in."),
         ),
         (
-            "https://app.example/fresh/",
+            "https://app.site.localhost/fresh/",
             "GET",
             Some("bob"),
             told(
@@ -540,19 +560,19 @@ async fn the_operator_is_told_which_rule_decides_and_why() {
             ),
         ),
         (
-            "https://api.example/",
+            "https://api.site.localhost/",
             "POST",
             Some("bob"),
             told("refused", None, "No rule of this host is about this path and method."),
         ),
         (
-            "https://unknown.example/",
+            "https://unknown.site.localhost/",
             "GET",
             Some("bob"),
             told("refused", None, "No rule is about this host."),
         ),
         (
-            "https://app.example/public/../alice",
+            "https://app.site.localhost/public/../alice",
             "GET",
             Some("bob"),
             told(
@@ -566,7 +586,7 @@ async fn the_operator_is_told_which_rule_decides_and_why() {
     }
     let answer = kerria.operator().send("POST", "/api/v1/operator/rules/test", &json!({ "url": "x" })).await;
     assert_eq!((answer.status, &answer.json()["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("url")));
-    let body = json!({ "url": "https://app.example/", "user": "nobody" });
+    let body = json!({ "url": "https://app.site.localhost/", "user": "nobody" });
     assert_eq!(
         kerria.operator().send("POST", "/api/v1/operator/rules/test", &body).await.status,
         StatusCode::NOT_FOUND

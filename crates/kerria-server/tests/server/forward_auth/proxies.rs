@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     change_groups,
-    proxy::{Application, Proxy, envoy},
+    proxy::{Application, OTHER, Proxy, envoy},
 };
 use crate::cast::{Answer, Browser, FILE, Kerria, PASSWORD, PATIENCE};
 
@@ -27,7 +27,8 @@ impl Place {
         let rules = include_str!("../../../../../examples/forward-auth/kerria.toml");
         // A host that everyone may use, for those who would like to be taken for its visitors.
         let open = "\n[[forward_auth.rule]]\nhosts = [\"open.example\"]\nallow = \"everyone\"\n";
-        let kerria = Kerria::with(&[(FILE, &format!("{rules}{open}"))]).await;
+        let other = format!("\n[[forward_auth.rule]]\nhosts = [\"{OTHER}\"]\nallow = \"signed-in\"\n");
+        let kerria = Kerria::with(&[(FILE, &format!("{rules}{open}{other}"))]).await;
         for name in ["alice", "bob"] {
             kerria.user(name).await;
         }
@@ -72,6 +73,7 @@ impl Place {
     /// Everything that every proxy has to do.
     async fn holds(mut self) {
         self.a_person_signs_in_and_is_out_with_the_next_request().await;
+        self.the_session_is_handed_over_to_a_host_of_another_domain().await;
         self.what_a_client_sends_is_not_believed().await;
         self.tricks_with_paths_do_not_pass().await;
         self.a_websocket_is_checked_like_everything().await;
@@ -130,6 +132,36 @@ impl Place {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer realm=\"kerria\""));
         assert_eq!(self.application.requests(), before);
+    }
+
+    async fn the_session_is_handed_over_to_a_host_of_another_domain(&self) {
+        let mut alice = self.kerria.signed_in("alice").await;
+        let origin = format!("http://{OTHER}:{}", self.proxy.address.port());
+        // The cookies of that host are its own.
+        let visitor = Browser {
+            address: self.proxy.address,
+            host: origin["http://".len()..].to_owned(),
+            ..self.kerria.browser().with("accept", "text/html")
+        };
+        let mut visiting = visitor.clone();
+        let before = self.application.requests();
+        let answer = visiting.get("/page?a=b").await;
+        assert_eq!(answer.status, StatusCode::FOUND, "{}", answer.text);
+        let away = answer.header("location").unwrap().to_owned();
+        let path = away.strip_prefix("http://localhost:8080").unwrap_or_else(|| panic!("{away}"));
+        let code = alice.get(path).await.header("location").unwrap().to_owned();
+        let path = code.strip_prefix(&origin).unwrap_or_else(|| panic!("{code}"));
+        let answer = visiting.get(path).await;
+        assert_eq!(answer.header("location"), Some(&*format!("{origin}/page?a=b")), "{}", answer.text);
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let again = visitor.clone().get(path).await;
+        assert_eq!((again.status, again.set_cookies().len()), (StatusCode::FORBIDDEN, 0), "{}", again.text);
+        assert_eq!(self.application.requests(), before, "it has heard nothing of all this");
+        let answer = visiting.get("/page?a=b").await;
+        assert_eq!((answer.status, told(&answer, "remote-name")), (StatusCode::OK, vec!["alice".to_owned()]));
+        assert!(told(&answer, "cookie").iter().all(String::is_empty), "{}", answer.text);
+        alice.send("POST", "/api/v1/logout", &json!({})).await;
+        assert_eq!(visiting.get("/page?a=b").await.status, StatusCode::FOUND);
     }
 
     async fn what_a_client_sends_is_not_believed(&self) {

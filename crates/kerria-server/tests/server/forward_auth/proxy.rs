@@ -23,6 +23,9 @@ use tokio::{
 
 use crate::cast::PATIENCE;
 
+/// A host of another domain than Kerria's, which every proxy takes, too.
+pub const OTHER: &str = "wiki.other.test";
+
 /// An application that answers with the head of the request that it got, and takes every WebSocket.
 pub struct Application {
     pub address: SocketAddr,
@@ -166,6 +169,7 @@ impl Proxy {
                 .replace("127.0.0.1, port_value: 3000", &port_value(application))
                 .replace("127.0.0.1, port_value: 8000", &port_value(address))
                 .replace("localhost:8000", &format!("localhost:{}", address.port()));
+            let text = with_other_host(&text, address.port());
             fs::write(folder.path().join(entry.file_name()), text).unwrap();
         }
         // Servers that begin as root read their files as somebody else.
@@ -190,6 +194,21 @@ impl Proxy {
 /// Where Envoy is, if it is installed for the tests.
 pub fn envoy() -> Option<PathBuf> {
     std::env::var_os("ENVOY").map(PathBuf::from)
+}
+
+/// The configuration for one more host, whichever proxy's it is.
+fn with_other_host(text: &str, port: u16) -> String {
+    text.replace("server_name localhost;", &format!("server_name localhost {OTHER};"))
+        .replace(
+            &format!("http://localhost:{port} {{"),
+            &format!("http://localhost:{port}, http://{OTHER}:{port} {{"),
+        )
+        .replace("-m str localhost }", &format!("-m str localhost {OTHER} }}"))
+        .replace(
+            "    ServerName localhost\n",
+            &format!("    ServerName localhost\n    ServerAlias {OTHER}\n"),
+        )
+        .replace("[\"localhost\",", &format!("[\"{OTHER}:{port}\", \"localhost\","))
 }
 
 /// An address as Envoy writes it.

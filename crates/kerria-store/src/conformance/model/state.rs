@@ -116,8 +116,10 @@ impl Model {
     }
 
     pub(super) fn session(&self, session: SessionId) -> Option<(Found, Option<Grant>)> {
-        let grant = self.sessions.get(&session)?.grant.clone();
-        Some((self.found(session), grant))
+        let held = self.sessions.get(&session)?;
+        let is_in_tokens = held.details.session.transport == Transport::Tokens;
+        let present = Some(held.details.token).filter(|_| !is_in_tokens);
+        Some((Found { other_token: present, ..self.found(session) }, held.grant.clone()))
     }
 
     pub(super) fn sessions_of(&self, user: UserId) -> Vec<SessionDetails> {
