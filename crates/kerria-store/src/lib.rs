@@ -54,6 +54,6 @@ pub use redis::{ExaminedSessions, RedisError, RedisOptions};
 pub use split::{SplitError, SplitStore, examine_sessions};
 pub use sql::SqlStore;
 pub use sqlite::{
-    BackupError, Checked, Migrated, OpenError, SqliteStore, backup, check, keep_sessions_here, migrate,
-    pending_migrations,
+    BackupError, Checked, Migrated, OpenError, SqliteStore, backup, check, groups_in_use, keep_sessions_here,
+    migrate, pending_migrations,
 };

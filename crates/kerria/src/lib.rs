@@ -15,8 +15,8 @@
 //! | feature | what it adds |
 //! | --- | --- |
 //! | `sqlite` | `SqliteStore`: sessions in a file, or in memory |
-//! | `postgres` | `stores::PostgresStore`: sessions in a database that several processes share |
-//! | `redis` | `stores::SplitStore`: sessions in Redis or Valkey, beside one of the two |
+//! | `postgres` | `PostgresStore`: sessions in a database that several processes share |
+//! | `redis` | `SplitStore`: sessions in Redis or Valkey, beside one of the two |
 //! | `remote` | `RemoteChecker`: follows a Kerria server |
 //! | `fetch` | `jwt::HttpKeySource`: fetches the keys that access tokens are verified with |
 //! | `testing` | `testing`: for the tests of an application |
@@ -59,7 +59,13 @@ pub use kerria_core::{
     store::{AtLimit, Revoked, SessionDetails, SessionLimit},
 };
 #[cfg(feature = "sqlite")]
-pub use kerria_store::{self as stores, SqliteStore};
+pub use kerria_store::SqliteStore;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub use kerria_store::{Nobody, Node, Observer};
+#[cfg(feature = "postgres")]
+pub use kerria_store::{PostgresOptions, PostgresStore};
+#[cfg(feature = "redis")]
+pub use kerria_store::{RedisOptions, SplitStore};
 pub use layer::{ClientAddress, SessionLayer, session_tokens};
 pub use moves::Move;
 pub use outage::Outage;

@@ -46,7 +46,9 @@ pub enum Untold {
     Contradicted(&'static str),
 }
 
-/// Where the proxies of each dialect ask.
+/// Where proxies ask, in each dialect; as in the table of routes, with the parameter in braces.
+pub const PATHS: [&str; 3] = ["/forward-auth", "/forward-auth/nginx", "/forward-auth/envoy/{path}"];
+
 const PATH: &str = "/forward-auth";
 const NGINX: &str = "/nginx";
 const ENVOY: &str = "/envoy";
@@ -358,8 +360,8 @@ mod tests {
 
     #[test]
     fn only_the_paths_of_forward_auth_are_its_own() {
-        assert_eq!(Dialect::at("/forward-auth"), Some(Dialect::Forwarded));
-        assert_eq!(Dialect::at("/forward-auth/nginx"), Some(Dialect::Nginx));
+        let dialects = [Dialect::Forwarded, Dialect::Nginx, Dialect::Envoy].map(Some);
+        assert_eq!(PATHS.map(Dialect::at), dialects);
         assert_eq!(Dialect::at("/forward-auth/envoy/"), Some(Dialect::Envoy));
         for other in ["/forward-auth/", "/forward-authx", "/forward-auth/envoy", "/forward-auth/envoyx/", "/"]
         {

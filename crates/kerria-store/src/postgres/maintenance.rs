@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, thread};
 
 use kerria_core::{
-    SigningKey,
+    Groups, SigningKey,
     store::{StoreError, Trouble},
 };
 use tokio::sync::{Notify, oneshot};
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Migrated,
-    sql::{Ask, Result as Asked, errands, keys},
+    sql::{Ask, Result as Asked, accounts, errands, keys},
 };
 
 /// What was found at a server that can be used.
@@ -35,6 +35,8 @@ pub struct Examined {
     pub unsafe_settings: Vec<String>,
     /// The signing keys, which the sealing key opens.
     pub signing_keys: Vec<SigningKey>,
+    /// The groups that somebody is in, if the schema is the latest one.
+    pub groups: Option<Groups>,
 }
 
 /// Brings the database up to date.
@@ -96,6 +98,7 @@ fn look(asked: &dyn Ask, schema: u32) -> Asked<Examined> {
         |row| row.get::<String>(0),
     )?;
     let signing_keys = if schema == 0 { Vec::new() } else { keys::all(asked)? };
+    let is_current = schema == migrations::known();
     Ok(Examined {
         version: setting("server_version")?,
         encoding: setting("server_encoding")?,
@@ -103,6 +106,7 @@ fn look(asked: &dyn Ask, schema: u32) -> Asked<Examined> {
         known_schema: migrations::known(),
         unsafe_settings,
         signing_keys,
+        groups: is_current.then(|| accounts::groups_in_use(asked)).transpose()?,
     })
 }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, CheckerId, DataKey, DataLimits, LogEntry, LogEvent, LogNumber, Method, PasswordHash, Selector,
-    SessionId, SessionPolicy, StoreError, Timestamp, TokenHash, Transport, UserId, UserName,
+    Cause, CheckerId, DataKey, DataLimits, Groups, LogEntry, LogEvent, LogNumber, Method, PasswordHash,
+    Selector, SessionId, SessionPolicy, StoreError, Timestamp, TokenHash, Transport, UserId, UserName,
     device::Device,
     lease::Renewal,
     store::{
@@ -754,6 +754,7 @@ async fn a_database_is_migrated_and_examined_without_taking_part() {
     let options = || PostgresOptions::parse(&database.url()).unwrap();
     let found = PostgresStore::examine(options()).await.unwrap();
     assert_eq!((found.schema, found.encoding.as_str(), found.signing_keys.len()), (0, "UTF8", 0));
+    assert_eq!(found.groups, None, "they are not known");
     assert!(found.version.split('.').next().unwrap().parse::<u32>().unwrap() >= 15, "{found:?}");
     // As the server for the tests is started.
     assert_eq!(found.unsafe_settings, ["fsync", "full_page_writes"]);
@@ -769,5 +770,10 @@ async fn a_database_is_migrated_and_examined_without_taking_part() {
     assert_eq!(found.unsafe_settings, ["fsync", "full_page_writes", "synchronous_commit"]);
     let store = store_in(&database).await;
     Heard::of(&store).await;
+    let user = new_user("alice");
+    store.create_user(user.clone(), None).await.unwrap();
+    store.change_groups(user.id, &"staff cooks".parse().unwrap(), &Groups::default(), NOW).await.unwrap();
+    let found = PostgresStore::examine(options()).await.unwrap();
+    assert_eq!(found.groups, Some("cooks staff".parse().unwrap()));
     assert_eq!(store.roll_call().await.unwrap().unwrap().nodes.len(), 1);
 }

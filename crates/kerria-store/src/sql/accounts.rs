@@ -374,6 +374,14 @@ pub(crate) fn rename(
     Ok(Renaming::Renamed)
 }
 
+/// The groups that somebody is in.
+pub(crate) fn groups_in_use(asked: &dyn Ask) -> Result<Groups> {
+    let all = asked.all("SELECT DISTINCT member_of FROM account WHERE member_of <> ''", (), |row| {
+        rows::text::<Groups>(row, 0)
+    })?;
+    Ok(all.iter().flat_map(Groups::iter).cloned().collect())
+}
+
 pub(crate) fn change_groups(
     step: &mut Step<'_>,
     user: UserId,

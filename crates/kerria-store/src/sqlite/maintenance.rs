@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use kerria_core::LogNumber;
+use kerria_core::{Groups, LogNumber};
 
 use super::{errors::OpenError, migrations, opening};
-use crate::sql::{Ask, Result as Asked, log};
+use crate::sql::{Ask, Result as Asked, accounts, log};
 
 /// What was found in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,16 @@ pub fn check(path: &Path) -> Result<Checked, OpenError> {
     // One snapshot for all of it.
     let snapshot = connection.unchecked_transaction().map_err(|source| OpenError::sqlite(path, source))?;
     examine(&*snapshot, schema).map_err(|source| OpenError::unreadable(path, source))
+}
+
+/// The groups that somebody is in. A server may be using the file.
+///
+/// # Errors
+/// If it cannot be read, is not a file of ours, or is older than groups are.
+pub fn groups_in_use(path: &Path) -> Result<Groups, OpenError> {
+    let connection = opening::connect_for_reading(path)?;
+    migrations::version(&connection, path)?;
+    accounts::groups_in_use(&connection).map_err(|source| OpenError::unreadable(path, source))
 }
 
 fn examine(snapshot: &dyn Ask, schema: u32) -> Asked<Checked> {

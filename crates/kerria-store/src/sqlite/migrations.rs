@@ -181,7 +181,7 @@ mod tests {
 
     use kerria_core::{
         Cause, DataKey, LogEvent, LogNumber, Selector, SessionId, TokenHash, TokenId, Transport, UserId,
-        store::{LogPage, SessionData, Sessions, Tokens},
+        store::{Found, LogPage, SessionData, Sessions, Tokens},
     };
     use tempfile::TempDir;
 
@@ -220,7 +220,8 @@ mod tests {
             assert_eq!((found.session.id, found.session.transport), (session(number), transport));
             assert_eq!((found.session.user, found.as_of), (user, LogNumber(5)));
             assert_eq!(found.session.last_seen_at.as_millis(), 1_800_000_000_000 + i64::from(number));
-            assert_eq!(store.session(session(number)).await.unwrap(), Some((found, None)));
+            let by_handle = Found { other_token: Some(TokenHash::from_bytes([number; 32])), ..found };
+            assert_eq!(store.session(session(number)).await.unwrap(), Some((by_handle, None)));
         }
         let cart = store.data(session(3), &DataKey::parse("cart").unwrap()).await.unwrap();
         assert_eq!(cart.as_deref(), Some("[1]"));

@@ -30,7 +30,7 @@ use rusqlite::Connection;
 
 pub use backup::{BackupError, backup};
 pub use errors::OpenError;
-pub use maintenance::{Checked, check};
+pub use maintenance::{Checked, check, groups_in_use};
 pub use migrations::{Migrated, keep_sessions_here, migrate, pending_migrations};
 
 use crate::{

@@ -9,8 +9,9 @@ use std::{
 
 use kerria_core::{
     AccessTokenForm, Algorithm, Cause, Client, ClientAuthentication, ClientId, DataKey, DataLimits, Grant,
-    GrantType, KeyState, LogEntry, LogNumber, Method, PasswordHash, RotationNonce, Selector, SessionId,
-    SessionPolicy, SigningKey, StoreError, Timestamp, TokenHash, TokenId, Transport, UserId, UserName,
+    GrantType, Groups, KeyState, LogEntry, LogNumber, Method, PasswordHash, RotationNonce, Selector,
+    SessionId, SessionPolicy, SigningKey, StoreError, Timestamp, TokenHash, TokenId, Transport, UserId,
+    UserName,
     account::CredentialVersion,
     device::Device,
     store::{
@@ -22,7 +23,9 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::{BackupError, Migrated, OpenError, SqliteStore, backup, check, migrate, pending_migrations};
+use super::{
+    BackupError, Migrated, OpenError, SqliteStore, backup, check, groups_in_use, migrate, pending_migrations,
+};
 use crate::{
     queue::{Answer, Asked},
     sql::Step,
@@ -612,6 +615,20 @@ async fn a_backup_keeps_clients_and_neither_keys_nor_anything_that_was_issued() 
     let next = end_everything(&restored).await;
     assert_eq!(next, LogNumber(checked.last_number.0 + 1));
     assert_eq!(check(&to).unwrap().problems, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_groups_that_somebody_is_in_are_told() {
+    let folder = Folder::new();
+    let store = folder.store();
+    assert_eq!(groups_in_use(&folder.database()).unwrap(), Groups::default());
+    for (name, groups) in [("alice", "staff"), ("bob", "staff cooks"), ("carol", "")] {
+        let user = new_user(name);
+        store.create_user(user.clone(), None).await.unwrap();
+        store.change_groups(user.id, &groups.parse().unwrap(), &Groups::default(), NOW).await.unwrap();
+    }
+    assert_eq!(groups_in_use(&folder.database()).unwrap().to_string(), "cooks staff");
+    assert!(groups_in_use(&folder.path("nowhere.db")).is_err());
 }
 
 #[tokio::test]

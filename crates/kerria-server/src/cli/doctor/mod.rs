@@ -92,9 +92,11 @@ async fn look(survey: &Survey) -> Vec<Finding> {
     let mut findings = settings::configuration(survey);
     findings.extend(folder::look(&config.data_dir));
     let sealing_key = sealing_key_path(config);
+    let mut groups = None;
     match app::postgres(&config.database) {
         Ok(None) => {
             findings.push(database::look(&database));
+            groups = kerria_store::groups_in_use(&database).ok();
             let keys = if database.exists() { SigningKeys::Perhaps } else { SigningKeys::Nowhere };
             findings.push(sealing::look(&sealing_key, &keys));
         }
@@ -105,6 +107,7 @@ async fn look(survey: &Survey) -> Vec<Finding> {
                 .as_ref()
                 .map_or(SigningKeys::Perhaps, |found| SigningKeys::These(&found.signing_keys));
             findings.push(sealing::look(&sealing_key, &keys));
+            groups = examined.ok().and_then(|found| found.groups);
         }
         Err(why) => findings.extend(postgres::judge(&Err(why))),
     }
@@ -120,6 +123,7 @@ async fn look(survey: &Survey) -> Vec<Finding> {
     findings.push(settings::public_url(config));
     findings.push(settings::proxies(config));
     findings.extend(settings::forward_auth(config));
+    findings.extend(groups.and_then(|groups| settings::groups(config, &groups)));
     findings.push(settings::passwords(&config.password));
     findings.push(settings::operator_token(config));
     findings

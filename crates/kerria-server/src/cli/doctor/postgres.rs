@@ -63,6 +63,7 @@ mod tests {
             known_schema: 2,
             unsafe_settings: off.iter().map(ToString::to_string).collect(),
             signing_keys: Vec::new(),
+            groups: None,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use kerria_core::{GroupName, Groups};
+
 use super::Finding;
 use crate::{
     config::{Config, PasswordSettings, Survey, is_insecure, is_loopback},
@@ -92,6 +94,25 @@ pub(super) fn forward_auth(config: &Config) -> Option<Finding> {
             ),
         },
     ))
+}
+
+/// Whether somebody is in the groups that rules name: one that is mistyped lets nobody through.
+pub(super) fn groups(config: &Config, in_use: &Groups) -> Option<Finding> {
+    let named = config.forward_auth.rules.0.iter().flat_map(|rule| match &rule.allow {
+        Allow::Some { groups, .. } => groups.iter().collect(),
+        Allow::Everyone | Allow::SignedIn => Vec::new(),
+    });
+    let empty: BTreeSet<_> = named.map(GroupName::as_str).filter(|group| !in_use.contains(group)).collect();
+    (!empty.is_empty()).then(|| {
+        Finding::warn(
+            "forward-auth",
+            format!(
+                "rules name groups that nobody is in: {}",
+                empty.into_iter().collect::<Vec<_>>().join(", ")
+            ),
+            "`kerria user groups` puts somebody in one; if one is mistyped, mend the rule",
+        )
+    })
 }
 
 /// Whether password hashing keeps to the OWASP Password Storage Cheat Sheet: memory and passes that cost an attacker
@@ -186,6 +207,25 @@ mod tests {
         assert_eq!(told(&[url, proxy, ("session.cookie_domain", "example.com")]), "rules: 1");
         assert_eq!(told(&[("public_url", "https://wiki.example.com"), proxy]), "rules: 1");
         assert!(forward_auth(config(&[]).draft()).is_none());
+    }
+
+    #[test]
+    fn groups_that_nobody_is_in_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = "[[forward_auth.rule]]\nhosts = [\"a.example\"]\ngroups = [\"staff\", \"Cooks\"]\n\
+                     [[forward_auth.rule]]\nhosts = [\"b.example\"]\ngroups = [\"cooks\", \"admins\"]\n\
+                     [[forward_auth.rule]]\nhosts = [\"c.example\"]\nallow = \"signed-in\"\n";
+        std::fs::write(folder.path().join("kerria.toml"), rules).unwrap();
+        let sources = Sources { folder: folder.path().to_owned(), ..Sources::default() };
+        let survey = Survey::of(&sources);
+        let told = |groups: &str| groups_of(&survey, groups).map(|finding| finding.text);
+        let empty = Some("rules name groups that nobody is in: admins, cooks".to_owned());
+        assert_eq!(told("staff others"), empty);
+        assert_eq!(told("staff cooks admins"), None);
+    }
+
+    fn groups_of(survey: &Survey, in_use: &str) -> Option<Finding> {
+        groups(survey.draft(), &in_use.parse().unwrap())
     }
 
     #[test]
