@@ -59,7 +59,13 @@ pub use kerria_core::{
     store::{AtLimit, Revoked, SessionDetails, SessionLimit},
 };
 #[cfg(feature = "sqlite")]
-pub use kerria_store::{self as stores, SqliteStore};
+pub use kerria_store::SqliteStore;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub use kerria_store::{Nobody, Node, Observer};
+#[cfg(feature = "postgres")]
+pub use kerria_store::{PostgresOptions, PostgresStore};
+#[cfg(feature = "redis")]
+pub use kerria_store::{RedisOptions, SplitStore};
 pub use layer::{ClientAddress, SessionLayer, session_tokens};
 pub use moves::Move;
 pub use outage::Outage;
