@@ -118,9 +118,8 @@ pub struct Checked {
     pub expires_at: Timestamp,
     /// Whether this request comes from another place than the one that opened the session.
     pub moved: bool,
-    /// Whether the store has to hear of this use, because the token was used for long enough to be replaced, or is a
-    /// successor that was not used before, or its client has not got the successor.
-    pub rotation_due: bool,
+    /// What the store has to hear of this use of the token, if anything.
+    pub token_step: TokenStep,
 }
 
 /// Why a token does not carry a good session.
@@ -235,7 +234,7 @@ impl Checked {
             as_of: claims.as_of.unwrap_or_default(),
             expires_at: claims.exp.timestamp(),
             moved: false,
-            rotation_due: false,
+            token_step: TokenStep::None,
         })
     }
 }
@@ -584,7 +583,7 @@ impl Checker {
         if let Check::Good(checked) = &mut check {
             self.trust.begins();
             self.counters.trusted.fetch_add(1, Relaxed);
-            checked.rotation_due = false;
+            checked.token_step = TokenStep::None;
         }
         self.count(check)
     }
@@ -639,7 +638,7 @@ impl Checker {
             as_of: found.as_of,
             expires_at,
             moved: false,
-            rotation_due: false,
+            token_step: TokenStep::None,
         }
     }
 
@@ -943,7 +942,7 @@ impl Checker {
             as_of: cached.as_of,
             expires_at,
             moved: elsewhere.is_some(),
-            rotation_due: step == TokenStep::Rotate,
+            token_step: step,
         };
         (Keep::Touched, Some(Check::Good(checked)))
     }
