@@ -18,9 +18,8 @@ use axum::{
     routing::{get, post},
 };
 use kerria::{
-    CheckerId, Clock, Denied, Session, SessionError, SessionOptions, Sessions, SystemClock, SystemEntropy,
-    UserId, require_login, require_own_page,
-    stores::{Nobody, Node, PostgresOptions, PostgresStore},
+    CheckerId, Clock, Denied, Nobody, Node, PostgresOptions, PostgresStore, Session, SessionError,
+    SessionOptions, Sessions, SystemClock, SystemEntropy, UserId, require_login, require_own_page,
 };
 use serde::Deserialize;
 
