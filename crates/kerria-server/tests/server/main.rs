@@ -20,6 +20,7 @@ mod expiry;
 mod forward_auth;
 mod headers;
 mod limits;
+mod manifests;
 mod moving;
 mod nodes;
 mod oauth;

@@ -17,7 +17,7 @@ pub enum ConnectError {
         "the address of the database is no PostgreSQL URL: write one such as postgres://user@host:5432/database, with special \
          characters in the password percent-encoded"
     )]
-    Address(#[source] Error),
+    Address(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The address names no server, or no database.
     #[error("the address of the database names no {0}: write it as postgres://user@host:5432/database")]
     Incomplete(&'static str),
@@ -32,7 +32,7 @@ pub enum ConnectError {
     },
     /// TLS cannot be used at all.
     #[error("TLS cannot be used")]
-    Tls(#[source] rustls::Error),
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A newer version of the program has changed it so that this one cannot work on it.
     #[error(
         "the database {database} has schema version {found}, on which programs can work that know version {oldest} or a later one, \

@@ -41,7 +41,8 @@ impl PostgresOptions {
         let url = ["verify-full", "verify-ca"]
             .iter()
             .fold(url.to_owned(), |url, mode| url.replace(&format!("sslmode={mode}"), "sslmode=require"));
-        let config: Config = url.parse().map_err(ConnectError::Address)?;
+        let config: Config =
+            url.parse().map_err(|source: tokio_postgres::Error| ConnectError::Address(source.into()))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(ConnectError::Incomplete("server"));
         }
@@ -162,7 +163,7 @@ impl PostgresOptions {
         tls::client_config(self.authorities.as_deref()).map(MakeRustlsConnect::new).map_err(|error| {
             match error {
                 TlsError::Certificates { path, source } => ConnectError::Certificates { path, source },
-                TlsError::Tls(error) => ConnectError::Tls(error),
+                TlsError::Tls(error) => ConnectError::Tls(error.into()),
             }
         })
     }

@@ -24,7 +24,7 @@ pub enum RedisError {
     },
     /// TLS cannot be used at all.
     #[error("TLS cannot be used")]
-    Tls(#[source] rustls::Error),
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server is older than what we need.
     #[error(
         "the session store at {place} is {found}, and needs Redis 7 or Valkey 8, or newer: upgrade the server"

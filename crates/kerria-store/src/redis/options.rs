@@ -146,7 +146,7 @@ impl RedisOptions {
         match tls::client_config(self.authorities.as_deref()) {
             Ok(config) => Ok(Some(Arc::new(config).into())),
             Err(TlsError::Certificates { path, source }) => Err(RedisError::Certificates { path, source }),
-            Err(TlsError::Tls(error)) => Err(RedisError::Tls(error)),
+            Err(TlsError::Tls(error)) => Err(RedisError::Tls(error.into())),
         }
     }
 }

@@ -42,7 +42,7 @@ pub enum BackupError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: rusqlite::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The copy could not be kept.
     #[error("the copy {} cannot be kept", path.display())]
@@ -73,7 +73,7 @@ pub fn backup(from: &Path, to: &Path, progress: impl FnMut(u64, u64)) -> Result<
     migrations::version(&source, from)?;
     let partial = Partial::create(to)?;
     copy(&source, &partial.0, progress)
-        .map_err(|source| BackupError::Copy { path: to.to_owned(), source })?;
+        .map_err(|source| BackupError::Copy { path: to.to_owned(), source: source.into() })?;
     partial.keep_as(to)
 }
 

@@ -103,7 +103,7 @@ pub enum OpenError {
         trouble: Trouble,
         /// Why.
         #[source]
-        source: Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -117,7 +117,7 @@ impl OpenError {
     }
 
     pub(super) fn sqlite(path: &Path, source: Error) -> Self {
-        Self::Sqlite { path: path.to_owned(), trouble: trouble(&source), source }
+        Self::Sqlite { path: path.to_owned(), trouble: trouble(&source), source: source.into() }
     }
 }
 
