@@ -18,8 +18,9 @@ use axum::{
     routing::{get, post},
 };
 use kerria::{
-    CheckerId, Clock, Denied, Nobody, Node, PostgresOptions, PostgresStore, Session, SessionError,
-    SessionOptions, Sessions, SystemClock, SystemEntropy, UserId, require_login, require_own_page,
+    CheckerId, Clock, Denied, Session, SessionError, SessionOptions, Sessions, SystemClock, SystemEntropy,
+    UserId, require_login, require_own_page,
+    stores::{Nobody, Node, PostgresOptions, PostgresStore},
 };
 use serde::Deserialize;
 

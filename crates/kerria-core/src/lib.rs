@@ -46,7 +46,7 @@ pub use refresh::RefreshToken;
 pub use revocation::{Bearing, Cause, LogEntry, LogEvent, LogNumber, RevokedSet, Selector, Verdict};
 pub use rotation::{Phase, RotationNonce, RotationRule, Succession, TokenStep};
 pub use secret::Secret;
-pub use session::{Method, Session, Transport};
+pub use session::{Expiry, Method, Session, Transport};
 pub use store::{Store, StoreError};
 pub use time::{Clock, Timestamp};
 pub use token::{Token, TokenHash, TokenKey, TokenKind};

@@ -68,14 +68,16 @@ impl SessionPolicy {
     /// When `session` is over whatever is done with it.
     #[must_use]
     pub fn absolute_end(&self, session: &Session) -> Timestamp {
-        session.opened_at + self.lifetimes(session.remembered).absolute
+        let end = session.opened_at + self.lifetimes(session.remembered).absolute;
+        session.expiry.instant().map_or(end, |own| own.min(end))
     }
 
     /// Whether `session` counts at `now`, as far as time decides it. A limit is over at its very instant.
     #[must_use]
     pub fn standing(&self, session: &Session, now: Timestamp) -> Standing {
         let absolute_end = self.absolute_end(session);
-        let idle_end = session.last_seen_at + self.lifetimes(session.remembered).idle;
+        let idle = self.lifetimes(session.remembered).idle;
+        let idle_end = session.last_seen_at + session.expiry.idle().map_or(idle, |own| own.min(idle));
         if now >= absolute_end {
             Standing::Expired
         } else if now >= idle_end {
@@ -89,9 +91,13 @@ impl SessionPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{device::Place, id::SessionId, session::Transport};
+    use crate::{
+        device::Place,
+        id::SessionId,
+        session::{Expiry, Transport},
+    };
 
-    const START: Timestamp = Timestamp::from_millis(1_000_000);
+    const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
     fn policy() -> SessionPolicy {
         let lifetimes = |idle, absolute| Lifetimes {
@@ -111,6 +117,7 @@ mod tests {
             last_seen_at: START + Duration::from_secs(last_seen_after),
             authenticated_at: START,
             place: Place::default(),
+            expiry: Expiry::BY_POLICY,
         }
     }
 
@@ -136,6 +143,27 @@ mod tests {
     #[test]
     fn a_remembered_session_has_limits_of_its_own() {
         assert_eq!(policy().standing(&session(true, 0), at(50)), Standing::Active { expires_at: at(100) });
+    }
+
+    #[test]
+    fn a_session_may_be_over_sooner_than_the_policy_says_and_never_later() {
+        let policy = policy();
+        let standing = |expiry, seconds| {
+            let session = Session { expiry, ..session(false, 5) };
+            match policy.standing(&session, at(seconds)) {
+                Standing::Active { expires_at } => Ok(expires_at),
+                over => Err(over),
+            }
+        };
+        assert_eq!(standing(Expiry::on_inactivity(Duration::from_secs(3)), 7), Ok(at(8)));
+        assert_eq!(standing(Expiry::on_inactivity(Duration::from_secs(3)), 8), Err(Standing::Idle));
+        assert_eq!(standing(Expiry::on_inactivity(Duration::from_secs(11)), 14), Ok(at(15)));
+        assert_eq!(standing(Expiry::on_inactivity(Duration::from_secs(11)), 15), Err(Standing::Idle));
+        assert_eq!(standing(Expiry::on_inactivity(Duration::ZERO), 5 + 1), Err(Standing::Idle));
+        assert_eq!(standing(Expiry::at(at(12)), 11), Ok(at(12)));
+        assert_eq!(standing(Expiry::at(at(12)), 12), Err(Standing::Expired));
+        assert_eq!(standing(Expiry::at(at(26)), 14), Ok(at(15)));
+        assert_eq!(standing(Expiry::at(Timestamp::EPOCH), 5), Err(Standing::Expired));
     }
 
     #[test]

@@ -130,6 +130,7 @@ pub(crate) fn found(number: u32, now: Timestamp) -> (Token, Found) {
         last_seen_at: now,
         authenticated_at: now,
         place: Device::new("Firefox", [127, 0, 0, 1].into()).place(),
+        expiry: kerria_core::Expiry::BY_POLICY,
     };
     let found = Found {
         session,

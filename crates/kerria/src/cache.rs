@@ -303,6 +303,7 @@ mod tests {
                 last_seen_at: Timestamp::EPOCH,
                 authenticated_at: Timestamp::EPOCH,
                 place: Place::default(),
+                expiry: kerria_core::Expiry::BY_POLICY,
             },
             user_name: None,
             as_of: LogNumber(as_of),

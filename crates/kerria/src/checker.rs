@@ -13,7 +13,7 @@ use std::{
 };
 
 use kerria_core::{
-    Bearing, Cause, Device, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, Profile, RevokedSet,
+    Bearing, Cause, Device, Expiry, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, Profile, RevokedSet,
     RotationRule, Selector, Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token,
     TokenHash, TokenKey, TokenKind, TokenStep, Transport, UserId, Verdict,
     store::{
@@ -228,6 +228,7 @@ impl Checked {
             // If it does not say, it was long ago.
             authenticated_at: claims.auth_time.map_or(Timestamp::EPOCH, NumericDate::timestamp),
             place: Place::default(),
+            expiry: Expiry::BY_POLICY,
         };
         Some(Self {
             token: TokenHash::of_handle(id),

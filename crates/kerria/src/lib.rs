@@ -15,8 +15,8 @@
 //! | feature | what it adds |
 //! | --- | --- |
 //! | `sqlite` | `SqliteStore`: sessions in a file, or in memory |
-//! | `postgres` | `PostgresStore`: sessions in a database that several processes share |
-//! | `redis` | `SplitStore`: sessions in Redis or Valkey, beside one of the two |
+//! | `postgres` | `stores::PostgresStore`: sessions in a database that several processes share |
+//! | `redis` | `stores::SplitStore`: sessions in Redis or Valkey, beside one of the two |
 //! | `remote` | `RemoteChecker`: follows a Kerria server |
 //! | `fetch` | `jwt::HttpKeySource`: fetches the keys that access tokens are verified with |
 //! | `testing` | `testing`: for the tests of an application |
@@ -54,18 +54,12 @@ pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
 pub use display_name::DisplayName;
 pub use kerria_core::{
-    Audience, Cause, CheckerId, Clock, DataLimits, Device, Entropy, Groups, Lifetimes, Profile, RotationRule,
-    Scope, Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
+    Audience, Cause, CheckerId, Clock, DataLimits, Device, Entropy, Expiry, Groups, Lifetimes, Profile,
+    RotationRule, Scope, Secret, SessionId, SessionPolicy, Store, StoreError, Timestamp, Transport, UserId,
     store::{AtLimit, Revoked, SessionDetails, SessionLimit},
 };
 #[cfg(feature = "sqlite")]
-pub use kerria_store::SqliteStore;
-#[cfg(any(feature = "postgres", feature = "redis"))]
-pub use kerria_store::{Nobody, Node, Observer};
-#[cfg(feature = "postgres")]
-pub use kerria_store::{PostgresOptions, PostgresStore};
-#[cfg(feature = "redis")]
-pub use kerria_store::{RedisOptions, SplitStore};
+pub use kerria_store::{self as stores, SqliteStore};
 pub use layer::{ClientAddress, SessionLayer, session_tokens};
 pub use moves::Move;
 pub use outage::Outage;

@@ -180,7 +180,12 @@ async fn a_session_of_tower_sessions_is_found_again_once_and_one_that_never_was_
         assert_eq!(says(&mut browser).await, hers);
         assert_eq!(browser.cookies.keys().collect::<Vec<_>>(), ["session"], "the old cookie is removed");
     }
-    assert_eq!(rows(), 4);
+    // Whoever is signed in stays who they are, whatever cookie is planted beside theirs.
+    let copy =
+        "INSERT INTO tower_sessions SELECT 'planted', data, expiry_date FROM tower_sessions WHERE id = ?1";
+    rusqlite::Connection::open(&old).unwrap().execute(copy, ["_v___________________w"]).unwrap();
+    browser.cookies.insert("id".to_owned(), "planted".to_owned());
+    assert_eq!((says(&mut browser).await, rows()), (hers, 4));
     assert_eq!(says(&mut from_before("AQAAAAAAAAAAAAAAAAAAAA")).await, nothing, "a copy of the old cookie");
     moved.ask(&mut browser, "POST", "/sign-out", "").await;
     assert_eq!(says(&mut browser).await, nothing);
@@ -198,7 +203,7 @@ async fn a_session_of_tower_sessions_is_found_again_once_and_one_that_never_was_
         assert!(stranger.cookies.is_empty(), "{id} is removed, and nothing is in its place");
     }
 
-    // Who has a session by now keeps it, whatever cookie is planted beside it.
+    // A visitor of today may have a session of before.
     visitor.cookies.insert("id".to_owned(), "BAAAAAAAAAAAAAAAAAAAAA".to_owned());
     let both = visitor.clone();
     let (mut one, mut other) = (visitor, both);

@@ -13,13 +13,12 @@ use axum::{
     routing::get,
 };
 use kerria::{
-    Cause, Clock, Consistency, Nobody, Outage, PostgresOptions, PostgresStore, RedisOptions, SessionOptions,
-    Sessions, SplitStore, Stopwatch, Store, UserId, require_login,
+    Cause, Clock, Consistency, Outage, SessionOptions, Sessions, Stopwatch, Store, UserId, require_login,
     testing::{FaultyStore, ManualClock, START, Steps, login_as},
 };
 use kerria_core::Selector;
 use kerria_store::{
-    SqliteStore,
+    Nobody, PostgresOptions, PostgresStore, RedisOptions, SplitStore, SqliteStore,
     testing::{Cable, Proxy, TestDatabase, TestSessions, node},
 };
 use tempfile::TempDir;

@@ -21,7 +21,7 @@ use kerria::{
     upkeep::{Kept, sweep},
 };
 use kerria_core::{
-    Clock, SessionId, SessionPolicy, Store, UserId,
+    Clock, Expiry, SessionId, SessionPolicy, Store, UserId,
     audit::AuditEvent,
     store::{AtLimit, SessionLimit},
 };
@@ -130,6 +130,8 @@ impl Play {
             .route("/flashes", post(flashes))
             .route("/cycle", post(cycle))
             .route("/flush", post(flush))
+            .route("/expiry/at/{minutes}", post(expire_at))
+            .route("/expiry/idle/{minutes}", post(expire_idle))
             .route("/login", post(login))
             .route("/login/as/{number}", post(login_as))
             .route("/login/remembered", post(remembered))
@@ -292,6 +294,14 @@ async fn flush(session: Session) -> Result<(), SessionError> {
     assert_eq!(session.handle(), None);
     // What is written now is another session's.
     session.insert("after", "1").await
+}
+
+async fn expire_at(session: Session, Path(minutes): Path<u32>) -> Result<(), SessionError> {
+    session.set_expiry(Expiry::at(START + minutes * MINUTE)).await
+}
+
+async fn expire_idle(session: Session, Path(minutes): Path<u32>) -> Result<(), SessionError> {
+    session.set_expiry(Expiry::on_inactivity(minutes * MINUTE)).await
 }
 
 async fn login_as(session: Session, Path(number): Path<u8>) -> Result<(), SessionError> {
@@ -793,6 +803,41 @@ async fn a_flush_ends_the_session_with_its_data_and_what_is_written_then_begins_
     assert!(!play.is_signed_in(&copy).await && !play.is_signed_in(&browser).await);
     assert_eq!(play.get(&mut browser, "/keys").await.1, "after");
     assert_eq!(play.store.all_sessions(None, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_may_be_over_sooner_than_the_policy_says_and_never_later() {
+    let play = Play::new().await;
+    let mut visitor = Browser::default();
+    let nothing = play.send(&mut visitor, "POST", "/expiry/at/5").await;
+    assert_eq!((nothing.status, nothing.set), (StatusCode::UNAUTHORIZED, None), "there is no session");
+    let ends = |after: u32| {
+        let play = &play;
+        async move |browser: &Browser| {
+            assert!(play.is_signed_in(browser).await, "before");
+            play.clock.advance(after * MINUTE);
+            !play.is_signed_in(browser).await
+        }
+    };
+    let mut browser = play.signed_in().await;
+    play.post(&mut browser, "/expiry/at/5").await;
+    play.clock.advance(4 * MINUTE);
+    assert!(ends(1)(&browser).await, "at its very instant");
+    let mut idle = play.signed_in().await;
+    play.post(&mut idle, "/expiry/idle/10").await;
+    for _ in 0..3 {
+        assert!(!ends(9)(&idle).await, "each use moves the limit on");
+    }
+    assert!(ends(10)(&idle).await);
+    let mut long = play.signed_in().await;
+    play.post(&mut long, "/expiry/idle/1000").await;
+    let policy = SessionPolicy::default().ordinary;
+    assert!(ends(policy.idle.as_secs() as u32 / 60)(&long).await, "by the policy");
+    // A sign-in begins anew.
+    let mut again = play.signed_in().await;
+    play.post(&mut again, "/expiry/idle/1").await;
+    play.post(&mut again, "/login").await;
+    assert!(!ends(60)(&again).await);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::{
     policy::SessionPolicy,
     revocation::{Cause, LogEntry, LogNumber, Selector},
     rotation::{RotationNonce, RotationRule, Succession},
-    session::{Method, Session, Transport},
+    session::{Expiry, Method, Session, Transport},
     store::StoreError,
     time::Timestamp,
     token::TokenHash,
@@ -85,6 +85,15 @@ pub trait Sessions: Send + Sync {
         now: Timestamp,
     ) -> Result<Renewal, StoreError>;
 
+    /// Says when a session is to be over, if the policy does not end it sooner; checkers hear of it. Says whether there is that
+    /// session.
+    async fn set_expiry(
+        &self,
+        session: SessionId,
+        expiry: Expiry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
     /// All sessions of a user that were not ended, expired ones included, the last used first.
     async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError>;
 
@@ -95,7 +104,8 @@ pub trait Sessions: Send + Sync {
         limit: u32,
     ) -> Result<Vec<SessionDetails>, StoreError>;
 
-    /// Removes up to `limit` sessions that `policy` says are over at `now`, and returns how many.
+    /// Removes up to `limit` sessions that `policy` says are over at `now`, and returns how many. Those that are to be over sooner are
+    /// not looked for: nobody accepts them, and they go when the policy says.
     async fn sweep_sessions(
         &self,
         policy: SessionPolicy,

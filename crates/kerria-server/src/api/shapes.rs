@@ -299,6 +299,7 @@ mod tests {
                 last_seen_at: Timestamp::from_millis(1),
                 authenticated_at: Timestamp::from_millis(2),
                 place: Place::default(),
+                expiry: kerria_core::Expiry::BY_POLICY,
             };
             for name in ["alice", "\"quoted\\\"@example.org", "Zoë O'Neil", "\u{1}\u{2028}"] {
                 let shape = SessionShape::new(&session, user.map(|_| name), Timestamp::from_millis(3));

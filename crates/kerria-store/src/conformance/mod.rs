@@ -207,6 +207,7 @@ macro_rules! conformance {
                 a_renewed_session_is_the_same_with_a_new_token
                 a_session_whose_token_is_exchanged_is_the_same_in_all_else
                 a_session_is_renewed_by_its_present_token_only
+                a_session_is_over_when_it_was_told_to_be_and_checkers_hear_of_it
                 the_sessions_of_a_user_are_listed_the_last_used_first
                 all_sessions_are_listed_page_by_page_anonymous_ones_too
                 the_sweep_removes_what_time_has_ended_and_nothing_else

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use kerria_core::{
-    Cause, CredentialVersion, EmailAddress, LogEvent, Method, Selector, SessionPolicy, Standing, Status,
-    Store, Transport, UserId, Verdict,
+    Cause, CredentialVersion, EmailAddress, Expiry, LogEvent, Method, Selector, SessionPolicy, Standing,
+    Status, Store, Transport, UserId, Verdict,
     audit::AuditEvent,
     store::{AtLimit, CarryOver, NewUser, Opened, Renew, Renewal, SignIn},
 };
@@ -360,6 +360,38 @@ pub async fn a_session_is_renewed_by_its_present_token_only(store: Arc<dyn Store
     play.end(one(session)).await;
     assert_eq!(play.store.renew(&new, &play.token(), Renew::Proved, at(3)).await.unwrap(), Renewal::Gone);
     assert_eq!(play.sessions_of(alice).await, []);
+}
+
+pub async fn a_session_is_over_when_it_was_told_to_be_and_checkers_hear_of_it(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let alice = play.user("Alice").await;
+    let checker = play.checker().await;
+    for (session, token) in [play.signed_in(alice).await, play.visitor("cart", "[1]").await] {
+        for expiry in [Expiry::at(at(5)), Expiry::on_inactivity(Duration::from_secs(60)), Expiry::BY_POLICY] {
+            let mut expected = play.store.find(&token).await.unwrap().unwrap();
+            let heard = checker.heard().len();
+            assert!(play.store.set_expiry(session, expiry, at(1)).await.unwrap());
+            assert_eq!(checker.heard().len(), heard + 1);
+            assert_eq!(play.events().await.last(), Some(&(one(session), LogEvent::Changed)));
+            (expected.session.expiry, expected.as_of) = (expiry, play.head().await);
+            assert_eq!(play.store.find(&token).await.unwrap(), Some(expected));
+        }
+    }
+    let (session, token) = play.signed_in(alice).await;
+    play.store.set_expiry(session, Expiry::at(at(5)), at(1)).await.unwrap();
+    play.store.touch(vec![(session, at(3))]).await.unwrap();
+    let new = play.token();
+    play.store.renew(&token, &new, Renew::Proved, at(4)).await.unwrap();
+    let found = play.store.find(&new).await.unwrap().unwrap();
+    assert_eq!(found.session.expiry, Expiry::at(at(5)), "nothing moves it");
+    let policy = SessionPolicy::default();
+    assert_eq!(policy.standing(&found.session, at(5)), Standing::Expired);
+    // It goes when the policy says.
+    assert_eq!(play.store.sweep_sessions(policy, at(6), 10).await.unwrap(), 0);
+    play.end(one(session)).await;
+    let head = play.head().await;
+    assert!(!play.store.set_expiry(session, Expiry::BY_POLICY, at(6)).await.unwrap());
+    assert_eq!(play.head().await, head);
 }
 
 pub async fn the_sessions_of_a_user_are_listed_the_last_used_first(store: Arc<dyn Store>) {

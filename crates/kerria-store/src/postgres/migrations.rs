@@ -17,10 +17,11 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { name: "0001_initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") },
     Migration { name: "0002_errands", sql: include_str!("../../migrations/postgres/0002_errands.sql") },
     Migration { name: "0003_groups", sql: include_str!("../../migrations/postgres/0003_groups.sql") },
+    Migration { name: "0004_expiry", sql: include_str!("../../migrations/postgres/0004_expiry.sql") },
 ];
 
 /// The oldest program that can work on the schema as the last migration leaves it, by the latest version that it knows. One that adds

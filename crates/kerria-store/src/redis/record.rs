@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use kerria_core::{
-    Device, Grant, LogNumber, Method, Phase, RotationNonce, Session, SessionId, Succession, Timestamp,
-    TokenHash, Transport, UserId,
+    Device, Expiry, Grant, LogNumber, Method, Phase, RotationNonce, Session, SessionId, Succession,
+    Timestamp, TokenHash, Transport, UserId,
     store::{Found, NewSession, SessionDetails, StoreError},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -46,6 +46,8 @@ struct Rest {
     n: Option<[u8; 32]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     r: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Expiry::is_by_policy")]
+    e: Expiry,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,6 +69,7 @@ impl Kept {
                 last_seen_at: new.now,
                 authenticated_at: new.now,
                 place: new.device.place(),
+                expiry: Expiry::BY_POLICY,
             },
             token: new.token,
             previous: None,
@@ -100,6 +103,7 @@ impl Kept {
             ip: self.device.address,
             n: self.nonce.map(|nonce| *nonce.as_bytes()),
             r: self.rotated_at,
+            e: self.session.expiry,
             client: self.grant.as_ref().map(|grant| grant.client.to_string()),
             scope: self.grant.as_ref().map(|grant| grant.scope.to_string()),
             audience: self.grant.as_ref().map(|grant| grant.audience.to_string()),
@@ -144,6 +148,7 @@ impl Kept {
                 last_seen_at,
                 authenticated_at: rest.a,
                 place: device.place(),
+                expiry: rest.e,
             },
             token,
             previous,
@@ -257,6 +262,7 @@ mod tests {
         full.previous = Some(TokenHash::from_bytes([4; 32]));
         full.nonce = Some(RotationNonce::from_bytes([5; 32]));
         full.rotated_at = Some(Timestamp::from_millis(7));
+        full.session.expiry = Expiry::at(Timestamp::from_millis(8));
         let (client, scope) = ("app".parse().unwrap(), "openid".parse().unwrap());
         full.grant = Some(Grant { client, scope, audience: "https://api.example.com".parse().unwrap() });
         for kept in [kept(Transport::Cookie), kept(Transport::Bearer), full] {

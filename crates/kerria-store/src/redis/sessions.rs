@@ -1,8 +1,8 @@
 //! Sessions: opening, finding, using and listing them.
 
 use kerria_core::{
-    Cause, Grant, LogEvent, Method, Selector, SessionId, SessionPolicy, Standing, Timestamp, TokenHash,
-    UserId,
+    Cause, Expiry, Grant, LogEvent, Method, Selector, SessionId, SessionPolicy, Standing, Timestamp,
+    TokenHash, UserId,
     store::{
         AtLimit, CarryOver, Found, NewSession, Renew, Renewal, SessionDetails, SessionLimit, SignIn,
         StoreError, Trouble,
@@ -113,6 +113,30 @@ impl RedisSessions {
         let Some((kept, committed)) = renewed else { return Ok(Renewal::Gone) };
         self.acknowledge(&committed).await;
         Ok(Renewal::Renewed(kept.found(committed.head)))
+    }
+
+    /// Says when a session is to be over, if the policy does not end it sooner.
+    pub(crate) async fn set_expiry(
+        &self,
+        session: SessionId,
+        expiry: Expiry,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let committed = self
+            .step(&[session.as_bytes()], || async {
+                let mut reading = self.read(Question::default().session(session)).await?;
+                let Some(mut kept) = reading.session()? else { return Ok(Some(None)) };
+                let mut commit = reading.commit();
+                commit.only_if_unchanged(&kept)?;
+                kept.session.expiry = expiry;
+                commit.write(&kept)?;
+                commit.log(Selector::Session { session }, LogEvent::Changed, now)?;
+                Ok(self.commit(&commit).await?.map(Some))
+            })
+            .await?;
+        let Some(committed) = committed else { return Ok(false) };
+        self.acknowledge(&committed).await;
+        Ok(true)
     }
 
     /// All sessions of a user that were not ended, expired ones included, the last used first.

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use kerria_core::{
-    Cause, DataKey, DataLimits, Device, LogNumber, Selector, SessionId, SessionPolicy, Timestamp, TokenHash,
-    UserId,
+    Cause, DataKey, DataLimits, Device, Expiry, LogNumber, Selector, SessionId, SessionPolicy, Timestamp,
+    TokenHash, UserId,
     store::{
         DataOwner, DataWrite, Found, LogPage, Opened, Overtaken, Renew, Renewal, Revoked, SessionData,
         SessionDetails, SessionRotation, Sessions, SignIn, TokenUse, Wait,
@@ -99,6 +99,10 @@ impl<D: Driver> Sessions for SplitStore<D> {
         let line = (why == Renew::Proved).then(|| line_about_step_up(&found, now));
         self.shared.record(line).await;
         self.called(found).await.map(Renewal::Renewed)
+    }
+
+    async fn set_expiry(&self, session: SessionId, expiry: Expiry, now: Timestamp) -> Result<bool> {
+        self.sessions().set_expiry(session, expiry, now).await
     }
 
     async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>> {

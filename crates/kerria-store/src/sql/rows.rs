@@ -3,8 +3,8 @@
 use std::{error::Error, net::IpAddr, str::FromStr};
 
 use kerria_core::{
-    CredentialVersion, Device, EmailAddress, Grant, LogEntry, LogEvent, LogNumber, PasswordHash, Phase,
-    Selector, Session, SessionId, Succession, Timestamp, TokenHash, TokenId, Transport, User, UserId,
+    CredentialVersion, Device, EmailAddress, Expiry, Grant, LogEntry, LogEvent, LogNumber, PasswordHash,
+    Phase, Selector, Session, SessionId, Succession, Timestamp, TokenHash, TokenId, Transport, User, UserId,
     UserName,
     audit::AuditEntry,
     store::{Credentials, Found, SessionDetails, StoreError, Trouble},
@@ -19,7 +19,8 @@ macro_rules! select_sessions {
         concat!(
             "SELECT s.id, s.user_id, s.transport, s.remembered, s.opened_at, s.last_seen_at, s.authenticated_at, \
              s.user_agent, s.address, coalesce(a.name, a.email), (SELECT number FROM log_counter), s.method, \
-             s.client_id, s.scope, s.audience, s.token_hash, s.previous_hash, s.nonce, s.rotated_at \
+             s.client_id, s.scope, s.audience, s.token_hash, s.previous_hash, s.nonce, s.rotated_at, \
+             s.expiry \
              FROM session s LEFT JOIN account a ON a.id = s.user_id ",
             $($rest),*
         )
@@ -37,6 +38,7 @@ pub(super) fn session(row: &dyn Row) -> Result<Session> {
         last_seen_at: instant(row, 5)?,
         authenticated_at: instant(row, 6)?,
         place: device(row)?.place(),
+        expiry: Expiry::from(row.get::<i64>(19)?),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use kerria_core::{
-    Cause, ClientId, DataKey, Device, Grant, LogEvent, LogNumber, Selector, Session, SessionId,
+    Cause, ClientId, DataKey, Device, Expiry, Grant, LogEvent, LogNumber, Selector, Session, SessionId,
     SessionPolicy, Standing, Status, StoreError, Timestamp, TokenHash, UserId,
     audit::{AuditEntry, AuditEvent},
     session::Method,
@@ -66,6 +66,15 @@ impl<D: Driver> Sessions for SqlStore<D> {
     ) -> Result<Renewal, StoreError> {
         let (old, new) = (*old, *new);
         self.write_part(move |step| renew(step, &old, &new, why, now)).await
+    }
+
+    async fn set_expiry(
+        &self,
+        session: SessionId,
+        expiry: Expiry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write_part(move |step| set_expiry(step, session, expiry, now)).await
     }
 
     async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {
@@ -443,6 +452,17 @@ pub(super) fn give_new_token(
     )?;
     step.write_log(Selector::Session { session }, LogEvent::Changed, now)?;
     Ok(())
+}
+
+fn set_expiry(step: &mut Step<'_>, session: SessionId, expiry: Expiry, now: Timestamp) -> Result<bool> {
+    step.hold(Root::Session(session))?;
+    let is_there = step
+        .change("UPDATE session SET expiry = ?2 WHERE id = ?1", (session.as_bytes(), i64::from(expiry)))?
+        > 0;
+    if is_there {
+        step.write_log(Selector::Session { session }, LogEvent::Changed, now)?;
+    }
+    Ok(is_there)
 }
 
 /// No entry in the log: what time ends, every checker sees by itself.

@@ -18,11 +18,12 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { name: "0001_initial", sql: include_str!("../../migrations/sqlite/0001_initial.sql") },
     Migration { name: "0002_tokens", sql: include_str!("../../migrations/sqlite/0002_tokens.sql") },
     Migration { name: "0003_errands", sql: include_str!("../../migrations/sqlite/0003_errands.sql") },
     Migration { name: "0004_groups", sql: include_str!("../../migrations/sqlite/0004_groups.sql") },
+    Migration { name: "0005_expiry", sql: include_str!("../../migrations/sqlite/0005_expiry.sql") },
 ];
 
 /// Whose file it is, and what has become of it: the file's `application_id`.
@@ -203,8 +204,11 @@ mod tests {
     async fn a_file_from_before_there_were_tokens_loses_no_session_and_no_log_entry() {
         let folder = TempDir::new().unwrap();
         let path = of_version_1(&folder);
-        assert_eq!(pending_migrations(&path).unwrap(), ["0002_tokens", "0003_errands", "0004_groups"]);
-        assert_eq!(migrate(&path).unwrap(), Migrated { from: 1, to: 4 });
+        assert_eq!(
+            pending_migrations(&path).unwrap(),
+            ["0002_tokens", "0003_errands", "0004_groups", "0005_expiry"]
+        );
+        assert_eq!(migrate(&path).unwrap(), Migrated { from: 1, to: 5 });
         let expected =
             Checked { problems: Vec::new(), schema: 4, users: 1, sessions: 3, last_number: LogNumber(5) };
         assert_eq!(check(&path).unwrap(), expected);
@@ -254,7 +258,7 @@ mod tests {
         assert_eq!((checked.problems.as_slice(), checked.schema, checked.sessions), (&[][..], 1, 3));
         backup(&path, &copy, |_, _| ()).unwrap();
         assert_eq!(check(&copy).unwrap().problems, [""; 0]);
-        assert_eq!(migrate(&copy).unwrap(), Migrated { from: 1, to: 4 });
+        assert_eq!(migrate(&copy).unwrap(), Migrated { from: 1, to: 5 });
         let restored = check(&copy).unwrap();
         assert_eq!((restored.problems.as_slice(), restored.users, restored.sessions), (&[][..], 1, 0));
     }

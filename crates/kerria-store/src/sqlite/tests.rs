@@ -317,7 +317,7 @@ fn an_empty_file_is_migrated_once() {
     fs::write(&path, "").unwrap();
     assert_eq!(
         pending_migrations(&path).unwrap(),
-        ["0001_initial", "0002_tokens", "0003_errands", "0004_groups"]
+        ["0001_initial", "0002_tokens", "0003_errands", "0004_groups", "0005_expiry"]
     );
     assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 4 });
     assert_eq!(migrate(&path).unwrap(), Migrated { from: 4, to: 4 });

@@ -176,6 +176,8 @@ impl FoundShape {
             last_seen_at: self.last_seen_at,
             authenticated_at: self.authenticated_at,
             place: Place { browser: self.place.browser, network: self.place.network },
+            // A server gives no session one of its own.
+            expiry: kerria_core::Expiry::BY_POLICY,
         };
         let found = Found {
             session,
@@ -266,6 +268,7 @@ mod tests {
             last_seen_at: Timestamp::from_millis(2),
             authenticated_at: Timestamp::from_millis(3),
             place: Device::new("Mozilla/5.0 Firefox/145.0", "2001:db8:1:2::9".parse().unwrap()).place(),
+            expiry: kerria_core::Expiry::BY_POLICY,
         };
         let found = Found {
             session,

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kerria_core::{
-    Cause, DataKey, DataRefused, Device, Method, Secret, Selector, SessionId, Standing, StoreError,
+    Cause, DataKey, DataRefused, Device, Expiry, Method, Secret, Selector, SessionId, Standing, StoreError,
     Timestamp, Token, TokenHash, TokenKind, Transport, UserId,
     store::{
         CarryOver, DataOwner, DataWrite, Found, NewSession, Opened, Overtaken, Renew, Renewal,
@@ -243,6 +243,21 @@ impl Session {
             Some(live) => self.renew(&live, Renew::Exchanged).await,
             None => Ok(()),
         }
+    }
+
+    /// Says when the session is to be over, if that is sooner than the [policy](super::SessionOptions::policy) says: at an instant, or
+    /// after some time without use. Nothing makes it last longer. A sign-in begins again with the policy alone.
+    ///
+    /// # Errors
+    /// If the store fails, or there is no session: a visitor gets one with the first value.
+    pub async fn set_expiry(&self, expiry: Expiry) -> Result<(), SessionError> {
+        let live = self.still()?.ok_or(SessionError::Ended)?;
+        if !self.store().set_expiry(live.session.id, expiry, self.now()).await? {
+            return Err(SessionError::Ended);
+        }
+        let session = kerria_core::Session { expiry, ..live.session };
+        self.current.becomes(Some(Checked { session, ..live }));
+        Ok(())
     }
 
     /// Ends the session, with all that it holds, and removes its cookie. Once this has returned, nobody accepts it any more. A visitor

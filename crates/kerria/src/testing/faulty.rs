@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use kerria_core::{
-    Algorithm, Cause, Client, ClientId, Clock, DataKey, DataLimits, Device, EmailAddress, Grant, Groups,
-    Lease, LogEntry, LogNumber, LoginName, Moment, PasswordHash, Selector, SessionId, SessionPolicy,
+    Algorithm, Cause, Client, ClientId, Clock, DataKey, DataLimits, Device, EmailAddress, Expiry, Grant,
+    Groups, Lease, LogEntry, LogNumber, LoginName, Moment, PasswordHash, Selector, SessionId, SessionPolicy,
     SigningKey, Status, Store, StoreError, Timestamp, TokenHash, User, UserId, UserName,
     audit::AuditEntry,
     lease::{LeaseKeeper, RollCall},
@@ -287,6 +287,15 @@ impl Sessions for FaultyStore {
         now: Timestamp,
     ) -> Result<Renewal, StoreError> {
         self.step("renew", self.inner.renew(old, new, why, now)).await
+    }
+
+    async fn set_expiry(
+        &self,
+        session: SessionId,
+        expiry: Expiry,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.step("set_expiry", self.inner.set_expiry(session, expiry, now)).await
     }
 
     async fn sessions_of(&self, user: UserId) -> Result<Vec<SessionDetails>, StoreError> {

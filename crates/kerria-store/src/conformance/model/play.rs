@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Debug, num::NonZeroU32, sync::Arc};
 
 use kerria_core::{
-    ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, EmailAddress, Groups, LogNumber,
+    ClientId, CredentialVersion, DataKey, DataLimits, DataRefused, EmailAddress, Expiry, Groups, LogNumber,
     LoginName, Method, RotationNonce, RotationRule, Selector, SessionId, SessionPolicy, Status, Store,
     Timestamp, TokenHash, TokenId, Transport, UserId, UserName,
     audit::{AuditEntry, AuditEvent},
@@ -278,6 +278,17 @@ impl Run {
                     self.tokens_of.entry(found.session.id).or_default().push(new);
                 }
                 same("renewed", store.renew(&old, &new, why, now).await.unwrap(), expected)
+            }
+            Step::SetExpiry { session, minutes: ahead } => {
+                let session = self.session(session);
+                let span = minutes(ahead.unsigned_abs());
+                let expiry = match ahead {
+                    0 => Expiry::BY_POLICY,
+                    1.. => Expiry::at(now + span),
+                    _ => Expiry::on_inactivity(span),
+                };
+                let expected = self.model.set_expiry(session, expiry, now);
+                same("expiry set", store.set_expiry(session, expiry, now).await.unwrap(), expected)
             }
             Step::SweepSessions { limit } => self.sweep_sessions(&*store, limit).await,
             Step::TrimLog { minutes_ago, limit } => {

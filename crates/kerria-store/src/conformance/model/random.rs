@@ -69,6 +69,11 @@ pub(super) enum Step {
         why: Renew,
         serial: u64,
     },
+    SetExpiry {
+        session: usize,
+        /// Minutes: from now on if there are more than none, and without use if there are fewer.
+        minutes: i64,
+    },
     SweepSessions {
         limit: u32,
     },
@@ -245,7 +250,8 @@ impl Random {
                     [self.below(4) as usize],
                 client: self.maybe(Self::client),
             },
-            12..=14 => Step::Touch { seen: self.some(4, |random| (random.pick(), random.below(90))) },
+            12 => Step::SetExpiry { session: self.pick(), minutes: self.below(200) as i64 - 100 },
+            13..=14 => Step::Touch { seen: self.some(4, |random| (random.pick(), random.below(90))) },
             15..=17 => Step::Revoke { what: self.what(), cause: self.cause(), from_a_device: self.one_in(2) },
             18..=19 => Step::Renew {
                 token: self.pick(),

@@ -6,9 +6,10 @@ use std::{
 };
 
 use kerria_core::{
-    Cause, ClientId, CredentialVersion, DataKey, DataLimits, Device, EmailAddress, Grant, Groups, LogEntry,
-    LogEvent, LogNumber, LoginName, PasswordHash, Phase, RotationNonce, Selector, Session, SessionId,
-    SessionPolicy, Standing, Status, Succession, Timestamp, TokenHash, Transport, User, UserId, UserName,
+    Cause, ClientId, CredentialVersion, DataKey, DataLimits, Device, EmailAddress, Expiry, Grant, Groups,
+    LogEntry, LogEvent, LogNumber, LoginName, PasswordHash, Phase, RotationNonce, Selector, Session,
+    SessionId, SessionPolicy, Standing, Status, Succession, Timestamp, TokenHash, Transport, User, UserId,
+    UserName,
     audit::AuditEvent,
     store::{
         AtLimit, Credentials, DataOwner, DataWrite, Found, Grouping, Invitation, LogPage, NewSession,
@@ -167,6 +168,7 @@ impl Model {
             last_seen_at: now,
             authenticated_at: now,
             place: device.place(),
+            expiry: Expiry::BY_POLICY,
         };
         let method = user.map(|sign_in| sign_in.method);
         let grant = user.and_then(|sign_in| sign_in.grant.clone());
@@ -308,6 +310,13 @@ impl Model {
         Renewal::Renewed(found)
     }
 
+    pub(super) fn set_expiry(&mut self, session: SessionId, expiry: Expiry, now: Timestamp) -> bool {
+        let Some(held) = self.sessions.get_mut(&session) else { return false };
+        held.details.session.expiry = expiry;
+        self.write_log(Selector::Session { session }, LogEvent::Changed, now);
+        true
+    }
+
     fn knows(&self, client: ClientId) -> bool {
         client == ClientId::OWN || self.clients.contains(&client)
     }
@@ -430,8 +439,10 @@ impl Model {
 
     /// Which sessions are over. Which of them a bounded sweep removes is the store's own choice.
     pub(super) fn over(&self, policy: &SessionPolicy, now: Timestamp) -> Vec<SessionId> {
-        let over =
-            |held: &Held| !matches!(policy.standing(&held.details.session, now), Standing::Active { .. });
+        let over = |held: &Held| {
+            let by_policy = Session { expiry: Expiry::BY_POLICY, ..held.details.session };
+            !matches!(policy.standing(&by_policy, now), Standing::Active { .. })
+        };
         self.sessions.iter().filter(|(_, held)| over(held)).map(|(session, _)| *session).collect()
     }
 
