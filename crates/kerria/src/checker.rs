@@ -16,9 +16,11 @@ use kerria_core::{
     Bearing, Cause, Device, Expiry, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, Profile, RevokedSet,
     RotationRule, Selector, Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token,
     TokenHash, TokenKey, TokenKind, TokenStep, Transport, UserId, Verdict,
-    store::{Follower, Found, LogPage, SessionDetails, SessionRotation, Source, Successor, TokenUse},
+    store::{
+        Follower, Found, LogPage, SessionDetails, SessionRotation, Source, Successor, TokenUse, Trouble,
+    },
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::warn;
 
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
     display_name::DisplayName,
     jwt::{self, AccessClaims, NumericDate},
     moves::{Move, Moves},
-    outage::{Outage, Trust},
+    outage::{Outage, PATIENCE, Trust},
     profiles::Profiles,
     reading::{Outcome, Readings, Turn},
 };
@@ -544,10 +546,18 @@ impl Checker {
     /// The answer from the store.
     pub(crate) async fn read(&self, asked: &Question) -> Result<Check, StoreError> {
         self.counters.misses.fetch_add(1, Relaxed);
-        let answer = match asked.subject {
-            Subject::Token(_) | Subject::Handle(_) if !asked.alone => self.read_once(asked).await,
-            // What is true of one access token of a session need not be of another.
-            _ => self.ask_store(asked).await,
+        let reading = async {
+            match asked.subject {
+                Subject::Token(_) | Subject::Handle(_) if !asked.alone => self.read_once(asked).await,
+                // What is true of one access token of a session need not be of another.
+                _ => self.ask_store(asked).await,
+            }
+        };
+        let answer = if self.may_trust(asked) {
+            let late = |late| Err(StoreError::new(Trouble::Unavailable, late));
+            timeout(PATIENCE, reading).await.unwrap_or_else(late)
+        } else {
+            reading.await
         };
         match answer {
             Ok(check) => {
@@ -562,6 +572,12 @@ impl Checker {
                 }
             },
         }
+    }
+
+    /// Whether memory has an answer that it may give on trust, should there be no other one.
+    fn may_trust(&self, asked: &Question) -> bool {
+        let lasts = self.lease.ran_out().is_some_and(|ran_out| self.trust.lasts(ran_out));
+        lasts && !asked.alone && self.look_up(asked, Reading::Remembered).is_some()
     }
 
     /// What memory says, if it is trusted although the source was asked and has failed.
@@ -996,7 +1012,7 @@ impl Checker {
                 }
             }
         }
-        Err(kerria_core::store::Trouble::Unavailable.into())
+        Err(Trouble::Unavailable.into())
     }
 
     fn verdict(&self, session: SessionId, user: Option<UserId>, as_of: LogNumber) -> Verdict {
