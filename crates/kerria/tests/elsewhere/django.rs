@@ -235,7 +235,6 @@ async fn when_a_user_is_disabled_their_sessions_end_and_nobody_elses() {
 
 #[tokio::test]
 async fn a_session_with_an_expiry_of_its_own_is_over_then_and_one_without_any_more_is_not() {
-    // A minute is past already for the second.
     let at = async |session: Session, Path(minutes): Path<i64>| {
         session.set_expiry(Expiry::at(Timestamp::from_millis(START.as_millis() + minutes * 60_000))).await
     };
