@@ -114,6 +114,8 @@ const reachesAllDomains = async (proxy) => {
   const page = await context.newPage();
   const wiki = `http://${WIKI}:${proxy.port}/page?of=a&and=b%20c`;
   const shop = `http://${SHOP}:${proxy.port}/`;
+  let code;
+  page.on("request", (request) => { if (request.url().includes("/.kerria/hand-over?")) code = request.url(); });
   await page.goto(wiki);
   assert.ok(page.url().startsWith(`${kerria.origin}/sign-in?`), page.url());
   await page.locator("#login").fill("alice");
@@ -129,6 +131,13 @@ const reachesAllDomains = async (proxy) => {
   const kept = async (url) => (await context.cookies(url)).map(({ name, httpOnly, sameSite }) => [name, httpOnly, sameSite]);
   assert.deepEqual(await kept(wiki), [["kerria-visit", true, "Lax"]]);
   assert.deepEqual(await kept(shop), [["kerria-visit", true, "Lax"]]);
+  // Somebody who has seen the address gets nowhere with it, and its owner goes back through it without harm.
+  const stranger = await (await browser()).newPage();
+  assert.equal((await stranger.goto(code)).status(), 403);
+  await stranger.goto(wiki);
+  assert.ok(stranger.url().startsWith(`${kerria.origin}/sign-in?`), stranger.url());
+  await page.goto(code);
+  assert.equal(page.url(), wiki);
   await page.goto(`${kerria.origin}/sessions`);
   await page.getByRole("button", { name: "Sign out", exact: true }).first().click();
   await page.waitForURL("**/signed-out");

@@ -102,8 +102,10 @@ pub enum Phase {
 pub enum TokenStep {
     /// Nothing.
     None,
-    /// Its client gets its successor, or has shown to have it.
+    /// Its client gets its successor.
     Rotate,
+    /// Its client has shown to have it. From now on the one before it only has its grace.
+    Confirm,
     /// It is used after its time: somebody has a copy. The session has to end.
     EndForReplay,
 }
@@ -124,7 +126,7 @@ impl Succession {
                 TokenStep::Rotate
             }
             Phase::Replaced if is_on => TokenStep::Rotate,
-            Phase::Unused => TokenStep::Rotate,
+            Phase::Unused => TokenStep::Confirm,
             Phase::Outlived if now.since(self.since) >= rule.grace => TokenStep::EndForReplay,
             Phase::Present | Phase::Replaced | Phase::Outlived => TokenStep::None,
         }
@@ -167,7 +169,7 @@ mod tests {
     #[test]
     fn what_was_begun_is_ended_in_order_after_rotation_was_turned_off() {
         assert_eq!(step(Phase::Replaced, 1, 0), TokenStep::None);
-        assert_eq!(step(Phase::Unused, 1, 0), TokenStep::Rotate);
+        assert_eq!(step(Phase::Unused, 1, 0), TokenStep::Confirm);
         assert_eq!(step(Phase::Outlived, 30, 0), TokenStep::EndForReplay);
     }
 }

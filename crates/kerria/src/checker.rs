@@ -16,9 +16,11 @@ use kerria_core::{
     Bearing, Cause, Device, Expiry, Grant, Lease, LogEntry, LogEvent, LogNumber, Place, Profile, RevokedSet,
     RotationRule, Selector, Session, SessionId, SessionPolicy, Standing, Store, StoreError, Timestamp, Token,
     TokenHash, TokenKey, TokenKind, TokenStep, Transport, UserId, Verdict,
-    store::{Follower, Found, LogPage, SessionDetails, SessionRotation, Source, Successor, TokenUse},
+    store::{
+        Follower, Found, LogPage, SessionDetails, SessionRotation, Source, Successor, TokenUse, Trouble,
+    },
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::warn;
 
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
     display_name::DisplayName,
     jwt::{self, AccessClaims, NumericDate},
     moves::{Move, Moves},
-    outage::{Outage, Trust},
+    outage::{Outage, PATIENCE, Trust},
     profiles::Profiles,
     reading::{Outcome, Readings, Turn},
 };
@@ -118,9 +120,8 @@ pub struct Checked {
     pub expires_at: Timestamp,
     /// Whether this request comes from another place than the one that opened the session.
     pub moved: bool,
-    /// Whether the store has to hear of this use, because the token was used for long enough to be replaced, or is a
-    /// successor that was not used before, or its client has not got the successor.
-    pub rotation_due: bool,
+    /// What the store has to hear of this use of the token, if anything.
+    pub token_step: TokenStep,
 }
 
 /// Why a token does not carry a good session.
@@ -235,7 +236,7 @@ impl Checked {
             as_of: claims.as_of.unwrap_or_default(),
             expires_at: claims.exp.timestamp(),
             moved: false,
-            rotation_due: false,
+            token_step: TokenStep::None,
         })
     }
 }
@@ -545,10 +546,18 @@ impl Checker {
     /// The answer from the store.
     pub(crate) async fn read(&self, asked: &Question) -> Result<Check, StoreError> {
         self.counters.misses.fetch_add(1, Relaxed);
-        let answer = match asked.subject {
-            Subject::Token(_) | Subject::Handle(_) if !asked.alone => self.read_once(asked).await,
-            // What is true of one access token of a session need not be of another.
-            _ => self.ask_store(asked).await,
+        let reading = async {
+            match asked.subject {
+                Subject::Token(_) | Subject::Handle(_) if !asked.alone => self.read_once(asked).await,
+                // What is true of one access token of a session need not be of another.
+                _ => self.ask_store(asked).await,
+            }
+        };
+        let answer = if self.may_trust(asked) {
+            let late = |late| Err(StoreError::new(Trouble::Unavailable, late));
+            timeout(PATIENCE, reading).await.unwrap_or_else(late)
+        } else {
+            reading.await
         };
         match answer {
             Ok(check) => {
@@ -563,6 +572,12 @@ impl Checker {
                 }
             },
         }
+    }
+
+    /// Whether memory has an answer that it may give on trust, should there be no other one.
+    fn may_trust(&self, asked: &Question) -> bool {
+        let lasts = self.lease.ran_out().is_some_and(|ran_out| self.trust.lasts(ran_out));
+        lasts && !asked.alone && self.look_up(asked, Reading::Remembered).is_some()
     }
 
     /// What memory says, if it is trusted although the source was asked and has failed.
@@ -584,7 +599,7 @@ impl Checker {
         if let Check::Good(checked) = &mut check {
             self.trust.begins();
             self.counters.trusted.fetch_add(1, Relaxed);
-            checked.rotation_due = false;
+            checked.token_step = TokenStep::None;
         }
         self.count(check)
     }
@@ -639,7 +654,7 @@ impl Checker {
             as_of: found.as_of,
             expires_at,
             moved: false,
-            rotation_due: false,
+            token_step: TokenStep::None,
         }
     }
 
@@ -943,7 +958,7 @@ impl Checker {
             as_of: cached.as_of,
             expires_at,
             moved: elsewhere.is_some(),
-            rotation_due: step == TokenStep::Rotate,
+            token_step: step,
         };
         (Keep::Touched, Some(Check::Good(checked)))
     }
@@ -997,7 +1012,7 @@ impl Checker {
                 }
             }
         }
-        Err(kerria_core::store::Trouble::Unavailable.into())
+        Err(Trouble::Unavailable.into())
     }
 
     fn verdict(&self, session: SessionId, user: Option<UserId>, as_of: LogNumber) -> Verdict {

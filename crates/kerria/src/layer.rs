@@ -12,7 +12,7 @@ use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, header};
 use kerria_core::{
     Clock, Device, Entropy, RotationNonce, Scope, SessionId, StoreError, Timestamp, Token, TokenHash,
-    TokenKey, TokenKind, Transport,
+    TokenKey, TokenKind, TokenStep, Transport,
     store::{SessionRotation, Successor, Trouble},
 };
 use tower_layer::Layer;
@@ -177,8 +177,9 @@ impl SessionLayer {
             Ok(state) => state,
             Err(asking) => asking.answer(Some(device(headers, client))).await,
         };
-        // That a successor was used, its predecessor has to hear of.
-        if let Some(Due { token, device, checker }) = layer.due(&presented, headers, Some(client), &state)
+        // That a successor was used, its predecessor has to hear of. Whatever else is due waits for an answer that sets a cookie.
+        if matches!(&state, SessionState::Good(checked) if checked.token_step == TokenStep::Confirm)
+            && let Some(Due { token, device, checker }) = layer.due(&presented, headers, Some(client), &state)
             && let Err(error) = checker.rotate(token.hash(), None, device, now).await
         {
             warn!("the use of a session token was not noted: {error}");
@@ -370,7 +371,7 @@ impl Inner {
 }
 
 fn is_rotation_due(state: &SessionState) -> bool {
-    matches!(state, SessionState::Good(checked) if checked.rotation_due)
+    matches!(state, SessionState::Good(checked) if checked.token_step != TokenStep::None)
 }
 
 /// What [`SessionLayer::recall`] has found of a request that goes on to the router.

@@ -19,6 +19,9 @@ use tracing::{info, warn};
 /// for a source that keeps silent.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a question may take whose answer is in memory. Who waits for longer is accepted on trust.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long one question may take, and more. Who has heard of no silence for longer than this asks.
 const LATELY: Duration = Duration::from_secs(10);
 

@@ -18,9 +18,7 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use hyper_util::rt::TokioIo;
-use kerria::{Session, SessionError, SessionOptions, Sessions};
-use kerria_core::{Store, UserId};
-use kerria_store::SqliteStore;
+use kerria::{Session, SessionError, Sessions, UserId, testing};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -31,8 +29,7 @@ use tower::{Layer, ServiceExt, service_fn};
 const ALICE: UserId = UserId::from_bytes([1; 16]);
 
 async fn sessions() -> Sessions {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory().unwrap());
-    Sessions::start(store, SessionOptions::new("http://localhost:3000".parse().unwrap())).await.unwrap()
+    testing::sessions().await.sessions
 }
 
 /// An application that listens, and the cookie of its one browser.

@@ -13,11 +13,15 @@ use axum::{
     routing::get,
 };
 use kerria::{
-    Cause, Clock, Consistency, Outage, SessionOptions, Sessions, Store, UserId, require_login,
+    Cause, Clock, Consistency, Outage, SessionOptions, Sessions, Stopwatch, Store, UserId, require_login,
     testing::{FaultyStore, ManualClock, START, Steps, login_as},
 };
 use kerria_core::Selector;
-use kerria_store::SqliteStore;
+use kerria_store::{
+    Nobody, PostgresOptions, PostgresStore, RedisOptions, SplitStore, SqliteStore,
+    testing::{Cable, Proxy, TestDatabase, TestSessions, node},
+};
+use tempfile::TempDir;
 use tower::ServiceExt;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -142,6 +146,20 @@ async fn a_store_that_does_not_answer_is_asked_once_in_a_second() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_long_for_a_store_that_hangs_if_memory_has_the_answer() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let alice = play.signed_in(ALICE).await;
+    play.store.hang(Steps::All);
+    play.clock.advance(SECOND);
+    let watch = Stopwatch::start();
+    assert_eq!((play.get("/account", &alice).await, play.trusted()), (StatusCode::OK, 1));
+    let waited = watch.elapsed();
+    assert!((SECOND..2 * SECOND).contains(&waited), "{waited:?}");
+    assert_eq!((play.get("/account", &alice).await, play.trusted()), (StatusCode::OK, 2));
+    assert!(watch.elapsed() < waited + SECOND / 2, "the second one does not wait");
+}
+
+#[tokio::test]
 async fn an_end_that_was_heard_of_is_never_trusted_away() {
     let play = Play::new(Outage::TrustFor(MINUTE)).await;
     let alice = play.signed_in(ALICE).await;
@@ -194,4 +212,72 @@ async fn limits_of_a_session_hold_in_an_outage_too() {
     assert_eq!(play.get("/account", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
     play.store.mend();
     assert_eq!(play.get("/account", &alice).await, StatusCode::UNAUTHORIZED);
+}
+
+/// Between an application and the database that it shares.
+async fn behind(proxy: &Proxy) -> Arc<dyn Store> {
+    let options = PostgresOptions::parse(proxy.url()).unwrap();
+    Arc::new(PostgresStore::connect(options, node(), Arc::new(Nobody)).await.unwrap())
+}
+
+/// Between an application and the Redis that it shares.
+async fn beside_redis(folder: &TempDir, proxy: &Proxy) -> Arc<dyn Store> {
+    let (path, redis) = (folder.path().join("kerria.db"), RedisOptions::from_url(proxy.url()).unwrap());
+    let store = SplitStore::on_sqlite(&path, redis, node(), Arc::new(Nobody), START).await;
+    Arc::new(store.unwrap())
+}
+
+/// With a real lease, which runs by a clock that nobody moves.
+async fn is_trusted_for_a_time(store: Arc<dyn Store>, proxy: &Proxy, broken: Cable) {
+    let limit = 3 * SECOND;
+    let options = SessionOptions::new("http://localhost:3000".parse().unwrap());
+    let sessions = Sessions::start(store, options.outage(Outage::TrustFor(limit))).await.unwrap();
+    let app = Router::new().route("/", get(async || "yours").layer(require_login())).layer(sessions.layer());
+    let (alice, checker) = (login_as(&sessions, ALICE).await, sessions.checker());
+    let visit = async || {
+        let request = Request::get("/").header(header::COOKIE, &alice).body(Body::empty()).unwrap();
+        app.clone().oneshot(request).await.unwrap().status()
+    };
+    until(async || visit().await == StatusCode::OK && checker.lease().holds()).await;
+    proxy.set(broken);
+    until(async || !checker.lease().holds()).await;
+    let without_lease = Stopwatch::start();
+    assert_eq!(visit().await, StatusCode::OK);
+    assert!(checker.counters().trusted.load(SeqCst) > 0);
+    until(async || visit().await == StatusCode::SERVICE_UNAVAILABLE).await;
+    assert!(without_lease.elapsed() > limit - SECOND, "{:?}", without_lease.elapsed());
+    proxy.set(Cable::Whole);
+    until(async || visit().await == StatusCode::OK && checker.lease().holds()).await;
+    let trusted = checker.counters().trusted.load(SeqCst);
+    assert_eq!((visit().await, checker.counters().trusted.load(SeqCst)), (StatusCode::OK, trusted));
+}
+
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(30 * SECOND, waiting).await.expect("it happens in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_is_trusted_while_its_database_is_cut_off() {
+    let database = TestDatabase::create();
+    let proxy = Proxy::to(&database.url());
+    is_trusted_for_a_time(behind(&proxy).await, &proxy, Cable::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_is_trusted_while_its_database_keeps_silent() {
+    let database = TestDatabase::create();
+    let proxy = Proxy::to(&database.url());
+    is_trusted_for_a_time(behind(&proxy).await, &proxy, Cable::BlackHole).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_is_trusted_while_its_redis_is_cut_off() {
+    let (folder, redis) = (TempDir::new().unwrap(), TestSessions::create());
+    let proxy = Proxy::to(&redis.url());
+    is_trusted_for_a_time(beside_redis(&folder, &proxy).await, &proxy, Cable::Cut).await;
 }

@@ -2,8 +2,8 @@
 //!
 //! A browser that opens a page there is sent to [our page](PAGE), signs in if it has to, and comes back to [a path](PATH) that
 //! is ours on every such host, with a [code](Code) that works once. What it gets there is a *visit*: a cookie of that host that
-//! names the session and is good for nothing but to be let through there. Whatever ends the session ends its visits, and a new proof in it ends those from
-//! before: then the browser is sent away once more, and comes back without a click.
+//! names the session and is good for nothing but to be let through there. Whatever ends the session ends its visits, and a new
+//! proof in it ends those from before: then the browser is sent away once more, and comes back without a click.
 //!
 //! Nobody must be able to bring somebody else's browser into their own session, nor to use a code that they have seen. So a
 //! code counts only in the browser that was sent away. That browser is known by the value of the same cookie: the visit that is

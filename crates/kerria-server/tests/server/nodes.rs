@@ -15,7 +15,16 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::cast::{Browser, HOUR, MINUTE, OPERATOR_TOKEN, PASSWORD, configuration};
+use crate::cast::{Answer, Browser, FILE, HOUR, MINUTE, OPERATOR_TOKEN, PASSWORD, configuration};
+
+/// What a proxy asks about, on another domain.
+const RULES: &str = r#"
+trusted_proxies = ["127.0.0.1"]
+
+[[forward_auth.rule]]
+hosts = ["wiki.other.example"]
+allow = "signed-in"
+"#;
 
 /// Nodes that share a database and a clock.
 struct Cluster {
@@ -45,6 +54,7 @@ impl Cluster {
                 ("database.connections", "2".to_owned()),
                 ("tokens.sealing_key_file", shared("sealing.key")),
                 ("sign_up.mode", "open".to_owned()),
+                (FILE, RULES.to_owned()),
             ];
             let config = configuration(&folder, &settings.map(|(key, value)| (key.to_owned(), value)));
             let edge = Edge { clock: Arc::clone(&clock) as Arc<dyn Clock>, entropy: Arc::new(SystemEntropy) };
@@ -206,5 +216,48 @@ async fn an_operator_sees_all_nodes_and_how_far_each_is() {
     assert_eq!(nodes.len(), 2, "{seen}");
     assert!(nodes.iter().all(|node| node["applied"] == seen["head"] && node["behind"] == 0), "{seen}");
     assert_eq!(nodes.iter().filter(|node| node["answers"] == true).count(), 1, "{seen}");
+    cluster.stop().await;
+}
+
+/// A proxy asks a node for what a browser opens at the wiki; the cookies are those of that host.
+async fn at_wiki(cluster: &Cluster, node: usize, jar: &Browser, path: &str) -> (Answer, Browser) {
+    let jar = Browser { address: cluster.nodes[node].server.address, ..jar.clone() };
+    let mut asking = jar
+        .with("accept", "text/html")
+        .with("x-forwarded-method", "GET")
+        .with("x-forwarded-proto", "http")
+        .with("x-forwarded-host", "wiki.other.example")
+        .with("x-forwarded-uri", path);
+    let answer = asking.get("/forward-auth").await;
+    (answer, Browser { cookies: asking.cookies, ..jar })
+}
+
+#[tokio::test]
+async fn a_code_works_once_at_all_nodes_and_an_end_at_one_ends_the_visit_at_another() {
+    let cluster = Cluster::of(2).await;
+    let mut alice = cluster.signed_up("alice").await;
+    let stranger = Browser::new(alice.address);
+    let (answer, known) = at_wiki(&cluster, 0, &stranger, "/page").await;
+    let away = answer.header("location").unwrap().strip_prefix("http://localhost:8080").unwrap().to_owned();
+    for round in 0..20 {
+        alice.address = cluster.nodes[round % 2].server.address;
+        let code = alice.get(&away).await.header("location").unwrap().to_owned();
+        let path = code.strip_prefix("http://wiki.other.example").unwrap();
+        let tries = (0..8).map(|number| at_wiki(&cluster, number % 2, &known, path));
+        let answers = futures_util::future::join_all(tries).await;
+        let winners: Vec<_> = answers.iter().filter(|(answer, _)| !answer.set_cookies().is_empty()).collect();
+        assert_eq!(winners.len(), 1, "round {round}");
+        let visiting = &winners[0].1;
+        for node in [0, 1] {
+            assert_eq!(at_wiki(&cluster, node, visiting, "/page").await.0.status, StatusCode::OK);
+        }
+        if round == 19 {
+            let answer = alice.send("POST", "/api/v1/logout", &json!({})).await;
+            assert_eq!(answer.status, StatusCode::NO_CONTENT);
+            for node in [0, 1] {
+                assert_eq!(at_wiki(&cluster, node, visiting, "/page").await.0.status, StatusCode::FOUND);
+            }
+        }
+    }
     cluster.stop().await;
 }

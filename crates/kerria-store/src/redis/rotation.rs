@@ -51,13 +51,13 @@ impl RedisSessions {
                 (TokenStep::Rotate, Phase::Replaced) => {
                     return unchanged(SessionRotation::Repeated(kept.nonce.ok_or_else(missing)?));
                 }
-                (TokenStep::Rotate, Phase::Unused) => {
+                (TokenStep::Confirm, _) => {
                     // Its client has it, and from now on the one before only has its grace.
                     (kept.nonce, kept.rotated_at) = (None, Some(token.now));
                     use_now(&mut commit, &mut kept, token.now)?;
                     SessionRotation::Confirmed
                 }
-                (TokenStep::Rotate, Phase::Present | Phase::Outlived) => {
+                (TokenStep::Rotate, _) => {
                     let Some(successor) = token.successor else {
                         return unchanged(SessionRotation::Unchanged);
                     };

@@ -46,11 +46,11 @@ pub(super) fn rotate(step: &mut Step<'_>, token: &TokenUse) -> Result<SessionRot
             Ok(SessionRotation::Replayed { session: id, user })
         }
         (TokenStep::Rotate, Phase::Replaced) => nonce(step, id).map(SessionRotation::Repeated),
-        (TokenStep::Rotate, Phase::Unused) => {
+        (TokenStep::Confirm, _) => {
             confirm(step, id, token.now)?;
             found_again(step, token).map(SessionRotation::Confirmed)
         }
-        (TokenStep::Rotate, Phase::Present | Phase::Outlived) => {
+        (TokenStep::Rotate, _) => {
             let Some(successor) = token.successor else { return Ok(SessionRotation::Unchanged) };
             replace(step, id, &successor, token.now)?;
             step.write_log(Selector::Session { session: id }, LogEvent::Changed, token.now)?;

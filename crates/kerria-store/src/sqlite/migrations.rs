@@ -210,7 +210,7 @@ mod tests {
         );
         assert_eq!(migrate(&path).unwrap(), Migrated { from: 1, to: 5 });
         let expected =
-            Checked { problems: Vec::new(), schema: 4, users: 1, sessions: 3, last_number: LogNumber(5) };
+            Checked { problems: Vec::new(), schema: 5, users: 1, sessions: 3, last_number: LogNumber(5) };
         assert_eq!(check(&path).unwrap(), expected);
         let store = SqliteStore::open(&path).unwrap();
         let alice = UserId::from_bytes([10; 16]);

@@ -319,10 +319,10 @@ fn an_empty_file_is_migrated_once() {
         pending_migrations(&path).unwrap(),
         ["0001_initial", "0002_tokens", "0003_errands", "0004_groups", "0005_expiry"]
     );
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 4 });
-    assert_eq!(migrate(&path).unwrap(), Migrated { from: 4, to: 4 });
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 0, to: 5 });
+    assert_eq!(migrate(&path).unwrap(), Migrated { from: 5, to: 5 });
     assert_eq!(pending_migrations(&path).unwrap(), [""; 0]);
-    assert_eq!(check(&path).unwrap().schema, 4);
+    assert_eq!(check(&path).unwrap().schema, 5);
 }
 
 #[test]
@@ -334,8 +334,8 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let before = fs::read(&path).unwrap();
     let error = SqliteStore::open(&path).unwrap_err();
     let sentence = error.to_string();
-    assert!(sentence.contains("schema version 7, and this program knows versions up to 4"), "{sentence}");
-    assert!(matches!(check(&path), Err(OpenError::Newer { found: 7, known: 4, .. })));
+    assert!(sentence.contains("schema version 7, and this program knows versions up to 5"), "{sentence}");
+    assert!(matches!(check(&path), Err(OpenError::Newer { found: 7, known: 5, .. })));
     assert!(matches!(pending_migrations(&path), Err(OpenError::Newer { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
 }

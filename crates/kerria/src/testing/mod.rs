@@ -8,7 +8,7 @@ mod faulty;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
-use kerria_core::{Clock, Entropy, Timestamp, Transport, UserId};
+use kerria_core::{Clock, Entropy, Store, Timestamp, Transport, UserId};
 use kerria_store::SqliteStore;
 use sha2::{Digest, Sha256};
 
@@ -27,7 +27,7 @@ pub struct TestSessions {
     pub sessions: Sessions,
     /// Their clock. It stands still until it is moved.
     pub clock: Arc<ManualClock>,
-    /// Their store, which is in memory, and breaks when it is told to.
+    /// Their store, which breaks when it is told to. What is behind it is in memory, unless it was said otherwise.
     pub store: Arc<FaultyStore>,
     options: SessionOptions,
 }
@@ -53,9 +53,17 @@ pub async fn sessions() -> TestSessions {
 /// # Panics
 /// If they cannot be started.
 pub async fn sessions_with(options: SessionOptions) -> TestSessions {
+    sessions_over(Arc::new(SqliteStore::open_in_memory().expect("SQLite can be opened in memory")), options)
+        .await
+}
+
+/// The same over a store of the application's own.
+///
+/// # Panics
+/// If they cannot be started.
+pub async fn sessions_over(store: Arc<dyn Store>, options: SessionOptions) -> TestSessions {
     let clock = Arc::new(ManualClock::new(START));
-    let memory = SqliteStore::open_in_memory().expect("SQLite can be opened in memory");
-    let store = Arc::new(FaultyStore::new(Arc::new(memory)));
+    let store = Arc::new(FaultyStore::new(store));
     let options = options.clock(Arc::clone(&clock) as Arc<dyn Clock>);
     let sessions = Sessions::start(Arc::clone(&store) as _, options.clone()).await;
     TestSessions { sessions: sessions.expect("the sessions start"), clock, store, options }
@@ -98,5 +106,88 @@ impl Entropy for SeededEntropy {
             let block = Sha256::digest([seed.to_be_bytes(), number.to_be_bytes()].concat());
             chunk.copy_from_slice(&block[..chunk.len()]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kerria_core::store::{Sessions as _, Trouble};
+
+    use super::*;
+    use crate::Timestamp;
+
+    const ALICE: UserId = UserId::from_number(1);
+
+    async fn sessions_seeded(seed: u64) -> TestSessions {
+        let options = SessionOptions::new("http://localhost:3000".parse().unwrap());
+        sessions_with(options.entropy(Arc::new(SeededEntropy::new(seed)))).await
+    }
+
+    #[tokio::test]
+    async fn tokens_of_one_seed_are_the_same_in_each_run_and_never_twice_in_one() {
+        let (one, same, other) =
+            (sessions_seeded(7).await, sessions_seeded(7).await, sessions_seeded(8).await);
+        let first = login_as(&one.sessions, ALICE).await;
+        assert_eq!(first, login_as(&same.sessions, ALICE).await);
+        assert_ne!(first, login_as(&other.sessions, ALICE).await);
+        assert_ne!(first, login_as(&one.sessions, ALICE).await);
+        let mut bytes = [[0; 80]; 2];
+        bytes.iter_mut().for_each(|bytes| SeededEntropy::new(1).fill(bytes));
+        assert!(bytes[0] == bytes[1] && bytes[0][..32] != bytes[0][32..64]);
+    }
+
+    /// Whether a step fails.
+    async fn fails(store: &FaultyStore) -> bool {
+        let error = store.sessions_of(ALICE).await.err();
+        error.is_some_and(|error| error.trouble == Trouble::Unavailable)
+    }
+
+    #[tokio::test]
+    async fn the_next_steps_fail_or_those_of_one_name_or_all_until_it_is_mended() {
+        let TestSessions { store, .. } = sessions().await;
+        store.fail(Steps::Next(2));
+        assert!(fails(&store).await && fails(&store).await && !fails(&store).await);
+        store.fail(Steps::Of("find"));
+        assert!(!fails(&store).await);
+        store.fail(Steps::Of("sessions_of"));
+        assert!(fails(&store).await && fails(&store).await);
+        store.fail(Steps::All);
+        assert!(fails(&store).await && store.trim_log(Timestamp::EPOCH, 1).await.is_err());
+        store.mend();
+        assert!(!fails(&store).await);
+        assert_eq!(store.asked("sessions_of"), 8);
+    }
+
+    #[tokio::test]
+    async fn what_hangs_goes_on_when_the_store_is_mended() {
+        let TestSessions { store, .. } = sessions().await;
+        store.hang(Steps::Of("sessions_of"));
+        let hanging = tokio::spawn({
+            let store = Arc::clone(&store);
+            async move { fails(&store).await }
+        });
+        let in_vain = tokio::time::timeout(Duration::from_millis(5), fails(&store)).await;
+        assert!(in_vain.is_err() && !hanging.is_finished());
+        store.mend();
+        assert!(!hanging.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_held_back_once_and_after_the_step_is_done() {
+        let TestSessions { sessions, store, .. } = sessions().await;
+        let held = store.hold("open");
+        let signing_in = tokio::spawn({
+            let sessions = sessions.clone();
+            async move { login_as(&sessions, ALICE).await }
+        });
+        held.reached().await;
+        assert_eq!(sessions.of(ALICE).await.unwrap().len(), 1, "it is committed");
+        assert!(!signing_in.is_finished());
+        held.release();
+        signing_in.await.unwrap();
+        login_as(&sessions, ALICE).await;
+        assert_eq!(sessions.of(ALICE).await.unwrap().len(), 2);
     }
 }

@@ -17,13 +17,13 @@ use axum::{
 };
 use kerria::{
     ManualClock, Session, SessionError, SessionOptions, Sessions,
+    testing::{TestSessions, sessions_over},
     upkeep::{Kept, sweep},
 };
-use kerria_core::{Clock, SessionPolicy, Store, Timestamp, UserId};
+use kerria_core::{Clock, SessionPolicy, Store, UserId};
 use kerria_store::SqliteStore;
 use tower::ServiceExt;
 
-const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
 const HTTP: &str = "http://localhost:3000";
 const HTTPS: &str = "https://shop.example.com";
@@ -60,11 +60,10 @@ impl Shop {
         origin: &str,
         options: impl FnOnce(SessionOptions) -> SessionOptions,
     ) -> Self {
-        let clock = Arc::new(ManualClock::new(START));
-        let plain = SessionOptions::new(origin.parse().unwrap()).clock(Arc::clone(&clock) as Arc<dyn Clock>);
-        let sessions = Sessions::start(Arc::clone(&store), options(plain)).await.unwrap();
+        let options = options(SessionOptions::new(origin.parse().unwrap()));
+        let TestSessions { sessions, clock, store, .. } = sessions_over(store, options).await;
         let app = routes().layer(sessions.layer());
-        Self { sessions, store, clock, app }
+        Self { sessions, store: store as _, clock, app }
     }
 
     /// The same with routes of its own.

@@ -504,12 +504,18 @@ async fn a_token_that_was_replaced_passes_and_its_successor_is_noted() {
     let mut alice = kerria.signed_in("alice").await;
     let old = alice.thief();
     kerria.clock.advance(HOUR / 2);
+    let rotations = || kerria.store.asked("rotate");
     let answer = ask(&alice, "GET", "http://app.site.localhost/").await;
     assert_eq!((answer.status, answer.set_cookies().len()), (StatusCode::OK, 0));
+    assert_eq!(rotations(), 0, "a proxy is given no cookie");
     alice.get("/sessions").await;
     assert_ne!(alice.token(), old.token());
     assert_eq!(ask(&old, "GET", "http://app.site.localhost/").await.status, StatusCode::OK);
-    assert_eq!(ask(&alice, "GET", "http://app.site.localhost/").await.status, StatusCode::OK);
+    assert_eq!(rotations(), 1);
+    for _ in 0..2 {
+        assert_eq!(ask(&alice, "GET", "http://app.site.localhost/").await.status, StatusCode::OK);
+        assert_eq!(rotations(), 2, "once");
+    }
     kerria.clock.advance(MINUTE);
     // The successor was used, and the grace is over.
     assert_eq!(ask(&old, "GET", "http://app.site.localhost/").await.status, StatusCode::UNAUTHORIZED);
