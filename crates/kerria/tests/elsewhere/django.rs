@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    extract::Path,
     http::{StatusCode, header},
     routing::{get, post},
 };
-use kerria::{Session, SessionError};
+use kerria::{Expiry, Session, SessionError, Timestamp};
 use tokio::sync::Barrier;
 
-use crate::{Browser, HTTPS, Shop, idle, user};
+use crate::{Browser, HTTPS, MINUTE, START, Shop, idle, user};
 
 #[tokio::test]
 async fn a_value_that_is_taken_is_gone_and_one_that_is_not_there_has_a_default() {
@@ -230,6 +231,25 @@ async fn when_a_user_is_disabled_their_sessions_end_and_nobody_elses() {
     shop.sessions.end_all(user("alice")).await.unwrap();
     assert_eq!((shop.who(&alice).await, shop.who(&bob).await), ("nobody".into(), "bob".into()));
     assert_eq!(shop.value(&visitor, "cart").await, "book");
+}
+
+#[tokio::test]
+async fn a_session_with_an_expiry_of_its_own_is_over_then_and_one_without_any_more_is_not() {
+    let at = async |session: Session, Path(minutes): Path<i64>| {
+        session.set_expiry(Expiry::at(Timestamp::from_millis(START.as_millis() + minutes * 60_000))).await
+    };
+    let reset = async |session: Session| session.set_expiry(Expiry::BY_POLICY).await;
+    let routes = Router::new().route("/expiry/{minutes}", post(at)).route("/expiry", post(reset));
+    let shop = Shop::open().await.with(routes);
+    let (mut soon, mut past, mut reset) = (shop.visitor().await, shop.visitor().await, shop.visitor().await);
+    shop.post(&mut soon, "/expiry/10").await;
+    shop.post(&mut past, "/expiry/-1").await;
+    shop.post(&mut reset, "/expiry/10").await;
+    shop.post(&mut reset, "/expiry").await;
+    let cart = async |browser: &Browser| shop.value(browser, "cart").await;
+    assert_eq!((cart(&soon).await, cart(&past).await), ("book".into(), "nothing".into()));
+    shop.clock.advance(11 * MINUTE);
+    assert_eq!((cart(&soon).await, cart(&reset).await), ("nothing".into(), "book".into()));
 }
 
 #[tokio::test]
