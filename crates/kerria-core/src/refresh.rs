@@ -34,6 +34,9 @@ pub struct RefreshToken {
 }
 
 impl RefreshToken {
+    /// The characters that one begins with.
+    pub const PREFIX: &str = PREFIX;
+
     /// The first token of `session`, with 256 random bits.
     pub fn random(session: SessionId, entropy: &dyn Entropy) -> Self {
         Self { session, random: Secret::new(random_bytes(entropy)) }

@@ -40,6 +40,8 @@ pub struct Front {
     permits: Arc<Semaphore>,
     /// The headers that every response carries.
     protection: HeaderMap,
+    /// The same for hosts that are not ours: how they are reached is not ours to say.
+    protection_elsewhere: HeaderMap,
     /// The same with the media type of JSON.
     protection_of_json: HeaderMap,
     /// The answer to a token that carries no good session.
@@ -68,11 +70,22 @@ impl Front {
         let forward_auth = is_public.then(|| ForwardAuth::new(app));
         let permits = Arc::new(Semaphore::new(app.config.max_connections as usize));
         let protection = protection(app.config.public_url.scheme() == "https");
+        let protection_elsewhere = self::protection(false);
         let mut protection_of_json = protection.clone();
         protection_of_json.insert(header::CONTENT_TYPE, session::JSON);
         let refusal = Prepared::of(protected(Problem::session_token_refused().into_response(), &protection));
         let app = Arc::clone(app);
-        Arc::new(Self { app, router, checks, forward_auth, permits, protection, protection_of_json, refusal })
+        Arc::new(Self {
+            app,
+            router,
+            checks,
+            forward_auth,
+            permits,
+            protection,
+            protection_elsewhere,
+            protection_of_json,
+            refusal,
+        })
     }
 
     /// The configuration.
@@ -95,16 +108,15 @@ impl Front {
             Err(_) => protected(panicked(), &self.protection),
             Ok(None) => {
                 let dialect = Dialect::at(request.uri().path());
-                let answer = match self.forward_auth.as_ref().zip(dialect) {
+                match self.forward_auth.as_ref().zip(dialect) {
                     Some((proxies, dialect)) => {
                         let answer = AssertUnwindSafe(proxies.answer(dialect, peer, client, &request));
-                        answer.catch_unwind().await.unwrap_or_else(|_| panicked().into())
+                        match answer.catch_unwind().await.unwrap_or_else(|_| panicked().into()) {
+                            Answer::Pass(response) => response,
+                            Answer::Instead(response) => protected(response, &self.protection_elsewhere),
+                        }
                     }
-                    None => self.route(client, request.map(Body::new)).await.into(),
-                };
-                match answer {
-                    Answer::Pass(response) => response,
-                    Answer::Instead(response) => protected(response, &self.protection),
+                    None => protected(self.route(client, request.map(Body::new)).await, &self.protection),
                 }
             }
         };

@@ -35,7 +35,7 @@ use crate::{
 const HEADER_BYTES: usize = 32 * 1024;
 
 /// How long to wait before accepting again when the system has no more file descriptors.
-const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Serves until the process is told to stop.
 ///

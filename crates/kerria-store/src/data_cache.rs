@@ -93,7 +93,7 @@ impl DataCache {
         if shard.is_changing(session) {
             return Recalled::Unknown(None);
         }
-        if let Some(State::Known(json)) = shard.state(session, key) {
+        if let Some(State::Known(json)) = shard.state(session, key, self.half) {
             return Recalled::Value(json.clone());
         }
         shard.readings += 1;
@@ -105,7 +105,7 @@ impl DataCache {
     /// Keeps what the store has answered, unless somebody has changed the value since, or has asked again.
     pub(crate) fn keep(&self, session: SessionId, key: &DataKey, reading: Reading, json: Option<&str>) {
         let mut shard = self.shard(session);
-        if matches!(shard.state(session, key), Some(State::Asked(last)) if *last == reading) {
+        if matches!(shard.state(session, key, self.half), Some(State::Asked(last)) if *last == reading) {
             shard.set(session, key, State::Known(json.map(Arc::from)), self.half);
         }
     }
@@ -116,7 +116,7 @@ impl DataCache {
             match change {
                 DataChange::Value(session, key, _) => {
                     let mut shard = self.shard(*session);
-                    shard.forget_value(*session, key);
+                    shard.forget_value(*session, key, self.half);
                     shard.changing.insert(*session);
                 }
                 DataChange::Session(session) => {
@@ -187,20 +187,29 @@ impl Shard {
     }
 
     /// The values of a session, which from now on is among the recent ones.
-    fn values(&mut self, session: SessionId) -> Option<&mut Vec<Value>> {
+    fn values(&mut self, session: SessionId, half: usize) -> Option<&mut Vec<Value>> {
         if let Some(values) = self.earlier.remove(&session) {
-            self.bytes += values.iter().map(Value::bytes).sum::<usize>();
+            let bytes = values.iter().map(Value::bytes).sum::<usize>();
+            // One session alone gets no more than that.
+            if bytes > half {
+                return None;
+            }
+            if self.bytes + bytes > half {
+                self.earlier = std::mem::take(&mut self.recent);
+                self.bytes = 0;
+            }
+            self.bytes += bytes;
             self.recent.insert(session, values);
         }
         self.recent.get_mut(&session)
     }
 
-    fn state(&mut self, session: SessionId, key: &DataKey) -> Option<&State> {
-        self.values(session)?.iter().find(|value| value.key == *key).map(|value| &value.state)
+    fn state(&mut self, session: SessionId, key: &DataKey, half: usize) -> Option<&State> {
+        self.values(session, half)?.iter().find(|value| value.key == *key).map(|value| &value.state)
     }
 
     fn set(&mut self, session: SessionId, key: &DataKey, state: State, half: usize) {
-        self.forget_value(session, key);
+        self.forget_value(session, key, half);
         let value = Value { key: key.clone(), state };
         if value.bytes() > half {
             return;
@@ -213,8 +222,8 @@ impl Shard {
         }
     }
 
-    fn forget_value(&mut self, session: SessionId, key: &DataKey) {
-        let Some(values) = self.values(session) else { return };
+    fn forget_value(&mut self, session: SessionId, key: &DataKey, half: usize) {
+        let Some(values) = self.values(session, half) else { return };
         if let Some(at) = values.iter().position(|value| value.key == *key) {
             let bytes = values.swap_remove(at).bytes();
             if values.is_empty() {
@@ -375,6 +384,22 @@ mod tests {
             assert_eq!(taken(&shard.recent), shard.bytes);
         }
         assert!(taken(&cache.shard(ONE).earlier) > 0, "there was more than room for");
+        // Nor does one session that asks for ever more, or one who reads all that was there before they write.
+        for number in 0..20_000 {
+            let key = format!("absent-{number}");
+            let asked = asking(&cache, ONE, &key);
+            cache.keep(ONE, &self::key(&key), asked, None);
+        }
+        for number in 0_u128..10_000 {
+            for read in 0..number.min(200) {
+                known(&cache, SessionId::from_bytes(((number - read) << 8).to_be_bytes()), "a");
+            }
+            commit(&cache, [value(SessionId::from_bytes((number << 8).to_be_bytes()), "a", &json)]);
+        }
+        for shard in cache.shards() {
+            assert!(taken(&shard.recent) + taken(&shard.earlier) <= room / SHARDS);
+            assert_eq!(taken(&shard.recent), shard.bytes);
+        }
         // What is too large for it is not kept, and leaves nothing of what was there before.
         commit(&cache, [value(ONE, "used", &"x".repeat(100_000))]);
         assert_eq!(known(&cache, ONE, "used"), None);

@@ -417,6 +417,14 @@ impl Checker {
         LogNumber(self.head.load(SeqCst))
     }
 
+    /// What this process has changed itself counts here, also where memory is trusted without a lease: if it has not heard of that
+    /// change from the store yet, it forgets what it remembers.
+    pub(crate) fn forget_unless_applied(&self, change: LogNumber) {
+        if self.head() < change {
+            self.cache.clear();
+        }
+    }
+
     /// The session that this session token carries, with its exact last use. Asks the store, and counts as no use.
     ///
     /// # Errors

@@ -92,6 +92,14 @@ impl SecretCookie {
         header_value(&cookie)
     }
 
+    /// Whether a response with these headers sets it, or makes a browser forget it.
+    pub(crate) fn is_set_by(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(header::SET_COOKIE).iter().any(|cookie| {
+            let name = cookie.as_bytes().split(|byte| *byte == b'=').next();
+            name == Some(self.name.as_bytes())
+        })
+    }
+
     /// The `Set-Cookie` that makes a browser forget it. It has the same attributes, or browsers would not.
     #[must_use]
     pub fn remove(&self) -> HeaderValue {

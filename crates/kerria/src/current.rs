@@ -13,6 +13,7 @@ use kerria_core::{Secret, StoreError, Timestamp, Token, Transport, UserId, store
 
 use crate::{
     checker::{Check, Checked, Checker, Refusal},
+    consistency::Consistency,
     cookie::SecretCookie,
 };
 
@@ -26,6 +27,8 @@ struct Inner {
     state: SessionState,
     presented_in: PresentedIn,
     now: Timestamp,
+    /// On what that rests.
+    consistency: Consistency,
     /// Who hears of the end of sessions.
     checker: Option<Arc<Checker>>,
     answer: Mutex<Answer>,
@@ -100,10 +103,16 @@ impl CurrentSession {
         state: SessionState,
         presented_in: PresentedIn,
         now: Timestamp,
+        consistency: Consistency,
         checker: Option<Arc<Checker>>,
     ) -> Self {
         let (answer, live, opening) = Default::default();
-        Self(Arc::new(Inner { state, presented_in, now, checker, answer, live, opening }))
+        Self(Arc::new(Inner { state, presented_in, now, consistency, checker, answer, live, opening }))
+    }
+
+    /// Whether the store was asked for it.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.0.consistency == Consistency::Strict
     }
 
     /// What was found.
@@ -257,7 +266,14 @@ impl<S: Sync> FromRequestParts<S> for CurrentSession {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let current = parts.extensions.get::<Self>().cloned();
-        Ok(current
-            .unwrap_or_else(|| Self::new(SessionState::None, PresentedIn::Nothing, Timestamp::EPOCH, None)))
+        Ok(current.unwrap_or_else(|| {
+            Self::new(
+                SessionState::None,
+                PresentedIn::Nothing,
+                Timestamp::EPOCH,
+                Consistency::default(),
+                None,
+            )
+        }))
     }
 }

@@ -213,7 +213,7 @@ impl SessionLayer {
 impl Inner {
     fn current(&self, state: SessionState, presented_in: PresentedIn, now: Timestamp) -> CurrentSession {
         let checker = self.asks.as_ref().map(|asks| Arc::clone(&asks.checker));
-        CurrentSession::new(state, presented_in, now, checker)
+        CurrentSession::new(state, presented_in, now, self.consistency, checker)
     }
 
     /// What memory says about the session of a request, or the question to the store.
@@ -279,7 +279,9 @@ impl Inner {
         due: Due,
         response: Response<R>,
     ) -> Response<R> {
-        if !current.changes_cookie() {
+        // A stricter layer within may have done so.
+        let is_set = self.asks.as_ref().is_some_and(|asks| asks.cookie.is_set_by(response.headers()));
+        if !current.changes_cookie() && !is_set {
             self.rotate(current, due).await;
         }
         self.finish(current, response)
@@ -505,10 +507,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
-        if request.extensions().get::<CurrentSession>().is_some() {
+        let layer = Arc::clone(&self.layer.0);
+        // One that is stricter than the layer around it asks again.
+        let is_strict = layer.consistency == Consistency::Strict;
+        if request
+            .extensions()
+            .get::<CurrentSession>()
+            .is_some_and(|current| current.is_strict() || !is_strict)
+        {
             return Box::pin(self.inner.call(request));
         }
-        let layer = Arc::clone(&self.layer.0);
         let client = match &layer.sessions {
             Some(sessions) => {
                 request.extensions_mut().insert(sessions.clone());

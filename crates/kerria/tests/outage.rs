@@ -53,8 +53,8 @@ impl Play {
         let strict = sessions.layer().with_consistency(Consistency::Strict);
         let app = Router::new()
             .route("/account", get(async || "yours").layer(require_login()))
-            .layer(sessions.layer())
             .merge(Router::new().route("/strict", get(async || "yours").layer(require_login())).layer(strict))
+            .layer(sessions.layer())
             .route("/public", get(async || "everybody's"));
         Self { sessions, clock, store, elsewhere, app }
     }

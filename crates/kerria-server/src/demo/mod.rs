@@ -3,12 +3,7 @@
 mod application;
 mod proxy;
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use axum::{
@@ -17,6 +12,7 @@ use axum::{
 };
 use kerria_core::Entropy;
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
@@ -52,7 +48,7 @@ pub struct Demo {
     /// What a newcomer reads.
     pub welcome: String,
     server: Server,
-    folder: PathBuf,
+    folder: TempDir,
 }
 
 /// Runs until the process is told to stop. `welcome` shows what to do.
@@ -69,12 +65,15 @@ pub async fn run(
     welcome(&demo.welcome);
     signals.wait().await;
     demo.server.stop().await;
-    fs::remove_dir_all(&demo.folder).with_context(|| format!("cannot remove {}", demo.folder.display()))
+    demo.folder.close().context("cannot remove the folder of the demo")
 }
 
 async fn start(kerria: SocketAddr, application: SocketAddr) -> anyhow::Result<Demo> {
-    let folder = std::env::temp_dir().join(format!("kerria-demo-{}", std::process::id()));
-    let config = configuration(&folder, kerria)?;
+    let folder = tempfile::Builder::new()
+        .prefix("kerria-demo-")
+        .tempdir()
+        .context("cannot make a folder for the demo")?;
+    let config = configuration(folder.path(), kerria)?;
     let (front, back) = (listen(kerria, "--listen").await?, listen(application, "--application").await?);
     let app = App::open(config).await?;
     app.keyring.check()?;
@@ -98,13 +97,12 @@ async fn start(kerria: SocketAddr, application: SocketAddr) -> anyhow::Result<De
             The other window asks twenty times a second, and says when it was refused.\n  \
          4. Sign in as bob, and open {at}/kitchen/, which is for alice's group.\n\n\
          Ctrl-C ends it.\n",
-        folder.display()
+        folder.path().display()
     );
     Ok(Demo { welcome, server, folder })
 }
 
 fn configuration(folder: &Path, kerria: SocketAddr) -> anyhow::Result<Config> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let file = folder.join("kerria.toml");
     fs::write(&file, CONFIGURATION).with_context(|| format!("cannot write {}", file.display()))?;
     let flags = vec![

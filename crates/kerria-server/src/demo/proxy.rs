@@ -20,6 +20,7 @@ use super::application;
 use crate::{
     app::App,
     forward_auth::{Answer, ForwardAuth, original::Dialect},
+    serve::ACCEPT_BACK_OFF,
 };
 
 /// Serves until the process ends.
@@ -30,6 +31,7 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>) {
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
                 continue;
             }
         };

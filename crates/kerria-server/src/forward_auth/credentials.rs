@@ -5,6 +5,8 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
 };
 
+use kerria_core::{RefreshToken, TokenKind};
+
 use crate::app::App;
 
 /// The `Cookie` header without the cookies that are ours, if there are others.
@@ -27,11 +29,14 @@ pub(super) fn foreign_cookies(app: &App, headers: &HeaderMap) -> Option<HeaderVa
     HeaderValue::from_maybe_shared(Bytes::from(kept)).ok().filter(|kept| !kept.is_empty())
 }
 
+/// What our tokens begin with. A JWT of ours may be meant for the application, if it is for nobody here.
+const OURS: [&str; 3] = [TokenKind::Session.prefix(), TokenKind::Access.prefix(), RefreshToken::PREFIX];
+
 /// The `Authorization` header, unless it holds a token of ours. A bearer token, if there is one, is what was looked at; so if
 /// somebody `is_signed_in`, it is theirs.
 pub(super) fn foreign_authorization(headers: &HeaderMap, is_signed_in: bool) -> Option<HeaderValue> {
     let value = headers.get(header::AUTHORIZATION)?;
-    let is_ours = |text: &[u8]| text.starts_with(b"kst_") || text.starts_with(b"krt_");
+    let is_ours = |text: &[u8]| OURS.iter().any(|prefix| text.starts_with(prefix.as_bytes()));
     match bearer(headers) {
         Some(text) if is_signed_in || is_ours(text) => None,
         _ => Some(value.clone()),

@@ -6,8 +6,8 @@
 //! proof in it ends those from before: then the browser is sent away once more, and comes back without a click.
 //!
 //! Nobody must be able to bring somebody else's browser into their own session, nor to use a code that they have seen. So a
-//! code counts only in the browser that was sent away. That browser is known by the value of the same cookie: the visit that is
-//! over, or a random value that it was given on the way. The [wish](Wish) to come back and the code carry a signature of it.
+//! code counts only in the browser that was sent away. That browser is known by the value of the same cookie: a visit that goes
+//! on, or a random value that it was given on the way. The [wish](Wish) to come back and the code carry a signature of it.
 
 use std::time::Duration;
 
@@ -121,13 +121,25 @@ fn random(entropy: &dyn Entropy) -> String {
     URL_SAFE_NO_PAD.encode(random_bytes::<16>(entropy))
 }
 
+/// What becomes of the visit of a browser that is sent away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Visits {
+    /// It is over: somebody has to sign in.
+    Over,
+    /// If there is one, it goes on.
+    GoOn,
+}
+
 /// A browser is sent away: the path of our page that hands the session over and leads back to what was asked for, and the cookie by
 /// which the browser is known then, if it has none.
-pub(super) fn send_away(app: &App, asked: &Asked<'_>) -> (String, Option<HeaderValue>) {
-    let (value, cookie) = match held(app, &asked.original.host, asked.headers) {
-        Some(held) => (held.value.to_owned(), None),
-        None => {
-            let value = random(&*app.entropy);
+pub(super) fn send_away(app: &App, asked: &Asked<'_>, visits: Visits) -> (String, Option<HeaderValue>) {
+    let held = held(app, &asked.original.host, asked.headers);
+    let (value, cookie) = match held {
+        Some(Held { value, visit: Some(_) }) if visits == Visits::GoOn => (value.to_owned(), None),
+        _ => {
+            // Several pages may be on their way. A visit that is over is known to who has a copy of it, and nobody is known by it.
+            let on_its_way = held.filter(|held| held.visit.is_none()).map(|held| held.value.to_owned());
+            let value = on_its_way.unwrap_or_else(|| random(&*app.entropy));
             (value.clone(), Some(app.visit_cookie.set(&Secret::new(value), Some(WAY_LIFETIME))))
         }
     };

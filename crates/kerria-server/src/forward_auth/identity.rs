@@ -8,7 +8,7 @@ use std::{
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use kerria::{Checked, jwt::NumericDate};
-use kerria_core::{Algorithm, GroupName, Profile, SessionId, Timestamp};
+use kerria_core::{Algorithm, GroupName, Profile, SessionId, Timestamp, UserName};
 use serde::Serialize;
 
 use crate::{
@@ -162,7 +162,8 @@ fn write(
     let told_groups = groups.join(",");
     let told_user = match app.config.forward_auth.remote_user {
         RemoteUser::Id => user.as_str(),
-        RemoteUser::Name => name,
+        // Of an e-mail address nobody has made sure.
+        RemoteUser::Name => profile.name.as_ref().map_or(user.as_str(), UserName::as_str),
     };
     let claims = Claims {
         iss: app.issuer(),

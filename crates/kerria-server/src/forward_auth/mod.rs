@@ -288,7 +288,8 @@ pub fn unclear(why: Unclear) -> String {
                           applications."
             .to_owned(),
         Unclear::Method => {
-            "A header asks for another method than the request has, and rules of this host go by methods.".to_owned()
+            "It may stand for another method than it has: a header or the query asks for one, or it is in small letters. Rules of this \
+             host go by methods.".to_owned()
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
+use url::form_urlencoded;
+
 use super::identity;
 
 /// In which headers a proxy tells of a request. Each has a path of its own, so that nobody has to guess.
@@ -80,6 +82,8 @@ pub struct Told<'h> {
     pub overrides_method: bool,
     /// One that says who the user is, which only Kerria may.
     pub identity: Option<&'h HeaderName>,
+    /// What some application would take one for, although it is called otherwise.
+    looks_like: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,10 +101,12 @@ impl<'h> Told<'h> {
             if let Some(at) = NAMES.iter().position(|known| name == known) {
                 let before = &mut told.values[at];
                 *before = Some(if before.is_none() { Value::Only(value) } else { Value::Repeated });
-            } else if METHOD_OVERRIDES.iter().any(|known| name == known) {
+            } else if METHOD_OVERRIDES.iter().any(|known| looks_like(name, known)) {
                 told.overrides_method = true;
-            } else if identity::NAMES.iter().any(|own| looks_like(name, own)) {
+            } else if identity::NAMES.iter().any(|own| looks_like(name, own.as_str())) {
                 told.identity.get_or_insert(name);
+            } else if let Some(known) = NAMES.iter().find(|known| looks_like(name, known)) {
+                told.looks_like.get_or_insert(known);
             }
         }
         told
@@ -152,7 +158,7 @@ impl Original {
     /// # Errors
     /// If it tells less than all of it, or more than one thing.
     pub fn read(dialect: Dialect, method: &Method, uri: &Uri, told: &Told<'_>) -> Result<Self, Untold> {
-        if let Some(name) = told.foreign(dialect) {
+        if let Some(name) = told.foreign(dialect).or(told.looks_like) {
             return Err(Untold::Contradicted(name));
         }
         match dialect {
@@ -226,6 +232,14 @@ impl Original {
         self.target[self.query_at..].strip_prefix('?').unwrap_or_default()
     }
 
+    /// Whether every application sees the same method in it. Some take `delete` for `DELETE`, and the one that is named in the query for
+    /// that of the request.
+    #[must_use]
+    pub fn says_one_method(&self) -> bool {
+        let is_plain = self.method.as_str().bytes().all(|byte| !byte.is_ascii_lowercase());
+        is_plain && !form_urlencoded::parse(self.query().as_bytes()).any(|(name, _)| name == "_method")
+    }
+
     /// Scheme, host and port (RFC 6454, section 6.2).
     #[must_use]
     pub fn origin(&self) -> String {
@@ -262,11 +276,11 @@ pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     (host.len() <= 253 && host.split('.').all(is_label)).then(|| (host.to_ascii_lowercase(), port))
 }
 
-/// Whether some application could take a header for the one that tells it who the user is: to many, `Remote-User` and
-/// `remote_user` are one name.
-pub fn looks_like(name: &HeaderName, wanted: &HeaderName) -> bool {
-    let alike = |(a, b): (u8, u8)| a == b || (a == b'_' && b == b'-');
-    let (name, wanted) = (name.as_str(), wanted.as_str());
+/// Whether some application could take a header for the one that it wants: to many, `Remote-User`, `remote_user` and `remote.user` are one
+/// name.
+fn looks_like(name: &HeaderName, wanted: &str) -> bool {
+    let alike = |(a, b): (u8, u8)| a == b || (b == b'-' && !a.is_ascii_alphanumeric());
+    let name = name.as_str();
     name.len() == wanted.len() && name.bytes().zip(wanted.bytes()).all(alike)
 }
 
@@ -370,12 +384,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_underscores_is_alike() {
-        let wanted = HeaderName::from_static("remote-user");
-        for alike in ["remote-user", "remote_user"] {
-            assert!(looks_like(&HeaderName::from_static(alike), &wanted));
+    fn a_name_with_another_sign_is_alike() {
+        for alike in ["remote-user", "remote_user", "remote.user", "remote~user"] {
+            assert!(looks_like(&HeaderName::from_static(alike), "remote-user"), "{alike}");
         }
-        assert!(!looks_like(&HeaderName::from_static("remote-users"), &wanted));
-        assert!(!looks_like(&HeaderName::from_static("remoteuser"), &wanted));
+        for other in ["remote-users", "remoteuser", "remotexuser"] {
+            assert!(!looks_like(&HeaderName::from_static(other), "remote-user"), "{other}");
+        }
     }
 }

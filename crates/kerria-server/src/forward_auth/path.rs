@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 /// Why servers may read a path in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ambiguous {
-    /// It has an empty segment, `.` or `..`.
+    /// It has an empty segment, or one that ends with a dot or a space, as `..` does.
     Segments,
     /// It has a backslash, a semicolon, or another character that has to be escaped.
     Character,
@@ -27,7 +27,9 @@ pub fn canonical(path: &str) -> Result<Cow<'_, str>, Ambiguous> {
     let mut segments = decoded.strip_prefix('/').ok_or(Ambiguous::Segments)?.split('/').peekable();
     while let Some(segment) = segments.next() {
         // Only the last one may be empty: then the path ends with a slash.
-        if matches!(segment, "." | "..") || (segment.is_empty() && segments.peek().is_some()) {
+        let is_empty_within = segment.is_empty() && segments.peek().is_some();
+        // Some file systems drop dots and spaces at the end of a name.
+        if is_empty_within || segment.ends_with(['.', ' ']) {
             return Err(Ambiguous::Segments);
         }
     }
@@ -73,13 +75,23 @@ impl Ambiguous {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Segments => "has an empty segment, . or ..",
+            Self::Segments => "has an empty segment, or one that ends with a dot or a space",
             Self::Character => "has a character in it that has to be escaped, or a semicolon or a backslash",
             Self::Escape => {
                 "has an escape that is wrong, or of something that must not or need not be escaped"
             }
             Self::NotUtf8 => "has escapes that are no UTF-8",
         }
+    }
+}
+
+/// The path in small letters. Those that have a large letter in common, as `ſ` has with `s`, are one. Most paths have no others.
+pub fn in_small_letters(path: &str) -> Cow<'_, str> {
+    let is_small = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if path.bytes().all(is_small) {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(path.to_uppercase().to_lowercase())
     }
 }
 
@@ -117,7 +129,7 @@ impl PathPattern {
         let path = canonical(with_root)
             .map_err(|why| format!("\"{text}\" {}: write the path as a browser sends it", why.words()))?;
         let path = path.strip_suffix('/').unwrap_or(&path).to_owned();
-        Ok(Self { small: path.to_lowercase(), path, and_below })
+        Ok(Self { small: in_small_letters(&path).into_owned(), path, and_below })
     }
 
     /// Whether it is about this path, whose escapes are resolved.
@@ -163,7 +175,7 @@ mod tests {
             ("/a%20b", "/a b"),
             ("/gr%C3%B6%c3%9fe", "/größe"),
             ("/~me/@x:y,z=(1)!", "/~me/@x:y,z=(1)!"),
-            ("/...", "/..."),
+            ("/...a", "/...a"),
             ("/a.b/.well-known", "/a.b/.well-known"),
         ] {
             assert_eq!(canonical(path).as_deref(), Ok(resolved), "{path}");
@@ -235,7 +247,10 @@ mod tests {
             ("", "\"\" does not begin with a slash: write /reports or /reports/*"),
             ("/a*", "\"/a*\": a star stands at the end only, after a slash, as in /reports/*"),
             ("/*/a", "\"/*/a\": a star stands at the end only, after a slash, as in /reports/*"),
-            ("/a/../b", "\"/a/../b\" has an empty segment, . or ..: write the path as a browser sends it"),
+            (
+                "/a/../b",
+                "\"/a/../b\" has an empty segment, or one that ends with a dot or a space: write the path as a browser sends it",
+            ),
         ] {
             assert_eq!(PathPattern::parse(pattern).unwrap_err(), told);
         }

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::{
     Asked,
-    hand_over::{is_elsewhere, send_away},
+    hand_over::{Visits, is_elsewhere, send_away},
 };
 use crate::{app::App, login::return_to};
 
@@ -28,7 +28,7 @@ pub(super) fn to_sign_in(app: &App, asked: &Asked<'_>) -> Way {
     if !is_elsewhere(app, &asked.original.host) {
         return by_way_of(app, "/sign-in", asked);
     }
-    let (page, cookie) = send_away(app, asked);
+    let (page, cookie) = send_away(app, asked, Visits::Over);
     let address = app.config.public_url.join(&page).expect("a path of ours is one");
     Way { address: address.into(), cookie }
 }
@@ -37,7 +37,7 @@ pub(super) fn to_sign_in(app: &App, asked: &Asked<'_>) -> Way {
 pub(super) fn by_way_of(app: &App, path: &str, asked: &Asked<'_>) -> Way {
     let original = asked.original;
     let (target, cookie) = if is_elsewhere(app, &original.host) {
-        send_away(app, asked)
+        send_away(app, asked, Visits::GoOn)
     } else {
         let target = Some(original.url()).filter(|url| return_to::is_plain(url));
         // What cannot be given back whole, because it is too long, leads to the beginning.

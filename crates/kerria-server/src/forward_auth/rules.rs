@@ -1,6 +1,6 @@
 //! The rules: which requests the proxies may let through, and for whom.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use axum::http::Method;
 use kerria::Consistency;
@@ -8,7 +8,7 @@ use kerria_core::{Audience, GroupName, LoginName, Profile, Timestamp, UserId};
 
 use super::{
     original::{self, Original},
-    path::{Ambiguous, PathPattern, canonical},
+    path::{Ambiguous, PathPattern, canonical, in_small_letters},
 };
 
 /// The rules, in the order in which they are tried. The first one that matches a request decides.
@@ -88,7 +88,7 @@ pub enum Unclear {
     Path(Ambiguous),
     /// Another rule would decide if large letters counted as small ones, as they do in some applications.
     Case,
-    /// A header asks the application to take the request for one with another method.
+    /// Something asks the application to take the request for one with another method, or it is written in small letters.
     Method,
 }
 
@@ -113,7 +113,8 @@ impl Rules {
             let numbered = self.0.iter().enumerate();
             numbered.filter(|(_, rule)| rule.hosts.iter().any(|host| host.covers(&original.host)))
         };
-        if overrides_method && of_host().any(|(_, rule)| !rule.methods.is_empty()) {
+        let may_mean_another = overrides_method || !original.says_one_method();
+        if may_mean_another && of_host().any(|(_, rule)| !rule.methods.is_empty()) {
             return Found::Unclear(Unclear::Method);
         }
         let of_method = || of_host().filter(|(_, rule)| rule.is_about_method(&original.method));
@@ -145,12 +146,6 @@ impl Rules {
     pub fn hosts(&self) -> impl Iterator<Item = &HostPattern> {
         self.0.iter().flat_map(|rule| &rule.hosts)
     }
-}
-
-/// The path in small letters. Most have no others.
-fn in_small_letters(path: &str) -> Cow<'_, str> {
-    let is_small = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-    if path.bytes().all(is_small) { Cow::Borrowed(path) } else { Cow::Owned(path.to_lowercase()) }
 }
 
 impl Rule {

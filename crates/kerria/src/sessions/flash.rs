@@ -6,7 +6,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{Session, SessionError};
 
 /// Where the messages wait.
-const KEY: &str = "flash";
+const KEY: &str = "kerria.flash";
 
 impl Session {
     /// Leaves a message for whichever page [takes](Self::take_flashes) it. Of several that are left at once, none is lost; should

@@ -279,7 +279,9 @@ impl Sessions {
     }
 
     async fn revoke(&self, selector: Selector, cause: Cause) -> Result<Revoked, StoreError> {
-        self.0.store.revoke(selector, cause, None, self.0.options.clock.now()).await
+        let revoked = self.0.store.revoke(selector, cause, None, self.0.options.clock.now()).await?;
+        self.0.checker.forget_unless_applied(revoked.number);
+        Ok(revoked)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     layer::{client, device, session_tokens},
 };
 #[cfg(feature = "testing")]
-use crate::{ClientAddress, SessionState, current::PresentedIn};
+use crate::{ClientAddress, Consistency, SessionState, current::PresentedIn};
 
 /// The session of a request, in an application that keeps its users itself.
 ///
@@ -400,6 +400,7 @@ impl Session {
         let token = self.new_token();
         match self.store().renew(&live.token, &token.hash(), why, self.now()).await? {
             Renewal::Renewed(found) => {
+                self.sessions.checker().forget_unless_applied(found.as_of);
                 self.becomes(&token, &found);
                 Ok(())
             }
@@ -408,7 +409,9 @@ impl Session {
     }
 
     async fn end(&self, selector: Selector, cause: Cause) -> Result<u64, SessionError> {
-        Ok(self.store().revoke(selector, cause, Some(self.device.clone()), self.now()).await?.ended)
+        let revoked = self.store().revoke(selector, cause, Some(self.device.clone()), self.now()).await?;
+        self.sessions.checker().forget_unless_applied(revoked.number);
+        Ok(revoked.ended)
     }
 
     async fn held(&self, key: &DataKey) -> Result<Option<String>, SessionError> {
@@ -536,7 +539,13 @@ impl Sessions {
     ) -> Result<header::HeaderValue, SessionError> {
         let nowhere = ClientAddress(Ipv4Addr::UNSPECIFIED.into());
         let (now, checker) = (self.0.options.clock.now(), Some(Arc::clone(self.checker())));
-        let nothing = CurrentSession::new(SessionState::None, PresentedIn::Nothing, now, checker);
+        let nothing = CurrentSession::new(
+            SessionState::None,
+            PresentedIn::Nothing,
+            now,
+            Consistency::default(),
+            checker,
+        );
         let session = Session {
             current: nothing,
             sessions: self.clone(),

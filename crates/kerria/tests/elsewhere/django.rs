@@ -8,10 +8,10 @@ use axum::{
     http::{StatusCode, header},
     routing::{get, post},
 };
-use kerria::{Expiry, Session, SessionError, Timestamp};
+use kerria::{Expiry, Session, SessionError, Timestamp, testing::START};
 use tokio::sync::Barrier;
 
-use crate::{Browser, HTTPS, MINUTE, START, Shop, idle, user};
+use crate::{Browser, HTTPS, MINUTE, Shop, idle, user};
 
 #[tokio::test]
 async fn a_value_that_is_taken_is_gone_and_one_that_is_not_there_has_a_default() {

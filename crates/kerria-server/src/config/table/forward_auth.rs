@@ -12,6 +12,6 @@ pub(super) static FORWARD_AUTH: &[Setting] = &[row(
     ]),
     "name",
     "What `Remote-User` tells applications behind a reverse proxy. \"id\" is the identifier, which never changes. \"name\" is \
-     the name, or the e-mail address of those who have none: users may change both, and take one that has become free, so \
+     the name, and the identifier of those who have none: users may change their name, and take one that has become free, so \
      choose it only where that does no harm.",
 )];

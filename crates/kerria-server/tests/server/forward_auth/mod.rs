@@ -318,6 +318,10 @@ async fn what_is_told_twice_or_not_at_all_is_refused() {
         ("remote_user", "alice"),
         ("remote-jwt", "x"),
         ("remote_groups", "staff"),
+        ("remote.user", "alice"),
+        ("x_original_url", "/public/"),
+        ("x.rewrite.url", "/public/"),
+        ("x_forwarded_uri", "/public/"),
     ] {
         let answer = ask(&alice.with(name, value), "GET", url).await;
         assert_eq!(
@@ -341,6 +345,9 @@ async fn paths_and_methods_that_may_mean_another_rule_do_not_pass() {
         "/Alice",
         "/x;/alice",
         "/public\\..\\alice",
+        "/alice.",
+        "/alice%20/",
+        "/fre%C5%BFh/",
     ] {
         let answer = ask(&bob, "GET", &format!("http://app.site.localhost{path}")).await;
         assert_eq!(
@@ -350,8 +357,14 @@ async fn paths_and_methods_that_may_mean_another_rule_do_not_pass() {
         );
     }
     assert_eq!(ask(&bob, "GET", "http://api.site.localhost/public/..%2falice").await.status, StatusCode::OK);
-    let overriding = bob.with("x-http-method-override", "DELETE");
-    assert_eq!(ask(&overriding, "GET", "http://api.site.localhost/").await.status, StatusCode::FORBIDDEN);
+    for name in ["x-http-method-override", "x_http_method_override"] {
+        let overriding = bob.with(name, "DELETE");
+        assert_eq!(ask(&overriding, "GET", "http://api.site.localhost/").await.status, StatusCode::FORBIDDEN);
+    }
+    for (method, path) in [("delete", "/"), ("GET", "/?_method=DELETE")] {
+        let answer = ask(&bob, method, &format!("http://api.site.localhost{path}")).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
+    }
     assert_eq!(ask(&bob, "DELETE", "http://api.site.localhost/").await.status, StatusCode::FORBIDDEN);
     assert_eq!(ask(&bob, "GET", "http://unknown.site.localhost/").await.status, StatusCode::FORBIDDEN);
     for agent in ["GoogleHC/1.0", "kube-probe/1.29", "ELB-HealthChecker/2.0"] {
@@ -584,7 +597,7 @@ async fn the_operator_is_told_which_rule_decides_and_why() {
             told(
                 "refused",
                 None,
-                "The path has an empty segment, . or ... Where rules go by paths, only one that reads in one way passes.",
+                "The path has an empty segment, or one that ends with a dot or a space. Where rules go by paths, only one that reads in one way passes.",
             ),
         ),
     ] {
