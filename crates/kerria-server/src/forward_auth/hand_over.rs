@@ -1,7 +1,7 @@
 //! Hosts of other domains, to which browsers do not send the session cookie: the session is handed over to them.
 //!
 //! A browser that opens a page there is sent to [our page](PAGE), signs in if it has to, and comes back to [a path](PATH) that
-//! is ours on every such host, with a [code](Code) that works once. What it gets there is a *visit*: a cookie of that host that
+//! is ours on every such host, with a code that works once. What it gets there is a *visit*: a cookie of that host that
 //! names the session and is good for nothing but to be let through there. Whatever ends the session ends its visits, and a new
 //! proof in it ends those from before: then the browser is sent away once more, and comes back without a click.
 //!

@@ -4,9 +4,11 @@ use std::{convert::Infallible, time::Duration};
 #[cfg(feature = "testing")]
 use std::{net::Ipv4Addr, sync::Arc};
 
+#[cfg(feature = "testing")]
+use axum::http::{HeaderMap, header};
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use kerria_core::{
