@@ -140,7 +140,7 @@ impl Session {
         self.written(written, &token)
     }
 
-    /// Puts under `key` what `change` makes of the value that is there, and returns it. Should somebody else change the value
+    /// Puts under `key` what `change` makes of the value that is there, and returns it. Should somebody else have changed the value
     /// meanwhile, `change` is called again, with theirs: of two that add something to a list at once, none is lost.
     ///
     /// # Errors
@@ -151,14 +151,24 @@ impl Session {
         mut change: impl FnMut(Option<T>) -> T,
     ) -> Result<T, SessionError> {
         let key = DataKey::parse(key)?;
-        let mut held = self.held(&key).await?;
-        loop {
-            let value = change(read(held.as_deref())?);
-            match self.exchange(&key, held, serde_json::to_string(&value)?).await? {
-                Ok(()) => return Ok(value),
-                Err(Overtaken { json }) => held = json,
+        let mut held = match self.known()? {
+            Some(live) => self.store().data_to_change(live.session.id, &key).await?,
+            None => None,
+        };
+        // Nobody is to hear that the value is no `T`, if there may be another one by now.
+        let before = match read(held.as_deref()) {
+            Ok(value) => value,
+            Err(_) => {
+                held = self.held(&key).await?;
+                read(held.as_deref())?
             }
+        };
+        let mut value = change(before);
+        while let Err(Overtaken { json }) = self.exchange(&key, held, serde_json::to_string(&value)?).await? {
+            value = change(read(json.as_deref())?);
+            held = json;
         }
+        Ok(value)
     }
 
     /// Removes the value under `key`, and says whether there was one.

@@ -373,6 +373,10 @@ impl SessionData for FaultyStore {
         self.step("data", self.inner.data(session, key)).await
     }
 
+    async fn data_to_change(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
+        self.step("data_to_change", self.inner.data_to_change(session, key)).await
+    }
+
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
         self.step("remove_data", self.inner.remove_data(session, key)).await
     }
