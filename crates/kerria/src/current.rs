@@ -169,25 +169,35 @@ impl CurrentSession {
         self.0.now
     }
 
-    /// Has the response set the session cookie. To be called once the session is committed; of several calls in one
-    /// request the last one counts.
-    pub fn set_cookie(&self, token: Secret<String>, max_age: Option<Duration>) {
-        self.change(CookieChange::Set { token, max_age });
+    /// Has the response set the session cookie, and says whether it does: not once its headers have left. To be called once the
+    /// session is committed; of several calls in one request the last one counts.
+    #[must_use = "without its cookie, nobody has the session"]
+    pub fn set_cookie(&self, token: Secret<String>, max_age: Option<Duration>) -> bool {
+        self.change(CookieChange::Set { token, max_age })
     }
 
     /// Sends a session that was just opened, or has got this new token, on the way to its client: it is kept in memory, so that its
-    /// first use is quick too, and the response sets its cookie, if it is carried in one. Returns the token in writing.
-    pub fn deliver(&self, checker: &Checker, token: &Token, found: &Found, now: Timestamp) -> Secret<String> {
-        checker.keep(&token.hash(), found);
+    /// first use is quick too, and the response sets its cookie, if it is carried in one. Returns the token in writing; `None` if it
+    /// does not reach the client, because the headers of the response have left.
+    pub fn deliver(
+        &self,
+        checker: &Checker,
+        token: &Token,
+        found: &Found,
+        now: Timestamp,
+    ) -> Option<Secret<String>> {
         let text = token.write(checker.key());
-        if found.session.transport == Transport::Cookie {
-            self.set_cookie(text.clone(), checker.cookie_max_age(&found.session, now));
+        if found.session.transport == Transport::Cookie
+            && !self.set_cookie(text.clone(), checker.cookie_max_age(&found.session, now))
+        {
+            return None;
         }
-        text
+        checker.keep(&token.hash(), found);
+        Some(text)
     }
 
-    /// Has the response remove the session cookie. A session that came in another way has none to remove, and a cookie
-    /// beside it is another session's.
+    /// Has the response remove the session cookie, unless its headers have left. A session that came in another way has none to
+    /// remove, and a cookie beside it is another session's.
     pub fn remove_cookie(&self) {
         if self.checked().is_none() || self.0.presented_in == PresentedIn::Cookie {
             self.change(CookieChange::Remove);
@@ -233,8 +243,13 @@ impl CurrentSession {
         self.answer().has_left
     }
 
-    fn change(&self, change: CookieChange) {
-        self.answer().change = Some(change);
+    /// Says whether the answer still tells of it.
+    fn change(&self, change: CookieChange) -> bool {
+        let mut answer = self.answer();
+        if !answer.has_left {
+            answer.change = Some(change);
+        }
+        !answer.has_left
     }
 
     /// What the answer says of the cookie, which leaves now.

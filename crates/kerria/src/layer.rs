@@ -294,7 +294,8 @@ impl Inner {
         match self.successor(due, current.now()).await {
             Ok(Some(next)) if checker.still_stands(checked, current.now()) => {
                 let max_age = checker.cookie_max_age(&checked.session, current.now());
-                current.set_cookie(next.write(checker.key()), max_age);
+                // They leave after this.
+                let _ = current.set_cookie(next.write(checker.key()), max_age);
             }
             Ok(_) => {}
             // The old token is good as before. It is tried again with the next request.

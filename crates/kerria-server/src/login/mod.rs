@@ -329,7 +329,8 @@ fn replaced_by(transport: Transport, current: &CurrentSession) -> Option<Session
 /// Keeps a committed session in memory and sends its token on the way to the client.
 pub fn deliver(app: &App, token: &Token, found: Found, current: &CurrentSession) -> SignedIn {
     let text = current.deliver(&app.checker, token, &found, app.clock.now());
-    SignedIn { found, token: text, access: None, device_token: None }
+    let token = text.expect("no handler here opens a session after its answer has left");
+    SignedIn { found, token, access: None, device_token: None }
 }
 
 /// Creates the hash of a new password.

@@ -64,7 +64,7 @@ pub enum SessionError {
     #[error("nobody is signed in")]
     NotSignedIn,
     /// The headers of the answer have left, and what was to be done takes a cookie: while a body is streamed, nobody can sign in, and
-    /// a visitor gets no session.
+    /// a visitor gets no session. If they left while it was being done, the session that was opened has been ended again.
     #[error(
         "the headers of the answer have left, and with them the last chance to set a cookie: do this before the answer begins"
     )]
@@ -137,7 +137,7 @@ impl Session {
         let (key, json) = (DataKey::parse(key)?, serde_json::to_string(value)?);
         let (owner, token, _opening) = self.owner().await?;
         let written = self.store().put_data(owner, &key, json, self.sessions.0.options.data).await?;
-        self.written(written, &token)
+        self.written(written, &token).await
     }
 
     /// Puts under `key` what `change` makes of the value that is there, and returns it. Should somebody else change the value
@@ -239,7 +239,8 @@ impl Session {
     /// sign-in does this by itself; a visitor without a session has no token yet.
     ///
     /// # Errors
-    /// If the store fails, the session has ended or has another token by now, or it is a program's.
+    /// If the store fails, the session has ended or has another token by now, or it is a program's; and if the headers of the answer
+    /// have left. If they left while this was under way, the old token is dead, and the client never gets the new one.
     pub async fn cycle_id(&self) -> Result<(), SessionError> {
         match self.still()? {
             Some(live) => self.renew(&live, Renew::Exchanged).await,
@@ -388,7 +389,7 @@ impl Session {
             grant: None,
         };
         match self.store().open(sign_in).await? {
-            Opened::Opened(found) => Ok(self.becomes(&token, &found)),
+            Opened::Opened(found) => self.is_opened(&token, &found).await,
             Opened::LimitReached => Err(SessionError::TooManySessions),
             Opened::CredentialsChanged => Err(SessionError::Ended),
         }
@@ -403,8 +404,7 @@ impl Session {
         match self.store().renew(&live.token, &token.hash(), why, self.now()).await? {
             Renewal::Renewed(found) => {
                 self.sessions.checker().forget_unless_applied(found.as_of);
-                self.becomes(&token, &found);
-                Ok(())
+                self.becomes(&token, &found).map(drop).ok_or(SessionError::Answered)
             }
             Renewal::Gone => Err(SessionError::Ended),
         }
@@ -432,7 +432,7 @@ impl Session {
         let (owner, token, _opening) = self.owner().await?;
         let changed = self.store().change_data(owner, key, held, json, self.sessions.0.options.data).await?;
         Ok(match changed {
-            Ok(written) => Ok(self.written(written, &token)?),
+            Ok(written) => Ok(self.written(written, &token).await?),
             Err(overtaken) => Err(overtaken),
         })
     }
@@ -455,25 +455,33 @@ impl Session {
         Ok((owner, token, opening))
     }
 
-    fn written(&self, written: DataWrite, token: &Token) -> Result<(), SessionError> {
+    async fn written(&self, written: DataWrite, token: &Token) -> Result<(), SessionError> {
         match written {
-            DataWrite::Written { opened, .. } => {
-                if let Some(found) = opened {
-                    self.becomes(token, &found);
-                }
-                Ok(())
-            }
+            DataWrite::Written { opened: Some(found), .. } => self.is_opened(token, &found).await.map(drop),
+            DataWrite::Written { opened: None, .. } => Ok(()),
             DataWrite::Refused(refused) => Err(refused.into()),
             DataWrite::Gone => Err(SessionError::Ended),
         }
     }
 
-    /// The session of this request is this one from now on. Returns its token in writing.
-    fn becomes(&self, token: &Token, found: &Found) -> Secret<String> {
+    /// The session of this request is this one from now on, which was just opened. Should the headers of the answer have left
+    /// meanwhile, it ends: nobody will ever have its token. Returns the token in writing.
+    async fn is_opened(&self, token: &Token, found: &Found) -> Result<Secret<String>, SessionError> {
+        match self.becomes(token, found) {
+            Some(text) => Ok(text),
+            None => {
+                self.end(Selector::Session { session: found.session.id }, Cause::SignedOut).await?;
+                Err(SessionError::Answered)
+            }
+        }
+    }
+
+    /// The session of this request is this one from now on. Returns its token in writing, unless it does not reach the client.
+    fn becomes(&self, token: &Token, found: &Found) -> Option<Secret<String>> {
         let checker = self.sessions.checker();
-        let text = self.current.deliver(checker, token, found, self.now());
+        let text = self.current.deliver(checker, token, found, self.now())?;
         self.current.becomes(Some(checker.as_checked(token.hash(), found)));
-        text
+        Some(text)
     }
 
     fn is_over(&self) {
