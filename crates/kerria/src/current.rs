@@ -34,8 +34,8 @@ struct Inner {
     answer: Mutex<Answer>,
     /// What became of the session since.
     live: Mutex<Live>,
-    /// Held by who opens another.
-    opening: tokio::sync::Mutex<()>,
+    /// Held by who changes what it is.
+    changing: tokio::sync::Mutex<()>,
 }
 
 /// In what a session was presented, whatever it is carried in.
@@ -106,8 +106,8 @@ impl CurrentSession {
         consistency: Consistency,
         checker: Option<Arc<Checker>>,
     ) -> Self {
-        let (answer, live, opening) = Default::default();
-        Self(Arc::new(Inner { state, presented_in, now, consistency, checker, answer, live, opening }))
+        let (answer, live, changing) = Default::default();
+        Self(Arc::new(Inner { state, presented_in, now, consistency, checker, answer, live, changing }))
     }
 
     /// Whether the store was asked for it.
@@ -228,9 +228,9 @@ impl CurrentSession {
         *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = Live::Became(session);
     }
 
-    /// The turn to open a session for this request: of several who want one at once, the first opens it, and the others find it.
-    pub(crate) async fn opening(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.opening.lock().await
+    /// The turn to change what the session of this request is: of several who do so at once, each finds what the one before has left.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.changing.lock().await
     }
 
     /// Whether a handler has decided what becomes of the session cookie.

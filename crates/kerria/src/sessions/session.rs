@@ -135,7 +135,7 @@ impl Session {
     /// If the store fails, the session has ended, or it is full.
     pub async fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), SessionError> {
         let (key, json) = (DataKey::parse(key)?, serde_json::to_string(value)?);
-        let (owner, token, _opening) = self.owner().await?;
+        let (owner, token, _turn) = self.owner().await?;
         let written = self.store().put_data(owner, &key, json, self.sessions.0.options.data).await?;
         self.written(written, &token).await
     }
@@ -230,6 +230,7 @@ impl Session {
     /// # Errors
     /// If the store fails, the session has ended, nobody is signed in, or the session is a program's.
     pub async fn confirm(&self) -> Result<(), SessionError> {
+        let _turn = self.current.turn().await;
         let live = self.signed_in()?;
         self.renew(&live, Renew::Proved).await
     }
@@ -242,6 +243,7 @@ impl Session {
     /// If the store fails, the session has ended or has another token by now, or it is a program's; and if the headers of the answer
     /// have left. If they left while this was under way, the old token is dead, and the client never gets the new one.
     pub async fn cycle_id(&self) -> Result<(), SessionError> {
+        let _turn = self.current.turn().await;
         match self.still()? {
             Some(live) => self.renew(&live, Renew::Exchanged).await,
             None => Ok(()),
@@ -254,12 +256,14 @@ impl Session {
     /// # Errors
     /// If the store fails, or there is no session: a visitor gets one with the first value.
     pub async fn set_expiry(&self, expiry: Expiry) -> Result<(), SessionError> {
+        let _turn = self.current.turn().await;
         let live = self.still()?.ok_or(SessionError::Ended)?;
-        if !self.store().set_expiry(live.session.id, expiry, self.now()).await? {
-            return Err(SessionError::Ended);
-        }
-        let session = kerria_core::Session { expiry, ..live.session };
-        self.current.becomes(Some(Checked { session, ..live }));
+        self.store().set_expiry(live.session.id, expiry, self.now()).await?;
+        // Another request may have changed it, too: what counts is what is there now.
+        let checker = self.sessions.checker();
+        let (mut found, _) = checker.session(live.session.id).await?.ok_or(SessionError::Ended)?;
+        found.session.last_seen_at = found.session.last_seen_at.max(live.session.last_seen_at);
+        self.current.becomes(Some(checker.as_checked(live.token, &found)));
         Ok(())
     }
 
@@ -269,6 +273,7 @@ impl Session {
     /// # Errors
     /// If the store fails. Then it is not known whether the session has ended.
     pub async fn logout(&self) -> Result<(), SessionError> {
+        let _turn = self.current.turn().await;
         let to_end = match self.current.live()? {
             Some(live) => vec![live.session.id],
             None => self.sessions.checker().carried_by(self.carried.iter().copied()).await?,
@@ -309,6 +314,7 @@ impl Session {
     /// # Errors
     /// If the store fails, or nobody is signed in.
     pub async fn logout_everywhere(&self) -> Result<u64, SessionError> {
+        let _turn = self.current.turn().await;
         let user = self.signed_in()?.session.user.ok_or(SessionError::NotSignedIn)?;
         let ended = self.end(Selector::User { user }, Cause::EndedByUser).await?;
         self.is_over();
@@ -332,6 +338,7 @@ impl Session {
     /// # Errors
     /// If the store fails, or nobody is signed in.
     pub async fn end_one(&self, session: SessionId) -> Result<bool, SessionError> {
+        let _turn = self.current.turn().await;
         let live = self.signed_in()?;
         let user = live.session.user.ok_or(SessionError::NotSignedIn)?;
         let theirs = self.store().sessions_of(user).await?;
@@ -372,7 +379,7 @@ impl Session {
             // The limit counts sessions that are in use; the store has to know which are.
             self.sessions.checker().flush_these(&self.store().sessions_of(user).await?).await?;
         }
-        let _opening = self.current.opening().await;
+        let _turn = self.current.turn().await;
         // Only a cookie takes the place of another in the same browser.
         let replaces = self
             .known()?
@@ -429,7 +436,7 @@ impl Session {
         held: Option<String>,
         json: String,
     ) -> Result<Result<(), Overtaken>, SessionError> {
-        let (owner, token, _opening) = self.owner().await?;
+        let (owner, token, _turn) = self.owner().await?;
         let changed = self.store().change_data(owner, key, held, json, self.sessions.0.options.data).await?;
         Ok(match changed {
             Ok(written) => Ok(self.written(written, &token).await?),
@@ -439,9 +446,9 @@ impl Session {
 
     /// Whose data is written: this session's, or that of one that is opened for it, with this token. Then others wait for it.
     async fn owner(&self) -> Result<(DataOwner, Token, Option<MutexGuard<'_, ()>>), SessionError> {
-        let (mut live, mut opening) = (self.still()?, None);
+        let (mut live, mut turn) = (self.still()?, None);
         if live.is_none() {
-            opening = Some(self.current.opening().await);
+            turn = Some(self.current.turn().await);
             live = self.still()?;
         }
         let token = self.new_token();
@@ -452,7 +459,7 @@ impl Session {
                 DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false))
             }
         };
-        Ok((owner, token, opening))
+        Ok((owner, token, turn))
     }
 
     async fn written(&self, written: DataWrite, token: &Token) -> Result<(), SessionError> {
