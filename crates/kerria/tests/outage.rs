@@ -14,7 +14,7 @@ use axum::{
 };
 use jsonwebtoken::EncodingKey;
 use kerria::{
-    Cause, Clock, Consistency, Outage, SecretCookie, SessionOptions, Sessions, Stopwatch, Store,
+    Cause, Clock, Consistency, Outage, SecretCookie, Session, SessionOptions, Sessions, Stopwatch, Store,
     SystemEntropy, UserId,
     jwt::{KeySet, VerificationKey, Verifier, VerifierSettings},
     require_login,
@@ -66,6 +66,8 @@ impl Play {
         let app = Router::new()
             .route("/account", get(async || "yours").layer(require_login()))
             .merge(Router::new().route("/strict", get(async || "yours").layer(require_login())).layer(strict))
+            .route("/logout", get(async |session: Session| session.logout().await))
+            .route("/cycle", get(async |session: Session| session.cycle_id().await))
             .layer(layer)
             .route("/public", get(async || "everybody's"));
         Self { sessions, clock, store, elsewhere, app }
@@ -320,6 +322,50 @@ async fn a_question_that_finds_no_room_begins_no_trust() {
     play.store.busy(Steps::Of("find"));
     play.clock.advance(SECOND);
     assert_eq!((play.get("/account", &alice).await, play.trusted()), (StatusCode::OK, 2));
+}
+
+/// Without a lease, an end and a new token are committed, and this process has not heard of it from the store.
+#[tokio::test]
+async fn what_this_process_has_changed_itself_is_never_trusted_away() {
+    for change in ["logout", "cycle", "end", "end of all"] {
+        let play = Play::new(Outage::TrustFor(MINUTE)).await;
+        let alice = play.signed_in(ALICE).await;
+        play.store.fail(Steps::All);
+        play.clock.advance(SECOND);
+        assert_eq!(play.get("/account", &alice).await, StatusCode::OK, "that is the risk");
+        play.store.fail(Steps::Of("find"));
+        let session = play.elsewhere.sessions_of(ALICE).await.unwrap()[0].session.id;
+        match change {
+            "end" => drop(play.sessions.end(session).await.unwrap()),
+            "end of all" => drop(play.sessions.end_all(ALICE).await.unwrap()),
+            _ => assert_eq!(play.get(&format!("/{change}"), &alice).await, StatusCode::OK),
+        }
+        let trusted = play.trusted();
+        for _ in 0..3 {
+            assert_ne!(play.get("/account", &alice).await, StatusCode::OK, "{change}");
+            play.clock.advance(SECOND);
+        }
+        assert_eq!(play.trusted(), trusted, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_before_an_own_change_is_not_kept_after_it() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let alice = play.signed_in(ALICE).await;
+    play.store.fail(Steps::All);
+    play.clock.advance(SECOND);
+    // It answers, and the feed does not.
+    play.store.fail(Steps::Of("touch"));
+    let held = play.store.hold("find");
+    tokio::join!(play.get("/account", &alice), async {
+        held.reached().await;
+        play.sessions.end_all(ALICE).await.unwrap();
+        held.release();
+    });
+    play.store.fail(Steps::Of("find"));
+    assert_eq!(play.get("/account", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(play.trusted(), 0);
 }
 
 /// Between an application and the database that it shares.
