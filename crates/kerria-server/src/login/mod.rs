@@ -6,8 +6,8 @@ pub mod step_up;
 
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
-use kerria::{CurrentSession, Refusal, SessionState, session_tokens};
+use axum::http::{HeaderMap, header};
+use kerria::{CurrentSession, Refusal, SessionState, bearer, session_tokens};
 use kerria_core::{
     Cause, Client, CredentialVersion, Device, Grant, LoginName, Method, PasswordHash, RefreshToken, Secret,
     Selector, SessionId, Status, StoreError, Timestamp, Token, TokenKind, Transport, UserId,
@@ -18,7 +18,6 @@ use kerria_core::{
 use tracing::{error, info};
 
 use crate::{
-    api::guard::bearer,
     app::App,
     keys::KeyError,
     login::doors::Doors,
@@ -388,7 +387,8 @@ pub async fn to_sign_out(
 async fn carried(app: &App, headers: &HeaderMap) -> Result<Vec<SessionId>, StoreError> {
     let tokens = session_tokens(&app.session_cookie, app.checker.key(), headers);
     let mut sessions = app.checker.carried_by(tokens).await?;
-    for text in app.access_cookie.values(headers).chain(bearer(headers)) {
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
+    for text in app.access_cookie.values(headers).chain(bearers) {
         // One that is for less than the session must not end it.
         if let Ok(token) = app.verifier.verify_whenever(text)
             && own_scope().is_within(&token.claims.scope)
