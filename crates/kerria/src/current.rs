@@ -9,7 +9,7 @@ use std::{
 
 use axum::extract::FromRequestParts;
 use http::{HeaderValue, request::Parts};
-use kerria_core::{Secret, StoreError, Timestamp, Token, Transport, UserId, store::Found};
+use kerria_core::{Secret, SessionId, StoreError, Timestamp, Token, Transport, UserId, store::Found};
 
 use crate::{
     checker::{Check, Checked, Checker, Refusal},
@@ -223,6 +223,21 @@ impl CurrentSession {
         Ok(self.live()?.filter(stands))
     }
 
+    /// The session whose place one takes that is opened now, and carried so. Only a cookie takes the place of another in the same
+    /// browser. A session that came in an access token stays: that may be in other hands.
+    ///
+    /// # Errors
+    /// If it could not be found out.
+    pub fn replaced_by(&self, transport: Transport) -> Result<Option<SessionId>, StoreError> {
+        if transport != Transport::Cookie {
+            return Ok(None);
+        }
+        let Some(live) = self.standing()? else { return Ok(None) };
+        let was_found = self.checked().is_some_and(|found| found.session.id == live.session.id);
+        let by_cookie = !was_found || self.0.presented_in == PresentedIn::Cookie;
+        Ok((by_cookie && live.session.transport == Transport::Cookie).then_some(live.session.id))
+    }
+
     /// From now on it is another session, or none.
     pub(crate) fn becomes(&self, session: Option<Checked>) {
         *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = Live::Became(session);
@@ -290,5 +305,63 @@ impl<S: Sync> FromRequestParts<S> for CurrentSession {
                 None,
             )
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kerria_core::{Expiry, LogNumber, Place, Session, TokenHash, TokenStep};
+
+    use super::*;
+    use crate::DisplayName;
+
+    fn session(number: u8, transport: Transport) -> Checked {
+        let id = SessionId::from_bytes([number; 16]);
+        let session = Session {
+            id,
+            user: None,
+            transport,
+            remembered: false,
+            opened_at: Timestamp::EPOCH,
+            last_seen_at: Timestamp::EPOCH,
+            authenticated_at: Timestamp::EPOCH,
+            place: Place::default(),
+            expiry: Expiry::BY_POLICY,
+        };
+        Checked {
+            token: TokenHash::of_handle(id),
+            session,
+            user_name: DisplayName::of(None),
+            as_of: LogNumber(0),
+            expires_at: Timestamp::EPOCH,
+            moved: false,
+            token_step: TokenStep::None,
+        }
+    }
+
+    #[test]
+    fn a_sign_in_takes_the_place_of_what_is_in_the_cookie_and_of_nothing_else() {
+        use Transport::{Bearer, Cookie, Tokens};
+        let by_access_token = PresentedIn::AccessToken { by_cookie: true };
+        for (carried, presented_in, opened, is_replaced) in [
+            (Cookie, PresentedIn::Cookie, Cookie, true),
+            (Cookie, PresentedIn::Cookie, Bearer, false),
+            (Cookie, PresentedIn::Cookie, Tokens, false),
+            (Bearer, PresentedIn::Bearer, Cookie, false),
+            (Cookie, by_access_token, Cookie, false),
+        ] {
+            let found = session(1, carried);
+            let (state, now) = (SessionState::Good(found.clone()), Timestamp::EPOCH);
+            let current = CurrentSession::new(state, presented_in, now, Consistency::Leased, None);
+            let replaced = current.replaced_by(opened).unwrap();
+            assert_eq!(replaced.is_some(), is_replaced, "{carried:?} in {presented_in:?}, {opened:?}");
+            // What it knows of it now changes nothing.
+            current.becomes(Some(found));
+            assert_eq!(current.replaced_by(opened).unwrap(), replaced);
+            // The cookie of one that was opened meanwhile leaves with the same answer.
+            let another = session(2, Cookie);
+            current.becomes(Some(another.clone()));
+            assert_eq!(current.replaced_by(Cookie).unwrap(), Some(another.session.id));
+        }
     }
 }

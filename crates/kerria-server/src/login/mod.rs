@@ -293,7 +293,7 @@ pub async fn open(
         user,
         version: Some(version),
         method,
-        replaces: replaced_by(carry.by.transport(), current),
+        replaces: current.replaced_by(carry.by.transport())?,
         carry_over: CarryOver::Keys(app.config.session.carry_over.clone()),
         limit: app.config.session.limit,
         policy: app.config.session.policy,
@@ -317,12 +317,6 @@ pub async fn open(
     Ok(access.map_or(Opening::Overtaken, |access| {
         Opening::Opened(Box::new(SignedIn { found, token, access: Some(access), device_token: None }))
     }))
-}
-
-/// Only a cookie takes the place of another in the same browser.
-fn replaced_by(transport: Transport, current: &CurrentSession) -> Option<SessionId> {
-    let carried = current.checked().filter(|_| current.is_in_person())?.session;
-    (transport == Transport::Cookie && carried.transport == Transport::Cookie).then_some(carried.id)
 }
 
 /// Keeps a committed session in memory and sends its token on the way to the client.

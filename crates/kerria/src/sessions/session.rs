@@ -380,16 +380,12 @@ impl Session {
             self.sessions.checker().flush_these(&self.store().sessions_of(user).await?).await?;
         }
         let _turn = self.current.turn().await;
-        // Only a cookie takes the place of another in the same browser.
-        let replaces = self
-            .known()?
-            .filter(|live| transport == Transport::Cookie && live.session.transport == Transport::Cookie);
         let sign_in = SignIn {
             session: self.new_session(&token, transport, remembered),
             user,
             version: None,
             method: Method::Application,
-            replaces: replaces.map(|live| live.session.id),
+            replaces: self.current.replaced_by(transport)?,
             carry_over: CarryOver::Everything,
             limit: options.limit,
             policy: options.policy,
