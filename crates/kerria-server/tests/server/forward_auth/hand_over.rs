@@ -222,6 +222,21 @@ async fn a_copy_of_a_visit_is_worth_nothing_after_a_new_proof_and_its_owner_goes
 }
 
 #[tokio::test]
+async fn a_copy_of_a_visit_that_is_over_takes_no_code_of_its_owner() {
+    let kerria = kerria().await;
+    let mut alice = Person::signed_in(&kerria, "alice").await;
+    alice.open(WIKI).await;
+    let mut thief = Person::new(&kerria);
+    thief.at(WIKI).cookies = alice.at(WIKI).cookies.clone();
+    kerria.clock.advance(MINUTE);
+    let proof = json!({ "password": PASSWORD });
+    alice.at_kerria.send("POST", "/api/v1/session/step-up", &proof).await;
+    let code = alice.code_for(WIKI).await;
+    assert!(thief.look(&code).await.set_cookies().is_empty());
+    assert!(!thief.is_let_through(WIKI).await);
+}
+
+#[tokio::test]
 async fn a_use_on_one_host_is_a_use_of_the_session_everywhere() {
     let kerria = kerria().await;
     let mut alice = Person::signed_in(&kerria, "alice").await;

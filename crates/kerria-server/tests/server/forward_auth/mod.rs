@@ -121,6 +121,41 @@ async fn a_request_passes_with_the_identity_of_its_user_and_without_our_credenti
     assert!(!program.is_signed_in().await);
 }
 
+#[tokio::test]
+async fn a_token_of_ours_is_kept_from_the_application_even_if_it_is_good_for_nothing() {
+    let kerria = kerria().await;
+    for (sent, passed_on) in [
+        ("Bearer kst_x", ""),
+        ("Bearer kat_x", ""),
+        ("Bearer krt_x", ""),
+        ("bearer  kat_x", ""),
+        ("Bearer other", "Bearer other"),
+        ("Basic YTpi", "Basic YTpi"),
+    ] {
+        let browser = kerria.browser().with("authorization", sent);
+        let answer = ask(&browser, "GET", "http://app.site.localhost/public/").await;
+        assert_eq!(
+            (answer.status, answer.header("authorization")),
+            (StatusCode::OK, Some(passed_on)),
+            "{sent}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_a_name_is_called_by_the_identifier_where_others_are_by_name() {
+    let kerria = Kerria::with(&[(FILE, RULES), ("forward_auth.remote_user", "name")]).await;
+    kerria.user("alice").await;
+    let account = json!({ "email": "only@example.com", "password": PASSWORD });
+    let account = kerria.operator().send("POST", "/api/v1/operator/users", &account).await.json();
+    let remote_user = async |login: &str| {
+        let answer = ask(&kerria.signed_in(login).await, "GET", "http://app.site.localhost/").await;
+        answer.header("remote-user").unwrap().to_owned()
+    };
+    assert_eq!(remote_user("alice").await, "alice");
+    assert_eq!(remote_user("only@example.com").await, account["id"].as_str().unwrap());
+}
+
 async fn is_signed_with_a_published_key(kerria: &Kerria, jwt: &str) -> bool {
     use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
     let (message, signature) = jwt.rsplit_once('.').unwrap();
@@ -483,6 +518,23 @@ async fn over_http_nobody_is_recognised_where_the_session_goes_over_https() {
         ask(&kerria.browser(), "GET", "https://app.site.localhost/").await.status,
         StatusCode::UNAUTHORIZED
     );
+}
+
+#[tokio::test]
+async fn how_another_host_is_reached_is_not_ours_to_say() {
+    let kerria = Kerria::with(&[(FILE, RULES), ("public_url", "https://id.example")]).await;
+    const STRICT: &str = "strict-transport-security";
+    assert!(kerria.browser().get("/sign-in").await.header(STRICT).is_some());
+    let url = "https://app.site.localhost/";
+    for (answer, status) in [
+        (open(&kerria.browser(), url).await, StatusCode::FOUND),
+        (ask(&kerria.browser(), "GET", url).await, StatusCode::UNAUTHORIZED),
+        (ask(&kerria.browser(), "GET", "https://unknown.localhost/").await, StatusCode::FORBIDDEN),
+        (kerria.browser().get("/forward-auth").await, StatusCode::FORBIDDEN),
+        (ask(&kerria.browser(), "GET", &format!("{url}public/")).await, StatusCode::OK),
+    ] {
+        assert_eq!((answer.status, answer.header(STRICT)), (status, None));
+    }
 }
 
 #[tokio::test]
