@@ -506,6 +506,21 @@ async fn what_cannot_be_known_is_503_and_what_is_for_everyone_passes() {
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_is_waited_for_as_long_as_a_request_may_take() {
+    let kerria = Kerria::with(&[(FILE, RULES), ("server.request_timeout", "1s")]).await;
+    kerria.user("alice").await;
+    let alice = kerria.signed_in("alice").await;
+    assert_eq!(ask(&alice, "GET", "http://api.site.localhost/").await.status, StatusCode::OK);
+    kerria.store.hang(Steps::All);
+    // Gives up on its own after ten seconds, and fails.
+    let answer = ask(&alice, "GET", "http://api.site.localhost/").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    assert_eq!(ask(&alice, "GET", "http://app.site.localhost/").await.status, StatusCode::OK, "from memory");
+    kerria.store.mend();
+    assert_eq!(ask(&alice, "GET", "http://api.site.localhost/").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn over_http_nobody_is_recognised_where_the_session_goes_over_https() {
     let kerria = Kerria::with(&[(FILE, RULES), ("public_url", "https://id.example")]).await;
     let answer = ask(&kerria.browser(), "GET", "http://app.site.localhost/").await;
