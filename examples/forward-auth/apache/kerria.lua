@@ -5,6 +5,9 @@ http.TIMEOUT = 5
 
 local kerria = "http://127.0.0.1:8080/forward-auth"
 
+-- The port that visitors use, whatever a client says.
+local port = 8000
+
 -- What is about the connection, and not about the request.
 local own = {
   ["connection"] = true, ["content-length"] = true, ["expect"] = true, ["host"] = true, ["keep-alive"] = true,
@@ -30,7 +33,7 @@ function ask_kerria(r)
   headers["connection"] = "close"
   headers["x-forwarded-method"] = r.method
   headers["x-forwarded-proto"] = r.is_https and "https" or "http"
-  headers["x-forwarded-host"] = r.hostname .. ":" .. r.port
+  headers["x-forwarded-host"] = r.hostname .. ":" .. port
   headers["x-forwarded-uri"] = r.unparsed_uri
   headers["x-forwarded-for"] = r.useragent_ip
 

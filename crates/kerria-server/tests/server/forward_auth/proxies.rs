@@ -75,6 +75,7 @@ impl Place {
         self.a_person_signs_in_and_is_out_with_the_next_request().await;
         self.the_session_is_handed_over_to_a_host_of_another_domain().await;
         self.what_a_client_sends_is_not_believed().await;
+        self.a_client_does_not_say_which_port_it_came_to().await;
         self.tricks_with_paths_do_not_pass().await;
         self.a_websocket_is_checked_like_everything().await;
         self.what_kerria_cannot_know_does_not_pass().await;
@@ -172,6 +173,7 @@ impl Place {
             ("remote_user", "alice"),
             ("REMOTE-USER", "alice"),
             ("Remote_User", "alice"),
+            ("remote.user", "alice"),
             ("Remote-Groups", "admins"),
             ("remote_groups", "admins"),
             ("Remote-Jwt", "a.b.c"),
@@ -217,6 +219,11 @@ impl Place {
             let location = answer.header("location").unwrap_or_default();
             assert!(!location.contains("open.example") && !location.contains("https"), "{name}: {location}");
         }
+        // What some applications would take for another path.
+        for name in ["X-Original-URL", "x.original.url", "x_rewrite_url"] {
+            let answer = bob.with(name, "/admin/").get("/").await;
+            assert!(!answer.text.contains("/admin/"), "{name}: {}", answer.text);
+        }
         let (host, before) = (&bob.host, self.application.requests());
         for request in [
             "GET /x HTTP/1.1\r\nHost: open.example\r\nConnection: close\r\n\r\n".to_owned(),
@@ -226,6 +233,19 @@ impl Place {
         ] {
             self.raw(&request).await;
             assert_eq!(self.application.requests(), before, "{request}");
+        }
+    }
+
+    async fn a_client_does_not_say_which_port_it_came_to(&self) {
+        for host in ["localhost", "localhost:9"] {
+            let request = format!(
+                "GET /reports HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+            );
+            let answer = self.raw(&request).await;
+            let own = format!("localhost%3A{}%2F", self.proxy.address.port());
+            let is_right = answer.starts_with("HTTP/1.1 302") && answer.contains(&own);
+            let is_refused = answer.starts_with("HTTP/1.1 4") && !answer.contains("return_to");
+            assert!(is_right || is_refused, "{host}: {answer}");
         }
     }
 
