@@ -13,6 +13,7 @@ pub mod original;
 pub mod path;
 pub mod return_address;
 pub mod rules;
+mod signed;
 
 use std::{
     net::IpAddr,
