@@ -10,8 +10,9 @@ use tokio::{
 };
 
 use super::{
-    change_groups,
+    change_groups, kerria_with,
     proxy::{Application, OTHER, Proxy, envoy},
+    return_to,
 };
 use crate::cast::{Answer, Browser, FILE, Kerria, PASSWORD, PATIENCE};
 
@@ -28,10 +29,7 @@ impl Place {
         // A host that everyone may use, for those who would like to be taken for its visitors.
         let open = "\n[[forward_auth.rule]]\nhosts = [\"open.example\"]\nallow = \"everyone\"\n";
         let other = format!("\n[[forward_auth.rule]]\nhosts = [\"{OTHER}\"]\nallow = \"signed-in\"\n");
-        let kerria = Kerria::with(&[(FILE, &format!("{rules}{open}{other}"))]).await;
-        for name in ["alice", "bob"] {
-            kerria.user(name).await;
-        }
+        let kerria = kerria_with(&[(FILE, &format!("{rules}{open}{other}"))]).await;
         let application = Application::start().await;
         let proxy = start(kerria.address, application.address).await;
         Self { kerria, application, proxy }
@@ -91,9 +89,7 @@ impl Place {
         assert_eq!(answer.status, StatusCode::FOUND, "{}", answer.text);
         let location = answer.header("location").unwrap().to_owned();
         let path = location.strip_prefix("http://localhost:8080").unwrap_or_else(|| panic!("{location}"));
-        let page = browser.get(path).await.text;
-        let kept = page.split("name=\"return_to\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-        let kept = kept.replace("&#38;", "&");
+        let kept = return_to(&browser.get(path).await);
         let fields = [("login", "alice"), ("password", PASSWORD), ("return_to", &*kept)];
         let answer = browser.submit(path, "/sign-in", &fields).await;
         assert_eq!(answer.header("location"), Some(&*format!("{}/reports?a=b", self.origin())));
