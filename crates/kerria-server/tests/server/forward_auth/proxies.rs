@@ -104,6 +104,12 @@ impl Place {
         assert_eq!(answer.header("remote-jwt"), None, "{:?}", answer.headers);
         let answer = self.open(&browser, "/admin/").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
+        assert!(answer.text.contains("You are signed in as alice"), "{}", answer.text);
+        assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+        let policy = answer.header("content-security-policy").unwrap_or_default();
+        assert!(policy.contains("frame-ancestors 'none'"), "{:?}", answer.headers);
+        let answer = self.at_application(&browser).send("POST", "/admin/", &json!({ "a": "b" })).await;
+        assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "not-allowed".to_owned()));
         let bearer = {
             let mut program = self.kerria.program();
             let login = json!({ "login": "bob", "password": PASSWORD, "transport": "bearer" });
@@ -153,6 +159,7 @@ impl Place {
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         let again = visitor.clone().get(path).await;
         assert_eq!((again.status, again.set_cookies().len()), (StatusCode::FORBIDDEN, 0), "{}", again.text);
+        assert!(again.text.contains("You are not signed in here"), "{}", again.text);
         assert_eq!(self.application.requests(), before, "it has heard nothing of all this");
         let answer = visiting.get("/page?a=b").await;
         assert_eq!((answer.status, told(&answer, "remote-name")), (StatusCode::OK, vec!["alice".to_owned()]));
