@@ -59,6 +59,7 @@ const start = async (name, file, command) => {
     .replaceAll("127.0.0.1:3000", `127.0.0.1:${application.address().port}`)
     .replaceAll("127.0.0.1:8000", `127.0.0.1:${port}`)
     .replaceAll("localhost:8000", `localhost:${port}`)
+    .replaceAll("{host}:8000", `{host}:${port}`)
     .replace("server_name localhost;", `server_name localhost ${WIKI} ${SHOP};`)
     .replace(`http://localhost:${port} {`, `http://localhost:${port}, http://${WIKI}:${port}, http://${SHOP}:${port} {`);
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`);

@@ -11,8 +11,10 @@ import { createInterface } from "node:readline";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { SignJWT, decodeJwt, decodeProtectedHeader, generateKeyPair } from "jose";
+import { Feed } from "../../examples/clients/node/feed.mjs";
 import { freePort, Kerria, PASSWORD } from "../kerria.mjs";
 
+const CHECKERS_TOKEN = "the-resource-servers-of-the-tests";
 const LEASE = 1000;
 const PATIENCE = 20_000;
 const example = (path) => new URL(`../../examples/clients/${path}`, import.meta.url).pathname;
@@ -28,7 +30,7 @@ const [processes, openCables] = [[], []];
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "kerria-resource-servers-"));
   checkersToken = join(folder, "checkers-token");
-  await writeFile(checkersToken, "the-resource-servers-of-the-tests");
+  await writeFile(checkersToken, CHECKERS_TOKEN);
   kerria = await Kerria.start({ "sign_up.mode": "open", "checkers.token_file": checkersToken });
   for (const name of ["alice", "bob"]) kerria.cli(["user", "add", name, "--password-stdin"], PASSWORD);
   for (const [name, audience] of [["app", kerria.origin], ["other", "https://other.example.com"]]) {
@@ -354,3 +356,27 @@ for (const [language, command] of Object.entries(LANGUAGES)) {
     });
   });
 }
+
+// As docs/forward-auth.md says: a connection is known by the session and the user that Remote-Jwt names.
+test("an application behind a proxy knows which of its open connections are over", async () => {
+  const feed = await Feed.follow([kerria.origin], CHECKERS_TOKEN, "sockets");
+  const opened = async ({ access_token: token }) => {
+    const { sid, sub } = decodeJwt(token);
+    const { found } = await (await post("/api/v1/checker/session", { session: sid }, CHECKERS_TOKEN)).json();
+    return found && { sid, sub, as_of: found.as_of };
+  };
+  const [alice, kept] = [await signIn(), await signIn("bob")];
+  const [connection, other] = [await opened(alice), await opened(kept)];
+  const patience = Date.now() + PATIENCE;
+  while (feed.verdict(connection) !== "good") {
+    assert.ok(Date.now() < patience, "it never has a lease");
+    await pause(10);
+  }
+  await signOut(alice);
+  assert.deepEqual([feed.verdict(connection), feed.verdict(other)], ["ended", "good"]);
+  assert.equal(await opened(alice), null, "what was ended before it was opened is not found");
+  await end("--user", "bob");
+  assert.equal(feed.verdict(other), "ended");
+  assert.equal(feed.verdict(await opened(await signIn("bob"))), "good");
+  await feed.leave();
+});

@@ -35,8 +35,8 @@ class Feed:
         """Of a token whose signature and claims are right: "good", "ended", or "unknown". To be asked when the answer is
         ready."""
         as_of, session = claims["as_of"], claims.get("sid")
-        selectors = [("token", claims["jti"]), ("session", session), ("user", claims["sub"])]
-        selectors += [("client", claims["client_id"]), ("everyone", None)]
+        selectors = [("token", claims.get("jti")), ("session", session), ("user", claims["sub"])]
+        selectors += [("client", claims.get("client_id")), ("everyone", None)]
         with self.lock:
             for selector in selectors:
                 for number, spared in self.ends.get(selector, ()):

@@ -1,9 +1,13 @@
--- Asks Kerria whether a request may pass.
+-- Asks Kerria whether a request may pass. If not, Kerria's answer is the client's.
 
 local http = require "socket.http"
+local ltn12 = require "ltn12"
 http.TIMEOUT = 5
 
 local kerria = "http://127.0.0.1:8080/forward-auth"
+
+-- The port that visitors use, whatever a client says.
+local port = 8000
 
 -- What is about the connection, and not about the request.
 local own = {
@@ -30,11 +34,12 @@ function ask_kerria(r)
   headers["connection"] = "close"
   headers["x-forwarded-method"] = r.method
   headers["x-forwarded-proto"] = r.is_https and "https" or "http"
-  headers["x-forwarded-host"] = r.hostname .. ":" .. r.port
+  headers["x-forwarded-host"] = r.hostname .. ":" .. port
   headers["x-forwarded-uri"] = r.unparsed_uri
   headers["x-forwarded-for"] = r.useragent_ip
 
-  local _, status, answer = http.request{url = kerria, headers = headers, redirect = false}
+  local page = {}
+  local _, status, answer = http.request{url = kerria, headers = headers, redirect = false, sink = ltn12.sink.table(page)}
   if status == 200 then
     for _, name in ipairs(told) do
       local value = answer[name:lower()]
@@ -47,11 +52,14 @@ function ask_kerria(r)
   if type(status) ~= "number" or status < 300 then
     return 503
   end
-  for _, name in ipairs({"Location", "Set-Cookie", "Cache-Control", "WWW-Authenticate", "Retry-After"}) do
+  for _, name in ipairs({"Location", "Set-Cookie", "Cache-Control", "WWW-Authenticate", "Retry-After", "Content-Security-Policy"}) do
     local value = answer[name:lower()]
     if value then
       r.err_headers_out[name] = value
     end
   end
-  return status
+  r.status = status
+  r.content_type = answer["content-type"] or "text/plain"
+  r:puts(table.concat(page))
+  return apache2.DONE
 end

@@ -92,7 +92,7 @@ impl Kind {
             Self::Address(set) => set(config, address(text)?),
             Self::Domain(set) => set(config, domain(text)?),
             Self::Origin(set) => set(config, origin::parse(text)?),
-            Self::Origins(set) => set(config, list(text, origin::parse)?),
+            Self::Origins(set) => set(config, list(text, origin::parse_target)?),
             Self::Networks(set) => set(config, list(text, network)?),
             Self::DataKeys(set) => {
                 set(

@@ -29,7 +29,7 @@ use url::Url;
 use crate::forward_auth::rules::Rules;
 
 pub(crate) use checks::is_insecure;
-pub(crate) use origin::is_loopback;
+pub(crate) use origin::{NO_WAY_BACK, is_loopback};
 pub use problem::{Problem, Problems};
 pub use sources::{Flag, Place, Sources};
 pub(crate) use suggest::likeliest;

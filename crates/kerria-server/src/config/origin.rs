@@ -24,6 +24,19 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// What is wrong with an IPv6 address as the target of a form: browsers take none in the policy of a page, and block the way there.
+pub(crate) const NO_WAY_BACK: &str =
+    "is an IPv6 address, and from our pages browsers lead nobody back to one: give it a name";
+
+/// Reads an origin to which a form of ours may lead.
+pub(super) fn parse_target(text: &str) -> Result<Url, String> {
+    let url = parse(text)?;
+    match url.host() {
+        Some(Host::Ipv6(_)) => Err(format!("\"{text}\" {NO_WAY_BACK}")),
+        _ => Ok(url),
+    }
+}
+
 /// Whether only this machine gets there: `localhost`, a name under it (RFC 6761, section 6.3), 127.0.0.0/8 or ::1.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -79,6 +92,15 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap_err(), message);
         }
+    }
+
+    #[test]
+    fn a_form_leads_to_every_origin_that_has_a_name() {
+        assert!(parse_target("http://127.0.0.1:8000").is_ok() && parse_target("https://app.example").is_ok());
+        assert_eq!(
+            parse_target("http://[::1]:8000").unwrap_err(),
+            "\"http://[::1]:8000\" is an IPv6 address, and from our pages browsers lead nobody back to one: give it a name"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use kerria_core::{ClientId, Entropy, Secret, SessionId, StoreError, Timestamp, e
 use tracing::info;
 use url::{Url, form_urlencoded};
 
-use super::{Asked, credentials, original::Original};
+use super::{Asked, credentials, original::Original, signed::Purpose};
 use crate::{app::App, login::return_to};
 
 /// The page of ours that hands a session over.
@@ -35,15 +35,6 @@ const CODE_LIFETIME: Duration = Duration::from_secs(60);
 
 /// How long a browser is known on its way: a sign-in may take a while.
 const WAY_LIFETIME: Duration = Duration::from_secs(60 * 60);
-
-/// What our signatures are about.
-const VISIT: &str = "visit";
-const BROWSER: &str = "browser";
-const WISH: &str = "hand-over";
-const CODE: &str = "code";
-
-/// How long a signature is, in base64url.
-const SIGNATURE: usize = 43;
 
 /// How long a random value is, in base64url.
 const RANDOM: usize = 22;
@@ -82,7 +73,7 @@ impl Visit {
         let (session, original) = (checked.session.id, asked.original);
         info!(session.id = %session, "session {session} was handed over to {}", original.origin());
         let text = format!("{session}.{}", checked.session.authenticated_at.as_millis());
-        let signature = app.form_key.sign(VISIT, &format!("{text} {}", original.host));
+        let signature = Purpose::Visit.sign(app, &format!("{text} {}", original.host));
         let max_age = app.checker.cookie_max_age(&checked.session, asked.now);
         app.visit_cookie.set(&Secret::new(format!("{text}.{signature}")), max_age)
     }
@@ -90,7 +81,7 @@ impl Visit {
     fn read(app: &App, host: &str, value: &str) -> Option<Self> {
         let (text, signature) = value.rsplit_once('.')?;
         let (session, proved_at) = text.split_once('.')?;
-        let is_ours = app.form_key.has_signed(VISIT, &format!("{text} {host}"), signature);
+        let is_ours = Purpose::Visit.has_signed(app, &format!("{text} {host}"), signature);
         let proved_at = Timestamp::from_millis(proved_at.parse().ok()?);
         session.parse().ok().filter(|_| is_ours).map(|session| Self { session, proved_at })
     }
@@ -143,10 +134,9 @@ pub(super) fn send_away(app: &App, asked: &Asked<'_>, visits: Visits) -> (String
             (value.clone(), Some(app.visit_cookie.set(&Secret::new(value), Some(WAY_LIFETIME))))
         }
     };
-    let browser = app.form_key.sign(BROWSER, &value);
+    let browser = Purpose::Browser.sign(app, &value);
     let page = |target: &str| {
-        let wish = format!("{browser}.{target}");
-        let signed = format!("{}.{wish}", app.form_key.sign(WISH, &wish));
+        let signed = Purpose::Wish.write(app, &format!("{browser}.{target}"));
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("to", &signed).finish();
         format!("{PAGE}?{query}")
     };
@@ -166,7 +156,7 @@ impl<'w> Wish<'w> {
     /// Reads what we have signed, as long as a rule is about the host and it is of another domain.
     #[must_use]
     pub fn read(app: &App, text: &'w str) -> Option<Self> {
-        let wish = signed(app, WISH, text)?;
+        let wish = Purpose::Wish.read(app, text)?;
         let (browser, target) = wish.split_once('.')?;
         let url = Url::parse(target).ok().filter(|_| return_to::is_plain(target))?;
         let host = url.host_str()?;
@@ -182,9 +172,7 @@ impl<'w> Wish<'w> {
         let text = format!("{session}.{}.{expires_at}.{browser}.{target}", random(&*app.entropy));
         let mut url = Url::parse(target).ok()?;
         url.set_path(PATH);
-        url.query_pairs_mut()
-            .clear()
-            .append_pair("code", &format!("{}.{text}", app.form_key.sign(CODE, &text)));
+        url.query_pairs_mut().clear().append_pair("code", &Purpose::Code.write(app, &text));
         Some(url.into())
     }
 }
@@ -204,7 +192,7 @@ struct Code<'c> {
 impl<'c> Code<'c> {
     /// Reads one that we have signed, for the origin that it has come to.
     fn read(app: &App, original: &Original, text: &'c str) -> Option<Self> {
-        let mut parts = signed(app, CODE, text)?.splitn(5, '.');
+        let mut parts = Purpose::Code.read(app, text)?.splitn(5, '.');
         let mut next = || parts.next();
         let session = next()?.parse().ok()?;
         let nonce = next()?;
@@ -218,7 +206,7 @@ impl<'c> Code<'c> {
     /// Uses it up. Of all who do, one is answered `true`. It is remembered for longer than any clock of ours may be wrong.
     async fn spend(&self, app: &App) -> Result<bool, StoreError> {
         let until = self.expires_at + CODE_LIFETIME;
-        app.store.spend(ClientId::OWN, &format!("{CODE} {}", self.nonce), until).await
+        app.store.spend(ClientId::OWN, &format!("{} {}", Purpose::Code.as_str(), self.nonce), until).await
     }
 }
 
@@ -248,17 +236,10 @@ pub(super) async fn arrive(app: &App, asked: &Asked<'_>) -> Result<Arrival, Stor
     Ok(match held(app, &asked.original.host, asked.headers) {
         // Without a cookie it would be sent away and come back for ever.
         None => Arrival::Failed(Some(target)),
-        Some(held) if is_first && app.form_key.has_signed(BROWSER, held.value, code.browser) => {
+        Some(held) if is_first && Purpose::Browser.has_signed(app, held.value, code.browser) => {
             Arrival::Good(code.session, target)
         }
         // Another tab was quicker, or it is a link that somebody else was sent.
         Some(_) => Arrival::Again(target),
     })
-}
-
-/// The text before which our signature stands.
-fn signed<'t>(app: &App, purpose: &str, text: &'t str) -> Option<&'t str> {
-    let (signature, text) = text.split_at_checked(SIGNATURE)?;
-    let text = text.strip_prefix('.')?;
-    app.form_key.has_signed(purpose, text, signature).then_some(text)
 }

@@ -13,9 +13,11 @@ pub mod original;
 pub mod path;
 pub mod return_address;
 pub mod rules;
+mod signed;
 
 use std::{
     net::IpAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering::Relaxed},
@@ -27,8 +29,10 @@ use axum::{
     http::{HeaderMap, Method, Request, Response, StatusCode},
     response::IntoResponse,
 };
+use futures_util::FutureExt;
 use kerria::{Checked, ClientAddress, Consistency, SessionLayer, SessionState};
 use kerria_core::{Profile, Timestamp};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::{
@@ -90,8 +94,24 @@ impl ForwardAuth {
         }
     }
 
-    /// Answers a request of a proxy; `peer` is who has opened the connection.
+    /// Answers a request of a proxy, sooner than its patience ends; `peer` is who has opened the connection.
     pub async fn answer<B>(
+        &self,
+        dialect: Dialect,
+        peer: IpAddr,
+        client: ClientAddress,
+        request: &Request<B>,
+    ) -> Answer {
+        let mut answer = pin!(self.decide(dialect, peer, client, request));
+        // What memory tells is there at once, and needs no clock.
+        if let Some(answer) = answer.as_mut().now_or_never() {
+            return answer;
+        }
+        let answer = timeout(self.app.config.request_timeout, answer).await;
+        answer.unwrap_or_else(|_| Problem::unavailable().into())
+    }
+
+    async fn decide<B>(
         &self,
         dialect: Dialect,
         peer: IpAddr,

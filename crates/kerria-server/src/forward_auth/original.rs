@@ -55,20 +55,19 @@ const PATH: &str = "/forward-auth";
 const NGINX: &str = "/nginx";
 const ENVOY: &str = "/envoy";
 
-/// The headers that tell of a request. The first of them do so in one dialect or another, or make some applications take another path
-/// for it; the others are the same in several.
-const NAMES: [&str; 9] = [
+/// The headers that tell of a request in one dialect alone, or in none and make some applications take another path for it.
+const TELLING: [&str; 6] = [
     "x-forwarded-method",
     "x-forwarded-uri",
     "x-original-method",
     "x-original-url",
     "x-original-uri",
     "x-rewrite-url",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    HOST,
 ];
-const TELLING: usize = 6;
+
+/// Those that any request may have, whether its dialect goes by them or not.
+const COMMON: [&str; 3] = ["x-forwarded-proto", "x-forwarded-host", HOST];
+
 const HOST: &str = "host";
 
 /// With these, a client asks an application to take its request for one with another method.
@@ -77,7 +76,8 @@ const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", 
 /// What the headers of a proxy's request tell. They are gone through once: a proxy asks for every request of its own.
 #[derive(Debug, Default)]
 pub struct Told<'h> {
-    values: [Option<Value<'h>>; NAMES.len()],
+    telling: [Option<Value<'h>>; TELLING.len()],
+    common: [Option<Value<'h>>; COMMON.len()],
     /// Whether one of them asks for another method.
     pub overrides_method: bool,
     /// One that says who the user is, which only Kerria may.
@@ -98,14 +98,15 @@ impl<'h> Told<'h> {
     pub fn by(headers: &'h HeaderMap) -> Self {
         let mut told = Self::default();
         for (name, value) in headers {
-            if let Some(at) = NAMES.iter().position(|known| name == known) {
-                let before = &mut told.values[at];
-                *before = Some(if before.is_none() { Value::Only(value) } else { Value::Repeated });
+            if let Some(at) = TELLING.iter().position(|known| name == known) {
+                note(&mut told.telling[at], value);
+            } else if let Some(at) = COMMON.iter().position(|known| name == known) {
+                note(&mut told.common[at], value);
             } else if METHOD_OVERRIDES.iter().any(|known| looks_like(name, known)) {
                 told.overrides_method = true;
             } else if identity::NAMES.iter().any(|own| looks_like(name, own.as_str())) {
                 told.identity.get_or_insert(name);
-            } else if let Some(known) = NAMES.iter().find(|known| looks_like(name, known)) {
+            } else if let Some(known) = TELLING.iter().chain(&COMMON).find(|known| looks_like(name, known)) {
                 told.looks_like.get_or_insert(known);
             }
         }
@@ -114,7 +115,8 @@ impl<'h> Told<'h> {
 
     /// The value of a header that is there once.
     fn only(&self, name: &'static str) -> Result<&'h str, Untold> {
-        match NAMES.iter().position(|known| *known == name).and_then(|at| self.values[at]) {
+        let mut all = TELLING.iter().zip(&self.telling).chain(COMMON.iter().zip(&self.common));
+        match all.find(|(known, _)| **known == name).and_then(|(_, value)| *value) {
             None => Err(Untold::Missing(name)),
             Some(Value::Only(value)) => value.to_str().map_err(|_| Untold::Unreadable(name)),
             Some(Value::Repeated) => Err(Untold::Repeated(name)),
@@ -127,7 +129,7 @@ impl<'h> Told<'h> {
 
     /// A header that tells of the request in another dialect.
     fn foreign(&self, dialect: Dialect) -> Option<&'static str> {
-        let told = NAMES.iter().zip(&self.values).take(TELLING).filter(|(_, value)| value.is_some());
+        let told = TELLING.iter().zip(&self.telling).filter(|(_, value)| value.is_some());
         told.map(|(name, _)| *name).find(|name| !dialect.own().contains(name))
     }
 }
@@ -274,6 +276,10 @@ pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     (host.len() <= 253 && host.split('.').all(is_label)).then(|| (host.to_ascii_lowercase(), port))
+}
+
+fn note<'h>(before: &mut Option<Value<'h>>, value: &'h HeaderValue) {
+    *before = Some(if before.is_none() { Value::Only(value) } else { Value::Repeated });
 }
 
 /// Whether some application could take a header for the one that it wants: to many, `Remote-User`, `remote_user` and `remote.user` are one

@@ -6,14 +6,9 @@ use url::Url;
 use super::{
     Asked,
     hand_over::{Visits, is_elsewhere, send_away},
+    signed::Purpose,
 };
 use crate::{app::App, login::return_to};
-
-/// What our signature is about.
-const PURPOSE: &str = "return";
-
-/// How long a signature is, in base64url.
-const SIGNATURE: usize = 43;
 
 /// Where a browser is sent.
 pub(super) struct Way {
@@ -41,7 +36,8 @@ pub(super) fn by_way_of(app: &App, path: &str, asked: &Asked<'_>) -> Way {
     } else {
         let target = Some(original.url()).filter(|url| return_to::is_plain(url));
         // What cannot be given back whole, because it is too long, leads to the beginning.
-        (sign(app, &target.unwrap_or_else(|| original.origin() + "/")), None)
+        let target = target.unwrap_or_else(|| original.origin() + "/");
+        (Purpose::Return.write(app, &target), None)
     };
     let mut url = app.config.public_url.clone();
     url.set_path(path);
@@ -49,16 +45,10 @@ pub(super) fn by_way_of(app: &App, path: &str, asked: &Asked<'_>) -> Way {
     Way { address: url.into(), cookie }
 }
 
-fn sign(app: &App, target: &str) -> String {
-    format!("{}.{target}", app.form_key.sign(PURPOSE, target))
-}
-
 /// The target that we have signed, if `wanted` is one and a rule still is about its host.
 #[must_use]
 pub fn signed_target<'w>(app: &App, wanted: &'w str) -> Option<&'w str> {
-    let (signature, target) = wanted.split_at_checked(SIGNATURE)?;
-    let target = target.strip_prefix('.')?;
-    let is_ours = app.form_key.has_signed(PURPOSE, target, signature) && return_to::is_plain(target);
+    let target = Purpose::Return.read(app, wanted).filter(|target| return_to::is_plain(target))?;
     let url = Url::parse(target).ok()?;
-    (is_ours && app.config.forward_auth.rules.name_host(url.host_str()?)).then_some(target)
+    app.config.forward_auth.rules.name_host(url.host_str()?).then_some(target)
 }

@@ -10,6 +10,7 @@ use super::{
     original::{self, Original},
     path::{Ambiguous, PathPattern, canonical, in_small_letters},
 };
+use crate::config;
 
 /// The rules, in the order in which they are tried. The first one that matches a request decides.
 #[derive(Clone, Debug, Default)]
@@ -204,7 +205,8 @@ impl HostPattern {
             None => (text, false),
         };
         match original::host_and_port(name) {
-            Some((host, None)) if !below || !host.starts_with('[') => Ok(Self { host, below }),
+            Some((host, _)) if host.starts_with('[') => Err(format!("\"{text}\" {}", config::NO_WAY_BACK)),
+            Some((host, None)) => Ok(Self { host, below }),
             Some((host, Some(_))) => {
                 Err(format!("\"{text}\" has a port, which does not count: write {host}"))
             }
@@ -288,6 +290,7 @@ mod tests {
             ("GET", "https://wiki.example/", 0),
             ("GET", "https://awiki.example/", 0),
             ("GET", "https://other.example/public/x", 0),
+            ("GET", "https://[::1]:8443/public/x", 0),
         ] {
             assert_eq!(found(&rules, method, url), Ok(number), "{method} {url}");
         }
@@ -365,6 +368,10 @@ mod tests {
                 "\"https://app.example\" is not a host: write one such as app.example.com or *.example.com",
             ),
             ("app.example:8443", "\"app.example:8443\" has a port, which does not count: write app.example"),
+            (
+                "[::1]:8443",
+                "\"[::1]:8443\" is an IPv6 address, and from our pages browsers lead nobody back to one: give it a name",
+            ),
             ("*", "\"*\" is not a host: write one such as app.example.com or *.example.com"),
             (
                 "a.*.example",

@@ -128,7 +128,7 @@ pub(super) static SERVER: &[Setting] = &[
         "30s",
         Kind::Duration { least: SECOND, set: |c, v| c.request_timeout = v },
         "10s",
-        "How long a request may take. After that it is answered with 408.",
+        "How long a request may take. After that it is answered with 408, and that of a reverse proxy which asks with 503.",
     ),
     row(
         "server.header_timeout",

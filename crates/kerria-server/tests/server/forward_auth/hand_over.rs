@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::IDENTITY;
+use super::{IDENTITY, ask, asking, change_groups, kerria_with, return_to};
 use crate::cast::{Answer, Browser, FILE, HOUR, Kerria, MINUTE, OTHER_PASSWORD, PASSWORD};
 
 const RULES: &str = r#"
@@ -37,10 +37,7 @@ const WIKI: &str = "http://wiki.other.example/page?a=b%20c";
 const SHOP: &str = "http://shop.third.example:81/";
 
 async fn kerria() -> Kerria {
-    let kerria = Kerria::with(&[(FILE, RULES), ("session.idle_timeout", "30m")]).await;
-    kerria.user("alice").await;
-    kerria.user("bob").await;
-    kerria
+    kerria_with(&[(FILE, RULES), ("session.idle_timeout", "30m")]).await
 }
 
 /// A person with one browser, which keeps the cookies of each host by themselves.
@@ -71,19 +68,9 @@ impl Person {
         if let Some(path) = url.strip_prefix(KERRIA) {
             return self.at_kerria.get(path).await;
         }
-        let (scheme, rest) = url.split_once("://").unwrap();
-        let (authority, path) = rest.split_at(rest.find('/').unwrap());
-        let told = [
-            ("x-forwarded-method", "GET"),
-            ("x-forwarded-proto", scheme),
-            ("x-forwarded-host", authority),
-            ("x-forwarded-uri", path),
-        ];
         let jar = self.at(url);
-        let mut browser = jar.clone();
-        for (name, value) in told.iter().chain(headers) {
-            browser = browser.with(name, value);
-        }
+        let asking = asking(jar, "GET", url);
+        let mut browser = headers.iter().fold(asking, |browser, (name, value)| browser.with(name, value));
         let answer = browser.get("/forward-auth").await;
         jar.cookies = browser.cookies;
         answer
@@ -117,9 +104,7 @@ impl Person {
     /// Fills in the form of the page at `at`, sends it to `action`, and goes on from there.
     async fn fill_in(&mut self, at: &str, action: &str, fields: &[(&str, &str)]) -> (String, Answer) {
         let path = at.strip_prefix(KERRIA).unwrap_or_else(|| panic!("no page of Kerria's: {at}"));
-        let page = self.at_kerria.get(path).await.text;
-        let kept = page.split("name=\"return_to\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-        let kept = kept.replace("&#38;", "&");
+        let kept = return_to(&self.at_kerria.get(path).await);
         let fields: Vec<_> = fields.iter().copied().chain([("return_to", &*kept)]).collect();
         let answer = self.at_kerria.submit(path, action, &fields).await;
         let next = answer.header("location").unwrap_or_else(|| panic!("{}", answer.text)).to_owned();
@@ -185,7 +170,7 @@ async fn whatever_ends_or_changes_the_session_counts_on_all_domains_at_once() {
     let mut alice = Person::signed_in(&kerria, "alice").await;
     alice.open(WIKI).await;
     let groups = json!({ "join": ["staff"] });
-    super::change_groups(&kerria, "alice", &groups).await;
+    change_groups(&kerria, "alice", &groups).await;
     assert_eq!(alice.look(WIKI).await.header("remote-groups"), Some("staff"));
     // Another user takes the session's place in this browser.
     alice.at_kerria.sign_in("bob", PASSWORD).await;
@@ -219,6 +204,21 @@ async fn a_copy_of_a_visit_is_worth_nothing_after_a_new_proof_and_its_owner_goes
         let (at, answer) = alice.open(WIKI).await;
         assert_eq!((&*at, answer.header("remote-name")), (WIKI, Some("alice")), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_copy_of_a_visit_that_is_over_takes_no_code_of_its_owner() {
+    let kerria = kerria().await;
+    let mut alice = Person::signed_in(&kerria, "alice").await;
+    alice.open(WIKI).await;
+    let mut thief = Person::new(&kerria);
+    thief.at(WIKI).cookies = alice.at(WIKI).cookies.clone();
+    kerria.clock.advance(MINUTE);
+    let proof = json!({ "password": PASSWORD });
+    alice.at_kerria.send("POST", "/api/v1/session/step-up", &proof).await;
+    let code = alice.code_for(WIKI).await;
+    assert!(thief.look(&code).await.set_cookies().is_empty());
+    assert!(!thief.is_let_through(WIKI).await);
 }
 
 #[tokio::test]
@@ -509,20 +509,18 @@ async fn the_path_of_the_hand_over_is_ours_on_hosts_of_other_domains_alone() {
     assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "hand-over-failed".to_owned()));
     let unknown = alice.ask(&format!("http://unknown.example{path}"), &[]).await;
     assert_eq!((unknown.status, unknown.problem()), (StatusCode::FORBIDDEN, "not-allowed".to_owned()));
-    let post = alice.at_kerria.with("x-forwarded-method", "POST").with("x-forwarded-proto", "http");
-    let mut post = post.with("x-forwarded-host", "wiki.other.example").with("x-forwarded-uri", path);
-    assert_eq!(post.get("/forward-auth").await.problem(), "not-allowed");
-    let own = alice.at_kerria.with("x-forwarded-method", "GET").with("x-forwarded-proto", "http");
-    let mut own = own.with("x-forwarded-host", "localhost:81").with("x-forwarded-uri", path);
-    assert_eq!(own.get("/forward-auth").await.status, StatusCode::OK);
+    let post = ask(&alice.at_kerria, "POST", &format!("http://wiki.other.example{path}")).await;
+    assert_eq!(post.problem(), "not-allowed");
+    let own = ask(&alice.at_kerria, "GET", &format!("http://localhost:81{path}")).await;
+    assert_eq!(own.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn nginx_gets_the_code_and_the_cookie_in_the_headers_of_a_401() {
     let kerria = kerria().await;
     let navigation = kerria.browser().with("accept", "text/html");
-    let mut proxy = navigation.with("x-original-method", "GET").with("x-original-url", WIKI);
-    let answer = proxy.get("/forward-auth/nginx").await;
+    let mut nginx = navigation.with("x-original-method", "GET").with("x-original-url", WIKI);
+    let answer = nginx.get("/forward-auth/nginx").await;
     assert_eq!((answer.status, answer.set_cookies().len()), (StatusCode::UNAUTHORIZED, 1));
     assert!(answer.header("location").unwrap().starts_with("http://localhost:8080/hand-over?to="));
 }

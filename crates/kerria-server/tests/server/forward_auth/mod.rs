@@ -49,20 +49,25 @@ consistency = "strict"
 const IDENTITY: [&str; 5] = ["remote-user", "remote-name", "remote-email", "remote-groups", "remote-jwt"];
 
 async fn kerria() -> Kerria {
-    let settings = [
+    kerria_with(&[
         (FILE, RULES),
         ("public_url", "http://id.site.localhost:8080"),
         ("allow_insecure_http", "true"),
         ("session.cookie_domain", "site.localhost"),
-    ];
-    let kerria = Kerria::with(&settings).await;
+    ])
+    .await
+}
+
+/// A Kerria with these settings, and with Alice and Bob.
+async fn kerria_with(settings: &[(&str, &str)]) -> Kerria {
+    let kerria = Kerria::with(settings).await;
     kerria.user("alice").await;
     kerria.user("bob").await;
     kerria
 }
 
-/// A proxy, as Caddy is one, asks for what this browser has sent.
-async fn ask(browser: &Browser, method: &str, url: &str) -> Answer {
+/// A proxy, as Caddy is one, with what this browser has sent.
+fn asking(browser: &Browser, method: &str, url: &str) -> Browser {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (host, path) = rest.split_at(rest.find('/').unwrap());
     browser
@@ -70,8 +75,11 @@ async fn ask(browser: &Browser, method: &str, url: &str) -> Answer {
         .with("x-forwarded-proto", scheme)
         .with("x-forwarded-host", host)
         .with("x-forwarded-uri", path)
-        .get("/forward-auth")
-        .await
+}
+
+/// What such a proxy is answered.
+async fn ask(browser: &Browser, method: &str, url: &str) -> Answer {
+    asking(browser, method, url).get("/forward-auth").await
 }
 
 /// The same for a browser that opens a page.
@@ -81,6 +89,12 @@ async fn open(browser: &Browser, url: &str) -> Answer {
 
 fn identity(answer: &Answer) -> Vec<&str> {
     IDENTITY.iter().map(|name| answer.header(name).unwrap_or_else(|| panic!("no {name}"))).collect()
+}
+
+/// Where the page of a form leads when it is sent.
+fn return_to(page: &Answer) -> String {
+    let kept = page.text.split("name=\"return_to\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    kept.replace("&#38;", "&")
 }
 
 fn claims(jwt: &str) -> Value {
@@ -119,6 +133,40 @@ async fn a_request_passes_with_the_identity_of_its_user_and_without_our_credenti
     let mut program = kerria.program();
     program.bearer = Some(jwt.to_owned());
     assert!(!program.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn a_token_of_ours_is_kept_from_the_application_even_if_it_is_good_for_nothing() {
+    let kerria = kerria().await;
+    for (sent, passed_on) in [
+        ("Bearer kst_x", ""),
+        ("Bearer kat_x", ""),
+        ("Bearer krt_x", ""),
+        ("bearer  kat_x", ""),
+        ("Bearer other", "Bearer other"),
+        ("Basic YTpi", "Basic YTpi"),
+    ] {
+        let browser = kerria.browser().with("authorization", sent);
+        let answer = ask(&browser, "GET", "http://app.site.localhost/public/").await;
+        assert_eq!(
+            (answer.status, answer.header("authorization")),
+            (StatusCode::OK, Some(passed_on)),
+            "{sent}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_a_name_is_called_by_the_identifier_where_others_are_by_name() {
+    let kerria = kerria_with(&[(FILE, RULES), ("forward_auth.remote_user", "name")]).await;
+    let account = json!({ "email": "only@example.com", "password": PASSWORD });
+    let account = kerria.operator().send("POST", "/api/v1/operator/users", &account).await.json();
+    let remote_user = async |login: &str| {
+        let answer = ask(&kerria.signed_in(login).await, "GET", "http://app.site.localhost/").await;
+        answer.header("remote-user").unwrap().to_owned()
+    };
+    assert_eq!(remote_user("alice").await, "alice");
+    assert_eq!(remote_user("only@example.com").await, account["id"].as_str().unwrap());
 }
 
 async fn is_signed_with_a_published_key(kerria: &Kerria, jwt: &str) -> bool {
@@ -188,8 +236,7 @@ async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
     let path = location.strip_prefix("http://id.site.localhost:8080").unwrap().to_owned();
     let mut browser = kerria.browser();
     let page = browser.get(&path).await;
-    let kept = page.text.split("name=\"return_to\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-    let kept = kept.replace("&#38;", "&");
+    let kept = return_to(&page);
     let policy = page.header("content-security-policy").unwrap();
     assert!(
         policy.contains(
@@ -263,17 +310,17 @@ async fn a_link_that_we_have_signed_counts_while_a_rule_is_about_its_host() {
 #[tokio::test]
 async fn nginx_gets_a_redirect_in_the_header_of_a_401() {
     let kerria = kerria().await;
-    let proxy = |browser: &Browser| {
+    let nginx = |browser: &Browser| {
         browser.with("x-original-method", "GET").with("x-original-url", "http://app.site.localhost:80/x")
     };
     let navigation = kerria.browser().with("accept", "text/html");
-    let answer = proxy(&navigation).get("/forward-auth/nginx").await;
+    let answer = nginx(&navigation).get("/forward-auth/nginx").await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     assert!(
         answer.header("location").unwrap().starts_with("http://id.site.localhost:8080/sign-in?return_to=")
     );
     let alice = kerria.signed_in("alice").await;
-    assert_eq!(proxy(&alice).get("/forward-auth/nginx").await.status, StatusCode::OK);
+    assert_eq!(nginx(&alice).get("/forward-auth/nginx").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -471,6 +518,20 @@ async fn what_cannot_be_known_is_503_and_what_is_for_everyone_passes() {
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_is_waited_for_as_long_as_a_request_may_take() {
+    let kerria = kerria_with(&[(FILE, RULES), ("server.request_timeout", "1s")]).await;
+    let alice = kerria.signed_in("alice").await;
+    assert_eq!(ask(&alice, "GET", "http://api.site.localhost/").await.status, StatusCode::OK);
+    kerria.store.hang(Steps::All);
+    // Gives up on its own after ten seconds, and fails.
+    let answer = ask(&alice, "GET", "http://api.site.localhost/").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
+    assert_eq!(ask(&alice, "GET", "http://app.site.localhost/").await.status, StatusCode::OK, "from memory");
+    kerria.store.mend();
+    assert_eq!(ask(&alice, "GET", "http://api.site.localhost/").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn over_http_nobody_is_recognised_where_the_session_goes_over_https() {
     let kerria = Kerria::with(&[(FILE, RULES), ("public_url", "https://id.example")]).await;
     let answer = ask(&kerria.browser(), "GET", "http://app.site.localhost/").await;
@@ -486,6 +547,23 @@ async fn over_http_nobody_is_recognised_where_the_session_goes_over_https() {
 }
 
 #[tokio::test]
+async fn how_another_host_is_reached_is_not_ours_to_say() {
+    let kerria = Kerria::with(&[(FILE, RULES), ("public_url", "https://id.example")]).await;
+    const STRICT: &str = "strict-transport-security";
+    assert!(kerria.browser().get("/sign-in").await.header(STRICT).is_some());
+    let url = "https://app.site.localhost/";
+    for (answer, status) in [
+        (open(&kerria.browser(), url).await, StatusCode::FOUND),
+        (ask(&kerria.browser(), "GET", url).await, StatusCode::UNAUTHORIZED),
+        (ask(&kerria.browser(), "GET", "https://unknown.localhost/").await, StatusCode::FORBIDDEN),
+        (kerria.browser().get("/forward-auth").await, StatusCode::FORBIDDEN),
+        (ask(&kerria.browser(), "GET", &format!("{url}public/")).await, StatusCode::OK),
+    ] {
+        assert_eq!((answer.status, answer.header(STRICT)), (status, None));
+    }
+}
+
+#[tokio::test]
 async fn hosts_of_one_domain_share_the_session() {
     let rules = RULES.replace("app.site.localhost", "app.site.example");
     let settings = [
@@ -493,8 +571,7 @@ async fn hosts_of_one_domain_share_the_session() {
         ("public_url", "https://id.site.example"),
         ("session.cookie_domain", "site.example"),
     ];
-    let kerria = Kerria::with(&settings).await;
-    kerria.user("alice").await;
+    let kerria = kerria_with(&settings).await;
     let mut alice = kerria.browser();
     alice.host = "id.site.example".to_owned();
     let answer = alice.sign_in("alice", PASSWORD).await;
@@ -512,8 +589,7 @@ async fn hosts_of_one_domain_share_the_session() {
 
 #[tokio::test]
 async fn a_token_that_was_replaced_passes_and_its_successor_is_noted() {
-    let kerria = Kerria::with(&[(FILE, RULES), ("session.rotate_after", "15m")]).await;
-    kerria.user("alice").await;
+    let kerria = kerria_with(&[(FILE, RULES), ("session.rotate_after", "15m")]).await;
     let mut alice = kerria.signed_in("alice").await;
     let old = alice.thief();
     kerria.clock.advance(HOUR / 2);

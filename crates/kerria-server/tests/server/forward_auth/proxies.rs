@@ -10,8 +10,9 @@ use tokio::{
 };
 
 use super::{
-    change_groups,
+    change_groups, kerria_with,
     proxy::{Application, OTHER, Proxy, envoy},
+    return_to,
 };
 use crate::cast::{Answer, Browser, FILE, Kerria, PASSWORD, PATIENCE};
 
@@ -28,10 +29,7 @@ impl Place {
         // A host that everyone may use, for those who would like to be taken for its visitors.
         let open = "\n[[forward_auth.rule]]\nhosts = [\"open.example\"]\nallow = \"everyone\"\n";
         let other = format!("\n[[forward_auth.rule]]\nhosts = [\"{OTHER}\"]\nallow = \"signed-in\"\n");
-        let kerria = Kerria::with(&[(FILE, &format!("{rules}{open}{other}"))]).await;
-        for name in ["alice", "bob"] {
-            kerria.user(name).await;
-        }
+        let kerria = kerria_with(&[(FILE, &format!("{rules}{open}{other}"))]).await;
         let application = Application::start().await;
         let proxy = start(kerria.address, application.address).await;
         Self { kerria, application, proxy }
@@ -75,6 +73,7 @@ impl Place {
         self.a_person_signs_in_and_is_out_with_the_next_request().await;
         self.the_session_is_handed_over_to_a_host_of_another_domain().await;
         self.what_a_client_sends_is_not_believed().await;
+        self.a_client_does_not_say_which_port_it_came_to().await;
         self.tricks_with_paths_do_not_pass().await;
         self.a_websocket_is_checked_like_everything().await;
         self.what_kerria_cannot_know_does_not_pass().await;
@@ -90,9 +89,7 @@ impl Place {
         assert_eq!(answer.status, StatusCode::FOUND, "{}", answer.text);
         let location = answer.header("location").unwrap().to_owned();
         let path = location.strip_prefix("http://localhost:8080").unwrap_or_else(|| panic!("{location}"));
-        let page = browser.get(path).await.text;
-        let kept = page.split("name=\"return_to\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-        let kept = kept.replace("&#38;", "&");
+        let kept = return_to(&browser.get(path).await);
         let fields = [("login", "alice"), ("password", PASSWORD), ("return_to", &*kept)];
         let answer = browser.submit(path, "/sign-in", &fields).await;
         assert_eq!(answer.header("location"), Some(&*format!("{}/reports?a=b", self.origin())));
@@ -107,6 +104,12 @@ impl Place {
         assert_eq!(answer.header("remote-jwt"), None, "{:?}", answer.headers);
         let answer = self.open(&browser, "/admin/").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
+        assert!(answer.text.contains("You are signed in as alice"), "{}", answer.text);
+        assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+        let policy = answer.header("content-security-policy").unwrap_or_default();
+        assert!(policy.contains("frame-ancestors 'none'"), "{:?}", answer.headers);
+        let answer = self.at_application(&browser).send("POST", "/admin/", &json!({ "a": "b" })).await;
+        assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "not-allowed".to_owned()));
         let bearer = {
             let mut program = self.kerria.program();
             let login = json!({ "login": "bob", "password": PASSWORD, "transport": "bearer" });
@@ -156,6 +159,7 @@ impl Place {
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         let again = visitor.clone().get(path).await;
         assert_eq!((again.status, again.set_cookies().len()), (StatusCode::FORBIDDEN, 0), "{}", again.text);
+        assert!(again.text.contains("You are not signed in here"), "{}", again.text);
         assert_eq!(self.application.requests(), before, "it has heard nothing of all this");
         let answer = visiting.get("/page?a=b").await;
         assert_eq!((answer.status, told(&answer, "remote-name")), (StatusCode::OK, vec!["alice".to_owned()]));
@@ -172,6 +176,7 @@ impl Place {
             ("remote_user", "alice"),
             ("REMOTE-USER", "alice"),
             ("Remote_User", "alice"),
+            ("remote.user", "alice"),
             ("Remote-Groups", "admins"),
             ("remote_groups", "admins"),
             ("Remote-Jwt", "a.b.c"),
@@ -217,6 +222,11 @@ impl Place {
             let location = answer.header("location").unwrap_or_default();
             assert!(!location.contains("open.example") && !location.contains("https"), "{name}: {location}");
         }
+        // What some applications would take for another path.
+        for name in ["X-Original-URL", "x.original.url", "x_rewrite_url"] {
+            let answer = bob.with(name, "/admin/").get("/").await;
+            assert!(!answer.text.contains("/admin/"), "{name}: {}", answer.text);
+        }
         let (host, before) = (&bob.host, self.application.requests());
         for request in [
             "GET /x HTTP/1.1\r\nHost: open.example\r\nConnection: close\r\n\r\n".to_owned(),
@@ -226,6 +236,19 @@ impl Place {
         ] {
             self.raw(&request).await;
             assert_eq!(self.application.requests(), before, "{request}");
+        }
+    }
+
+    async fn a_client_does_not_say_which_port_it_came_to(&self) {
+        for host in ["localhost", "localhost:9"] {
+            let request = format!(
+                "GET /reports HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+            );
+            let answer = self.raw(&request).await;
+            let own = format!("localhost%3A{}%2F", self.proxy.address.port());
+            let is_right = answer.starts_with("HTTP/1.1 302") && answer.contains(&own);
+            let is_refused = answer.starts_with("HTTP/1.1 4") && !answer.contains("return_to");
+            assert!(is_right || is_refused, "{host}: {answer}");
         }
     }
 

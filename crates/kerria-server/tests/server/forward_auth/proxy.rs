@@ -168,7 +168,9 @@ impl Proxy {
                 .replace("127.0.0.1, port_value: 8080", &port_value(kerria))
                 .replace("127.0.0.1, port_value: 3000", &port_value(application))
                 .replace("127.0.0.1, port_value: 8000", &port_value(address))
-                .replace("localhost:8000", &format!("localhost:{}", address.port()));
+                .replace("localhost:8000", &format!("localhost:{}", address.port()))
+                .replace("{host}:8000", &format!("{{host}}:{}", address.port()))
+                .replace("port = 8000", &format!("port = {}", address.port()));
             let text = with_other_host(&text, address.port());
             fs::write(folder.path().join(entry.file_name()), text).unwrap();
         }
@@ -203,12 +205,15 @@ fn with_other_host(text: &str, port: u16) -> String {
             &format!("http://localhost:{port} {{"),
             &format!("http://localhost:{port}, http://{OTHER}:{port} {{"),
         )
-        .replace("-m str localhost }", &format!("-m str localhost {OTHER} }}"))
+        .replace(
+            &format!("-m str localhost:{port} }}"),
+            &format!("-m str localhost:{port} {OTHER}:{port} }}"),
+        )
         .replace(
             "    ServerName localhost\n",
             &format!("    ServerName localhost\n    ServerAlias {OTHER}\n"),
         )
-        .replace("[\"localhost\",", &format!("[\"{OTHER}:{port}\", \"localhost\","))
+        .replace(&format!("[\"localhost:{port}\"]"), &format!("[\"{OTHER}:{port}\", \"localhost:{port}\"]"))
 }
 
 /// An address as Envoy writes it.
