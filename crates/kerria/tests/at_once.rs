@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::{Router, body::Body, extract::State, routing::get};
 use http::{HeaderValue, Request, header};
 use kerria::{
-    Expiry, Session, UserId,
+    Expiry, Session, SessionError, UserId,
     testing::{self, START, TestSessions, login_as},
 };
 use tokio::{
@@ -73,7 +73,7 @@ async fn overtaken<A: Send + 'static, B: Send + 'static>(
 ) -> (A, B) {
     let held = play.store.hold(step);
     let first = tokio::spawn(first);
-    held.reached().await;
+    timeout(Duration::from_secs(10), held.reached()).await.expect("it asks for this step");
     let mut second = tokio::spawn(second);
     // It may wait for the first.
     let early = timeout(Duration::from_millis(50), &mut second).await;
@@ -84,6 +84,52 @@ async fn overtaken<A: Send + 'static, B: Send + 'static>(
         Err(_) => second.await,
     };
     (first, second.unwrap())
+}
+
+#[tokio::test]
+async fn what_is_put_while_another_value_is_taken_stays() {
+    let play = testing::sessions().await;
+    let request = UnderWay::of_alice(&play).await;
+    let session = &request.session;
+    session.insert("message", "saved").await.unwrap();
+    let [one, other] = [session.clone(), session.clone()];
+    let (taken, _) =
+        overtaken(&play, "data", async move { one.take::<String>("message").await }, async move {
+            other.insert("message", &7).await.unwrap()
+        })
+        .await;
+    assert!(matches!(taken, Err(SessionError::Shape(_))), "a number is no text: {taken:?}");
+    assert_eq!(session.take::<u64>("message").await.unwrap(), Some(7), "it stays");
+
+    session.flash("saved").await.unwrap();
+    let [one, other] = [session.clone(), session.clone()];
+    let (taken, _) =
+        overtaken(&play, "data", async move { one.take_flashes::<String>().await }, async move {
+            other.flash(&7).await.unwrap();
+        })
+        .await;
+    assert!(matches!(taken, Err(SessionError::Shape(_))), "{taken:?}");
+    let waiting: Vec<serde_json::Value> = session.take_flashes().await.unwrap();
+    assert_eq!(waiting, ["saved".into(), serde_json::Value::from(7)], "all of them stay");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_what_is_put_and_taken_at_once_nothing_is_lost() {
+    let play = testing::sessions().await;
+    let request = UnderWay::of_alice(&play).await;
+    let session = &request.session;
+    for round in 0..500 {
+        session.insert("message", "saved").await.unwrap();
+        let [one, other] = [session.clone(), session.clone()];
+        let taking = tokio::spawn(async move { one.take::<String>("message").await });
+        let putting = tokio::spawn(async move { other.insert("message", &round).await });
+        putting.await.unwrap().unwrap();
+        match taking.await.unwrap() {
+            Ok(taken) => assert_eq!(taken.as_deref(), Some("saved")),
+            Err(error) => assert!(matches!(error, SessionError::Shape(_)), "{error}"),
+        }
+        assert_eq!(session.get::<u64>("message").await.unwrap(), Some(round));
+    }
 }
 
 #[tokio::test]

@@ -49,6 +49,9 @@ pub trait SessionData: Send + Sync {
     /// Removes the value under that key, and returns it: of several who do so at once, one gets it.
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError>;
 
+    /// Removes the value under that key, if it is still `held`, and says whether it was.
+    async fn take_data(&self, session: SessionId, key: &DataKey, held: &str) -> Result<bool, StoreError>;
+
     /// All values, in the order of their keys.
     async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError>;
 

@@ -179,6 +179,8 @@ macro_rules! conformance {
                 all_data_is_read_in_order_and_cleared_at_once
                 of_many_who_change_one_value_at_once_none_is_lost
                 of_many_who_remove_one_value_at_once_one_gets_it
+                what_is_taken_is_what_is_still_held
+                what_comes_while_a_value_is_taken_is_not_taken_with_it
                 only_a_whole_number_is_incremented_and_stays_one
                 what_is_too_much_is_refused_with_the_limit_in_the_way
                 a_full_session_can_still_replace_what_it_holds

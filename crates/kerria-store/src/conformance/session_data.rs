@@ -190,6 +190,40 @@ pub async fn of_many_who_remove_one_value_at_once_one_gets_it(store: Arc<dyn Sto
     assert_eq!(play.data(session, "message").await, None);
 }
 
+pub async fn what_is_taken_is_what_is_still_held(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (session, _) = play.visitor("cart", "[1]").await;
+    let take =
+        async |key: &str, held: &str| play.store.take_data(session, &data_key(key), held).await.unwrap();
+    for (key, held) in [("cart", "[2]"), ("cart", ""), ("cart", "[1] "), ("other", "[1]"), ("other", "")] {
+        assert!(!take(key, held).await, "{key} {held:?}");
+    }
+    assert_eq!(play.data(session, "cart").await.as_deref(), Some("[1]"));
+    assert!(take("cart", "[1]").await);
+    assert_eq!((play.data(session, "cart").await, take("cart", "[1]").await), (None, false));
+    play.put(session, "cart", "[3]").await;
+    play.end(one(session)).await;
+    assert!(!take("cart", "[3]").await);
+}
+
+pub async fn what_comes_while_a_value_is_taken_is_not_taken_with_it(store: Arc<dyn Store>) {
+    let play = Play::new(Arc::clone(&store));
+    let (session, _) = play.visitor("cart", "[1]").await;
+    for _ in 0..50 {
+        play.put(session, "cart", "[1]").await;
+        let key = data_key("cart");
+        let (taken, _) =
+            tokio::join!(store.take_data(session, &key, "[1]"), put(&play, session, "cart", "[2]"));
+        taken.unwrap();
+        assert_eq!(play.data(session, "cart").await.as_deref(), Some("[2]"));
+    }
+    let taken = crowd(16, |_| {
+        let store = Arc::clone(&store);
+        async move { store.take_data(session, &data_key("cart"), "[2]").await.unwrap() }
+    });
+    assert_eq!(taken.await.into_iter().filter(|taken| *taken).count(), 1);
+}
+
 pub async fn only_a_whole_number_is_incremented_and_stays_one(store: Arc<dyn Store>) {
     let play = Play::new(store);
     let (session, _) = play.visitor("cart", "[1]").await;

@@ -98,6 +98,12 @@ impl SessionData for RedisSessions {
         self.write_data(session, &[b"remove", key.as_str().as_bytes()]).await
     }
 
+    async fn take_data(&self, session: SessionId, key: &DataKey, held: &str) -> Result<bool, StoreError> {
+        let remove = [b"remove", key.as_str().as_bytes(), held.as_bytes()];
+        let taken: Option<String> = self.write_data(session, &remove).await?;
+        Ok(taken.is_some())
+    }
+
     async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError> {
         let values: Vec<(String, String)> = self.read_data(session, &[b"all"]).await?;
         let values = values.into_iter().filter(|(key, _)| key.as_bytes() != STAMP);

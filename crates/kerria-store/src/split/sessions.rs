@@ -220,6 +220,10 @@ impl<D: Driver> SessionData for SplitStore<D> {
         self.sessions().remove_data(session, key).await
     }
 
+    async fn take_data(&self, session: SessionId, key: &DataKey, held: &str) -> Result<bool> {
+        self.sessions().take_data(session, key, held).await
+    }
+
     async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>> {
         self.sessions().all_data(session).await
     }

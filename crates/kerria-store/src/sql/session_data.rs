@@ -83,6 +83,22 @@ impl<D: Driver> SessionData for SqlStore<D> {
         .await
     }
 
+    async fn take_data(&self, session: SessionId, key: &DataKey, held: &str) -> Result<bool, StoreError> {
+        let (key, held) = (key.clone(), held.to_owned());
+        self.write_part(move |step| {
+            step.hold(Root::Session(session))?;
+            let taken = step.change(
+                "DELETE FROM session_data WHERE session_id = ?1 AND key = ?2 AND json = ?3",
+                (session.as_bytes(), key.as_str(), &held),
+            )?;
+            if taken > 0 {
+                step.data_changes.push(DataChange::Value(session, key.clone(), None));
+            }
+            Ok(taken > 0)
+        })
+        .await
+    }
+
     async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError> {
         self.read(move |asked| {
             let mut all = asked.all(

@@ -190,10 +190,14 @@ impl Session {
     pub async fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
         let key = DataKey::parse(key)?;
         let Some(live) = self.known()? else { return Ok(None) };
-        if read::<T>(self.store().data(live.session.id, &key).await?.as_deref())?.is_none() {
-            return Ok(None);
+        while let Some(json) = self.store().data(live.session.id, &key).await? {
+            let value = serde_json::from_str(&json)?;
+            // If there is another one by now, that stays, unless it is a `T`, too.
+            if self.store().take_data(live.session.id, &key, &json).await? {
+                return Ok(Some(value));
+            }
         }
-        read(self.store().remove_data(live.session.id, &key).await?.as_deref())
+        Ok(None)
     }
 
     /// Removes all values. The session goes on.

@@ -368,6 +368,10 @@ impl SessionData for FaultyStore {
         self.step("change_data", self.inner.change_data(owner, key, held, json, limits)).await
     }
 
+    async fn take_data(&self, session: SessionId, key: &DataKey, held: &str) -> Result<bool, StoreError> {
+        self.step("take_data", self.inner.take_data(session, key, held)).await
+    }
+
     async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError> {
         self.step("all_data", self.inner.all_data(session)).await
     }

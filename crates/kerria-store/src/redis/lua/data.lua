@@ -44,12 +44,14 @@ end
 
 insist()
 
+-- With `expected`, only that value.
 if what == 'remove' then
-    local held = redis.call('HGET', kept, key)
-    if held then
-        changes()
-        redis.call('HDEL', kept, key)
+    local held, expected = redis.call('HGET', kept, key), ARGV[4]
+    if not held or expected and held ~= expected then
+        return false
     end
+    changes()
+    redis.call('HDEL', kept, key)
     return held
 end
 
