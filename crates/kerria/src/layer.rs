@@ -86,8 +86,9 @@ impl SessionLayer {
     }
 
     /// A layer that asks nobody: it accepts access tokens (RFC 9068) in the `Authorization` header that `verifier` finds good and that
-    /// are for all of `scope`. A session that was ended goes on being accepted until its token is over, unless the verifier hears of
-    /// revocations.
+    /// are for all of `scope`. A session that was ended, or has run out, goes on being accepted until its token is over. If the verifier
+    /// hears of revocations, an end counts once it has heard of it. Nobody waits for that, and nothing here notices that it hears of nothing
+    /// any more: for an end that counts when it is answered, follow a server or a store.
     ///
     /// The session is what the token says of it: its handle, its user, and when that user last proved who they are. With
     /// [`with_access_tokens`](Self::with_access_tokens), a cookie may hold the token, too.

@@ -135,7 +135,8 @@ impl SessionOptions {
         Self { cache_entries: entries, ..self }
     }
 
-    /// How often it is written down when sessions were last used.
+    /// How often it is written down when sessions were last used: every 30 seconds, if nothing is said. To another process, a session may
+    /// look unused for so much longer than it is.
     #[must_use]
     pub fn last_seen_precision(self, every: Duration) -> Self {
         Self { last_seen_precision: every, ..self }

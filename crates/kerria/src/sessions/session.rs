@@ -267,6 +267,11 @@ impl Session {
     /// Says when the session is to be over, if that is sooner than the [policy](super::SessionOptions::policy) says: at an instant, or
     /// after some time without use. Nothing makes it last longer. A sign-in begins again with the policy alone.
     ///
+    /// From then on nobody accepts it. What it holds stays in the store until the policy says that it is over.
+    ///
+    /// Where several processes share a store, each writes down uses [every so often](super::SessionOptions::last_seen_precision). A
+    /// session that is used in one of them may look unused for so long to the others, so a time without use should be longer than that.
+    ///
     /// # Errors
     /// If the store fails, or there is no session: a visitor gets one with the first value.
     pub async fn set_expiry(&self, expiry: Expiry) -> Result<(), SessionError> {
