@@ -95,7 +95,7 @@ async fn what_is_put_while_another_value_is_taken_stays() {
     let [one, other] = [session.clone(), session.clone()];
     let (taken, _) =
         overtaken(&play, "data", async move { one.take::<String>("message").await }, async move {
-            other.insert("message", &7).await.unwrap()
+            other.insert("message", &7).await.unwrap();
         })
         .await;
     assert!(matches!(taken, Err(SessionError::Shape(_))), "a number is no text: {taken:?}");
