@@ -253,7 +253,7 @@ impl App {
         let mut later = self.later();
         while later.try_join_next().is_some() {}
         if later.len() >= MOST_LATER {
-            return Err(StoreError::new(Trouble::Unavailable, "too much is to be done later already"));
+            return Err(StoreError::new(Trouble::Busy, "too much is to be done later already"));
         }
         later.spawn(work);
         Ok(())

@@ -259,15 +259,16 @@ impl IntoResponse for Problem {
 /// A broken store is told to the log in full and to the client not at all.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        log_store_error(&error);
-        Self::unavailable()
+        Self::from(&error)
     }
 }
 
 impl From<&StoreError> for Problem {
     fn from(error: &StoreError) -> Self {
         log_store_error(error);
-        Self::unavailable()
+        let problem = Self::unavailable();
+        // Whoever trusts their memory in an outage is told that this is none.
+        if error.trouble == Trouble::Busy { Self { kind: "busy", ..problem } } else { problem }
     }
 }
 
@@ -311,6 +312,7 @@ pub fn log_store_error(error: &StoreError) {
 pub fn trouble_word(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::Unavailable => "unavailable",
+        Trouble::Busy => "busy",
         Trouble::Full => "disk_full",
         Trouble::ReadOnly => "read_only",
         Trouble::Damaged => "damaged",

@@ -25,6 +25,7 @@ pub mod conformance;
 mod data_cache;
 mod errand;
 mod feed;
+mod last_written;
 #[cfg(feature = "postgres")]
 mod moving;
 mod observer;

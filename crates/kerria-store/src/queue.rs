@@ -104,11 +104,10 @@ where
 
 /// A queue that is full, or whose thread has stopped.
 pub(crate) fn not_taken<T>(error: &TrySendError<T>) -> StoreError {
-    let reason = match error {
-        TrySendError::Full(_) => "too much work is waiting",
-        TrySendError::Disconnected(_) => "its thread has stopped",
-    };
-    StoreError::new(Trouble::Unavailable, reason)
+    match error {
+        TrySendError::Full(_) => Trouble::Busy.into(),
+        TrySendError::Disconnected(_) => StoreError::new(Trouble::Unavailable, "its thread has stopped"),
+    }
 }
 
 /// Waits for a thread to end, except for the one that is asking: a follower may hold the last handle to its store.

@@ -418,9 +418,10 @@ impl Checker {
     }
 
     /// What this process has changed itself counts here, also where memory is trusted without a lease: if it has not heard of that
-    /// change from the store yet, it forgets what it remembers.
+    /// change from the store yet, it forgets what it remembers, and what is being read.
     pub(crate) fn forget_unless_applied(&self, change: LogNumber) {
         if self.head() < change {
+            self.life.fetch_add(1, SeqCst);
             self.cache.clear();
         }
     }

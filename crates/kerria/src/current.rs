@@ -9,7 +9,7 @@ use std::{
 
 use axum::extract::FromRequestParts;
 use http::{HeaderValue, request::Parts};
-use kerria_core::{Secret, StoreError, Timestamp, Token, Transport, UserId, store::Found};
+use kerria_core::{Secret, SessionId, StoreError, Timestamp, Token, Transport, UserId, store::Found};
 
 use crate::{
     checker::{Check, Checked, Checker, Refusal},
@@ -34,8 +34,8 @@ struct Inner {
     answer: Mutex<Answer>,
     /// What became of the session since.
     live: Mutex<Live>,
-    /// Held by who opens another.
-    opening: tokio::sync::Mutex<()>,
+    /// Held by who changes what it is.
+    changing: tokio::sync::Mutex<()>,
 }
 
 /// In what a session was presented, whatever it is carried in.
@@ -106,8 +106,8 @@ impl CurrentSession {
         consistency: Consistency,
         checker: Option<Arc<Checker>>,
     ) -> Self {
-        let (answer, live, opening) = Default::default();
-        Self(Arc::new(Inner { state, presented_in, now, consistency, checker, answer, live, opening }))
+        let (answer, live, changing) = Default::default();
+        Self(Arc::new(Inner { state, presented_in, now, consistency, checker, answer, live, changing }))
     }
 
     /// Whether the store was asked for it.
@@ -169,25 +169,35 @@ impl CurrentSession {
         self.0.now
     }
 
-    /// Has the response set the session cookie. To be called once the session is committed; of several calls in one
-    /// request the last one counts.
-    pub fn set_cookie(&self, token: Secret<String>, max_age: Option<Duration>) {
-        self.change(CookieChange::Set { token, max_age });
+    /// Has the response set the session cookie, and says whether it does: not once its headers have left. To be called once the
+    /// session is committed; of several calls in one request the last one counts.
+    #[must_use = "without its cookie, nobody has the session"]
+    pub fn set_cookie(&self, token: Secret<String>, max_age: Option<Duration>) -> bool {
+        self.change(CookieChange::Set { token, max_age })
     }
 
     /// Sends a session that was just opened, or has got this new token, on the way to its client: it is kept in memory, so that its
-    /// first use is quick too, and the response sets its cookie, if it is carried in one. Returns the token in writing.
-    pub fn deliver(&self, checker: &Checker, token: &Token, found: &Found, now: Timestamp) -> Secret<String> {
-        checker.keep(&token.hash(), found);
+    /// first use is quick too, and the response sets its cookie, if it is carried in one. Returns the token in writing; `None` if it
+    /// does not reach the client, because the headers of the response have left.
+    pub fn deliver(
+        &self,
+        checker: &Checker,
+        token: &Token,
+        found: &Found,
+        now: Timestamp,
+    ) -> Option<Secret<String>> {
         let text = token.write(checker.key());
-        if found.session.transport == Transport::Cookie {
-            self.set_cookie(text.clone(), checker.cookie_max_age(&found.session, now));
+        if found.session.transport == Transport::Cookie
+            && !self.set_cookie(text.clone(), checker.cookie_max_age(&found.session, now))
+        {
+            return None;
         }
-        text
+        checker.keep(&token.hash(), found);
+        Some(text)
     }
 
-    /// Has the response remove the session cookie. A session that came in another way has none to remove, and a cookie
-    /// beside it is another session's.
+    /// Has the response remove the session cookie, unless its headers have left. A session that came in another way has none to
+    /// remove, and a cookie beside it is another session's.
     pub fn remove_cookie(&self) {
         if self.checked().is_none() || self.0.presented_in == PresentedIn::Cookie {
             self.change(CookieChange::Remove);
@@ -213,14 +223,29 @@ impl CurrentSession {
         Ok(self.live()?.filter(stands))
     }
 
+    /// The session whose place one takes that is opened now, and carried so. Only a cookie takes the place of another in the same
+    /// browser. A session that came in an access token stays: that may be in other hands.
+    ///
+    /// # Errors
+    /// If it could not be found out.
+    pub fn replaced_by(&self, transport: Transport) -> Result<Option<SessionId>, StoreError> {
+        if transport != Transport::Cookie {
+            return Ok(None);
+        }
+        let Some(live) = self.standing()? else { return Ok(None) };
+        let was_found = self.checked().is_some_and(|found| found.session.id == live.session.id);
+        let by_cookie = !was_found || self.0.presented_in == PresentedIn::Cookie;
+        Ok((by_cookie && live.session.transport == Transport::Cookie).then_some(live.session.id))
+    }
+
     /// From now on it is another session, or none.
     pub(crate) fn becomes(&self, session: Option<Checked>) {
         *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = Live::Became(session);
     }
 
-    /// The turn to open a session for this request: of several who want one at once, the first opens it, and the others find it.
-    pub(crate) async fn opening(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.opening.lock().await
+    /// The turn to change what the session of this request is: of several who do so at once, each finds what the one before has left.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.changing.lock().await
     }
 
     /// Whether a handler has decided what becomes of the session cookie.
@@ -233,8 +258,13 @@ impl CurrentSession {
         self.answer().has_left
     }
 
-    fn change(&self, change: CookieChange) {
-        self.answer().change = Some(change);
+    /// Says whether the answer still tells of it.
+    fn change(&self, change: CookieChange) -> bool {
+        let mut answer = self.answer();
+        if !answer.has_left {
+            answer.change = Some(change);
+        }
+        !answer.has_left
     }
 
     /// What the answer says of the cookie, which leaves now.
@@ -275,5 +305,63 @@ impl<S: Sync> FromRequestParts<S> for CurrentSession {
                 None,
             )
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kerria_core::{Expiry, LogNumber, Place, Session, TokenHash, TokenStep};
+
+    use super::*;
+    use crate::DisplayName;
+
+    fn session(number: u8, transport: Transport) -> Checked {
+        let id = SessionId::from_bytes([number; 16]);
+        let session = Session {
+            id,
+            user: None,
+            transport,
+            remembered: false,
+            opened_at: Timestamp::EPOCH,
+            last_seen_at: Timestamp::EPOCH,
+            authenticated_at: Timestamp::EPOCH,
+            place: Place::default(),
+            expiry: Expiry::BY_POLICY,
+        };
+        Checked {
+            token: TokenHash::of_handle(id),
+            session,
+            user_name: DisplayName::of(None),
+            as_of: LogNumber(0),
+            expires_at: Timestamp::EPOCH,
+            moved: false,
+            token_step: TokenStep::None,
+        }
+    }
+
+    #[test]
+    fn a_sign_in_takes_the_place_of_what_is_in_the_cookie_and_of_nothing_else() {
+        use Transport::{Bearer, Cookie, Tokens};
+        let by_access_token = PresentedIn::AccessToken { by_cookie: true };
+        for (carried, presented_in, opened, is_replaced) in [
+            (Cookie, PresentedIn::Cookie, Cookie, true),
+            (Cookie, PresentedIn::Cookie, Bearer, false),
+            (Cookie, PresentedIn::Cookie, Tokens, false),
+            (Bearer, PresentedIn::Bearer, Cookie, false),
+            (Cookie, by_access_token, Cookie, false),
+        ] {
+            let found = session(1, carried);
+            let (state, now) = (SessionState::Good(found.clone()), Timestamp::EPOCH);
+            let current = CurrentSession::new(state, presented_in, now, Consistency::Leased, None);
+            let replaced = current.replaced_by(opened).unwrap();
+            assert_eq!(replaced.is_some(), is_replaced, "{carried:?} in {presented_in:?}, {opened:?}");
+            // What it knows of it now changes nothing.
+            current.becomes(Some(found));
+            assert_eq!(current.replaced_by(opened).unwrap(), replaced);
+            // The cookie of one that was opened meanwhile leaves with the same answer.
+            let another = session(2, Cookie);
+            current.becomes(Some(another.clone()));
+            assert_eq!(current.replaced_by(Cookie).unwrap(), Some(another.session.id));
+        }
     }
 }

@@ -294,7 +294,8 @@ impl Inner {
         match self.successor(due, current.now()).await {
             Ok(Some(next)) if checker.still_stands(checked, current.now()) => {
                 let max_age = checker.cookie_max_age(&checked.session, current.now());
-                current.set_cookie(next.write(checker.key()), max_age);
+                // They leave after this.
+                let _ = current.set_cookie(next.write(checker.key()), max_age);
             }
             Ok(_) => {}
             // The old token is good as before. It is tried again with the next request.
@@ -333,7 +334,7 @@ impl Inner {
     /// our name exactly one has to be a token of this installation; their order never decides.
     fn presented<'h>(&'h self, headers: &'h HeaderMap) -> Presented<'h> {
         let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
-        match (authorizations.next().and_then(|value| bearer(value.as_bytes())), authorizations.next()) {
+        match (authorizations.next().and_then(bearer), authorizations.next()) {
             (Some(text), None) => return self.bearer_token(text),
             (_, Some(_)) => return Presented::Ambiguous,
             (None, None) => {}
@@ -446,8 +447,9 @@ impl Presented<'_> {
 
 /// The credentials of an `Authorization` header of the scheme `Bearer` (RFC 6750, section 2.1; the scheme's case does not
 /// matter, RFC 9110, section 11.1).
-pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = value.split_at_checked(7)?;
+#[must_use]
+pub fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, rest) = value.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii_start())
 }
 
@@ -458,7 +460,7 @@ pub fn session_tokens<'h>(
     key: &'h TokenKey,
     headers: &'h HeaderMap,
 ) -> impl Iterator<Item = TokenHash> {
-    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
     let tokens = cookie.values(headers).chain(bearers);
     tokens.filter_map(|text| Some(Token::parse(TokenKind::Session, text, key)?.hash()))
 }

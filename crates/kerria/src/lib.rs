@@ -66,7 +66,7 @@ pub use kerria_store::{Nobody, Node, Observer};
 pub use kerria_store::{PostgresOptions, PostgresStore};
 #[cfg(feature = "redis")]
 pub use kerria_store::{RedisOptions, SplitStore};
-pub use layer::{ClientAddress, SessionLayer, session_tokens};
+pub use layer::{ClientAddress, SessionLayer, bearer, session_tokens};
 pub use moves::Move;
 pub use outage::Outage;
 #[cfg(feature = "remote")]

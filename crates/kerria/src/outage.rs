@@ -27,6 +27,9 @@ const LATELY: Duration = Duration::from_secs(10);
 
 /// What happens when the lease has run out and the source does not answer: a store that other processes use too, or a server.
 ///
+/// It does not answer if it was asked and kept silent, for a second at least if memory has an answer. A question that found no room among
+/// those that wait was not asked, and says nothing of the source.
+///
 /// It does not concern an SQLite file, whose lease does not run out, nor routes whose answers are
 /// [`Strict`](crate::Consistency::Strict): they always want an answer from the source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,19 +76,31 @@ impl Trust {
 
     /// Whether the source was asked a moment ago, and did not answer. Of those who come later than that, one asks again.
     pub(crate) fn is_silent(&self, RanOut { now, .. }: RanOut) -> bool {
-        let silent_at = self.silent_at.load(SeqCst);
-        let ago = now.since(Moment(silent_at));
-        if silent_at == 0 || ago >= LATELY {
-            return false;
-        }
-        ago < PAUSE || self.silent_at.compare_exchange(silent_at, now.0, SeqCst, SeqCst).is_err()
+        let Some(silent_at) = self.silent_lately(now) else { return false };
+        let asked = || self.silent_at.compare_exchange(silent_at.0, now.0, SeqCst, SeqCst).is_err();
+        now.since(silent_at) < PAUSE || asked()
     }
 
-    /// The source was asked, and has failed so.
+    /// The source was to be asked, and that has failed so. Says whether it keeps silent.
     pub(crate) fn has_failed(&self, error: &StoreError, RanOut { now, .. }: RanOut) -> bool {
-        let silent = error.trouble == Trouble::Unavailable;
-        self.silent_at.store(if silent { now.0 } else { 0 }, SeqCst);
-        silent
+        match error.trouble {
+            Trouble::Unavailable => {
+                self.silent_at.store(now.0, SeqCst);
+                true
+            }
+            // It was not asked. What others have heard counts.
+            Trouble::Busy => self.silent_lately(now).is_some(),
+            _ => {
+                self.silent_at.store(0, SeqCst);
+                false
+            }
+        }
+    }
+
+    /// When it did not answer, if that is not too long ago to count.
+    fn silent_lately(&self, now: Moment) -> Option<Moment> {
+        let silent_at = Moment(self.silent_at.load(SeqCst));
+        (silent_at != Moment(0) && now.since(silent_at) < LATELY).then_some(silent_at)
     }
 
     /// The source was asked, and has answered.
@@ -152,6 +167,17 @@ mod tests {
         let trust = Trust::new(Outage::TrustFor(PAUSE));
         assert!(!trust.has_failed(&Trouble::Damaged.into(), after(Duration::ZERO)));
         assert!(!trust.is_silent(after(Duration::ZERO)));
+    }
+
+    #[test]
+    fn a_question_that_found_no_room_says_nothing_of_silence() {
+        let (trust, busy) = (Trust::new(Outage::TrustFor(PAUSE)), StoreError::from(Trouble::Busy));
+        assert!(!trust.has_failed(&busy, after(Duration::ZERO)));
+        assert!(!trust.is_silent(after(Duration::ZERO)), "nor does anybody else take it for that");
+        trust.has_failed(&Trouble::Unavailable.into(), after(Duration::ZERO));
+        assert!(trust.has_failed(&busy, after(PAUSE / 2)), "what was heard before still counts");
+        assert!(trust.is_silent(after(PAUSE / 2)));
+        assert!(!trust.has_failed(&busy, after(LATELY)), "for its time");
     }
 
     #[test]

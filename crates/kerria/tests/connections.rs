@@ -18,11 +18,18 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use hyper_util::rt::TokioIo;
-use kerria::{Session, SessionError, Sessions, UserId, testing};
+use kerria::{
+    Session, SessionError, Sessions, UserId,
+    testing::{self, FaultyStore, TestSessions},
+};
+use kerria_core::store::Sessions as _;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{
+        Notify,
+        mpsc::{UnboundedSender, unbounded_channel},
+    },
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -221,6 +228,65 @@ async fn while_the_body_streams_data_is_written_and_what_takes_a_cookie_says_why
     // An end is an end: the cookie stays, and nobody accepts it.
     assert!(play.ask("POST", "/late/logout").await.contains("done"));
     assert_eq!((play.body("GET", "/who").await, play.cookie.is_some()), ("None".to_owned(), true));
+}
+
+/// Has the store begin something, and answers before it is done. What came of it is told afterwards.
+async fn begin(session: Session, Path(what): Path<String>, State((store, told)): State<Begun>) {
+    let step = step_of(&what);
+    let before = store.asked(step);
+    tokio::spawn(async move {
+        let done = match what.as_str() {
+            "count" => count(session).await.map(drop),
+            "insert" => session.insert("key", "value").await,
+            "login" => session.login(ALICE).await,
+            "cycle" => session.cycle_id().await,
+            _ => session.confirm().await,
+        };
+        told.send(done).unwrap();
+    });
+    while store.asked(step) == before {
+        tokio::task::yield_now().await;
+    }
+}
+
+type Begun = (Arc<FaultyStore>, UnboundedSender<Result<(), SessionError>>);
+
+fn step_of(what: &str) -> &'static str {
+    match what {
+        "count" => "change_data",
+        "insert" => "put_data",
+        "login" => "open",
+        _ => "renew",
+    }
+}
+
+#[tokio::test]
+async fn of_a_session_whose_cookie_comes_too_late_nothing_is_left() {
+    let TestSessions { sessions, store, .. } = testing::sessions().await;
+    let (told, mut heard) = unbounded_channel();
+    let app = Router::new()
+        .route("/begin/{what}", post(begin))
+        .with_state((Arc::clone(&store), told))
+        .route("/login", post(login))
+        .layer(sessions.layer());
+    let mut play = Play::serving(app).await;
+    let mut outcome = async |play: &mut Play, what: &str| {
+        let held = store.hold(step_of(what));
+        let answer = play.ask("POST", &format!("/begin/{what}")).await;
+        assert!(!answer.contains("set-cookie"), "{answer}");
+        held.release();
+        heard.recv().await.unwrap()
+    };
+    for what in ["insert", "count", "login"] {
+        let outcome = outcome(&mut play, what).await;
+        assert!(matches!(outcome, Err(SessionError::Answered)), "{what}: {outcome:?}");
+        assert_eq!(store.all_sessions(None, 10).await.unwrap(), [], "{what}");
+    }
+    for what in ["cycle", "confirm"] {
+        play.ask("POST", "/login").await;
+        let outcome = outcome(&mut play, what).await;
+        assert!(matches!(outcome, Err(SessionError::Answered)), "{what}: {outcome:?}");
+    }
 }
 
 /// Says hello, and then nothing until the session ends.

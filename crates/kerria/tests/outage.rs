@@ -9,18 +9,23 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{HeaderValue, Request, StatusCode, header},
+    http::{HeaderValue, Request, StatusCode, header, request::Builder},
     routing::get,
 };
+use jsonwebtoken::EncodingKey;
 use kerria::{
-    Cause, Clock, Consistency, Outage, SessionOptions, Sessions, Stopwatch, Store, UserId, require_login,
+    Cause, Clock, Consistency, Outage, SecretCookie, Session, SessionOptions, Sessions, Stopwatch, Store,
+    SystemEntropy, UserId,
+    jwt::{KeySet, VerificationKey, Verifier, VerifierSettings},
+    require_login,
     testing::{FaultyStore, ManualClock, START, Steps, login_as},
 };
-use kerria_core::Selector;
+use kerria_core::{Algorithm, LogNumber, Scope, Secret, Selector, TokenId, store::Follower};
 use kerria_store::{
     Nobody, PostgresOptions, PostgresStore, RedisOptions, SplitStore, SqliteStore,
     testing::{Cable, Proxy, TestDatabase, TestSessions, node},
 };
+use serde_json::json;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -28,6 +33,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const ALICE: UserId = UserId::from_number(1);
 const BOB: UserId = UserId::from_number(2);
+const ISSUER: &str = "https://sign-in.example.com";
+const SECRET: &[u8] = b"at least as long as a hash of SHA-256";
 
 /// An application, and a store that it shares with others.
 struct Play {
@@ -50,18 +57,47 @@ impl Play {
             .clock(Arc::clone(&clock) as Arc<dyn Clock>)
             .outage(outage);
         let sessions = Sessions::start(Arc::clone(&store) as _, options).await.unwrap();
-        let strict = sessions.layer().with_consistency(Consistency::Strict);
+        let layer = sessions.layer().with_access_tokens(
+            Arc::new(verifier()),
+            SecretCookie::called("access"),
+            Scope::default(),
+        );
+        let strict = layer.clone().with_consistency(Consistency::Strict);
         let app = Router::new()
             .route("/account", get(async || "yours").layer(require_login()))
             .merge(Router::new().route("/strict", get(async || "yours").layer(require_login())).layer(strict))
-            .layer(sessions.layer())
+            .route("/logout", get(async |session: Session| session.logout().await))
+            .route("/cycle", get(async |session: Session| session.cycle_id().await))
+            .layer(layer)
             .route("/public", get(async || "everybody's"));
         Self { sessions, clock, store, elsewhere, app }
     }
 
     async fn get(&self, path: &str, cookie: &HeaderValue) -> StatusCode {
-        let request = Request::get(path).header(header::COOKIE, cookie).body(Body::empty()).unwrap();
-        self.app.clone().oneshot(request).await.unwrap().status()
+        self.ask(Request::get(path).header(header::COOKIE, cookie)).await
+    }
+
+    /// The same with an access token.
+    async fn get_with(&self, token: &str, path: &str) -> StatusCode {
+        self.ask(Request::get(path).header(header::AUTHORIZATION, format!("Bearer {token}"))).await
+    }
+
+    async fn ask(&self, request: Builder) -> StatusCode {
+        self.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status()
+    }
+
+    /// An access token of the one session of this user.
+    async fn access_token(&self, user: UserId) -> String {
+        let session = self.elsewhere.sessions_of(user).await.unwrap()[0].session.id;
+        let issued = self.clock.now().as_millis() / 1_000;
+        let claims = json!({
+            "iss": ISSUER, "aud": ISSUER, "sub": user, "sid": session, "client_id": "shop",
+            "jti": TokenId::new(self.clock.now(), &SystemEntropy), "iat": issued, "exp": issued + 300,
+            "as_of": self.sessions.checker().head(),
+        });
+        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+        (header.typ, header.kid) = (Some("at+jwt".to_owned()), Some("shared".to_owned()));
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(SECRET)).unwrap()
     }
 
     /// Somebody signed in, whose session is in memory.
@@ -87,6 +123,14 @@ impl Play {
     fn trusted(&self) -> u64 {
         self.sessions.checker().counters().trusted.load(SeqCst)
     }
+}
+
+/// Accepts the access tokens of [`Play::access_token`].
+fn verifier() -> Verifier {
+    let key = VerificationKey::shared_secret("shared", &Secret::new(SECRET.to_vec())).unwrap();
+    let mut settings = VerifierSettings::new(ISSUER, ISSUER.parse().unwrap());
+    settings.algorithms.push(Algorithm::Hs256);
+    Verifier::new(settings, KeySet::of([key]).unwrap())
 }
 
 #[tokio::test]
@@ -213,6 +257,115 @@ async fn limits_of_a_session_hold_in_an_outage_too() {
     assert_eq!(play.get("/account", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
     play.store.mend();
     assert_eq!(play.get("/account", &alice).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn an_access_token_is_trusted_like_its_session_and_an_end_of_it_alone_counts() {
+    let play = Play::new(Outage::TrustFor(10 * MINUTE)).await;
+    play.signed_in(ALICE).await;
+    let (good, ended) = (play.access_token(ALICE).await, play.access_token(ALICE).await);
+    for token in [&good, &ended] {
+        assert_eq!(play.get_with(token, "/account").await, StatusCode::OK);
+    }
+    let claims = verifier().verify_offline(ended.as_bytes(), play.clock.now()).unwrap().claims;
+    let alone = Selector::Token { token: claims.jti };
+    play.elsewhere.revoke(alone, Cause::GivenBack, None, play.clock.now()).await.unwrap();
+    login_as(&play.sessions, BOB).await;
+    let not_in_memory = play.access_token(BOB).await;
+    play.store.fail(Steps::All);
+    play.clock.advance(SECOND);
+    for (token, path, status, trusted) in [
+        (&good, "/account", StatusCode::OK, 1),
+        (&good, "/strict", StatusCode::SERVICE_UNAVAILABLE, 2),
+        (&ended, "/account", StatusCode::UNAUTHORIZED, 2),
+        (&not_in_memory, "/account", StatusCode::SERVICE_UNAVAILABLE, 2),
+        (&good, "/account", StatusCode::OK, 3),
+    ] {
+        assert_eq!((play.get_with(token, path).await, play.trusted()), (status, trusted), "{path}");
+    }
+    // Its own time is over before that of the trust.
+    play.clock.advance(5 * MINUTE + 10 * SECOND);
+    assert_eq!(play.get_with(&good, "/account").await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn who_starts_over_in_an_outage_has_nothing_to_trust() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let alice = play.signed_in(ALICE).await;
+    let token = play.access_token(ALICE).await;
+    assert_eq!(play.get_with(&token, "/account").await, StatusCode::OK);
+    play.store.fail(Steps::All);
+    play.clock.advance(SECOND);
+    assert_eq!(play.get("/account", &alice).await, StatusCode::OK);
+    assert_eq!((play.get_with(&token, "/account").await, play.trusted()), (StatusCode::OK, 2));
+    // The feed has missed what came in between.
+    let checker = play.sessions.checker();
+    checker.start_over(LogNumber(checker.head().0 + 5));
+    assert_eq!(play.get("/account", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(play.get_with(&token, "/account").await, StatusCode::UNAUTHORIZED, "its client gets another");
+    assert_eq!(play.trusted(), 2);
+}
+
+#[tokio::test]
+async fn a_question_that_finds_no_room_begins_no_trust() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let alice = play.signed_in(ALICE).await;
+    play.store.busy(Steps::All);
+    play.clock.advance(SECOND);
+    for _ in 0..3 {
+        assert_eq!(play.get("/account", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(play.trusted(), 0);
+    // Once it was asked and kept silent, a full queue does not shut out those who ask again.
+    play.store.fail(Steps::Of("find"));
+    assert_eq!(play.get("/account", &alice).await, StatusCode::OK);
+    play.store.busy(Steps::Of("find"));
+    play.clock.advance(SECOND);
+    assert_eq!((play.get("/account", &alice).await, play.trusted()), (StatusCode::OK, 2));
+}
+
+/// Without a lease, an end and a new token are committed, and this process has not heard of it from the store.
+#[tokio::test]
+async fn what_this_process_has_changed_itself_is_never_trusted_away() {
+    for change in ["logout", "cycle", "end", "end of all"] {
+        let play = Play::new(Outage::TrustFor(MINUTE)).await;
+        let alice = play.signed_in(ALICE).await;
+        play.store.fail(Steps::All);
+        play.clock.advance(SECOND);
+        assert_eq!(play.get("/account", &alice).await, StatusCode::OK, "that is the risk");
+        play.store.fail(Steps::Of("find"));
+        let session = play.elsewhere.sessions_of(ALICE).await.unwrap()[0].session.id;
+        match change {
+            "end" => drop(play.sessions.end(session).await.unwrap()),
+            "end of all" => drop(play.sessions.end_all(ALICE).await.unwrap()),
+            _ => assert_eq!(play.get(&format!("/{change}"), &alice).await, StatusCode::OK),
+        }
+        let trusted = play.trusted();
+        for _ in 0..3 {
+            assert_ne!(play.get("/account", &alice).await, StatusCode::OK, "{change}");
+            play.clock.advance(SECOND);
+        }
+        assert_eq!(play.trusted(), trusted, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_before_an_own_change_is_not_kept_after_it() {
+    let play = Play::new(Outage::TrustFor(MINUTE)).await;
+    let alice = play.signed_in(ALICE).await;
+    play.store.fail(Steps::All);
+    play.clock.advance(SECOND);
+    // It answers, and the feed does not.
+    play.store.fail(Steps::Of("touch"));
+    let held = play.store.hold("find");
+    tokio::join!(play.get("/account", &alice), async {
+        held.reached().await;
+        play.sessions.end_all(ALICE).await.unwrap();
+        held.release();
+    });
+    play.store.fail(Steps::Of("find"));
+    assert_eq!(play.get("/account", &alice).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(play.trusted(), 0);
 }
 
 /// Between an application and the database that it shares.

@@ -25,7 +25,10 @@ use kerria_core::{
     audit::AuditEvent,
     store::{AtLimit, SessionLimit},
 };
-use kerria_store::SqliteStore;
+use kerria_store::{
+    Nobody, PostgresOptions, PostgresStore, SqliteStore,
+    testing::{TestDatabase, node},
+};
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 
@@ -1064,4 +1067,22 @@ async fn what_is_over_is_removed_and_what_is_used_is_not() {
     sweep(&*play.store, play.sessions.checker(), kept, play.clock.now()).await.unwrap();
     assert_eq!(play.store.sessions_of(ALICE).await.unwrap().len(), 1);
     assert!(play.is_signed_in(&used).await && !play.is_signed_in(&idle).await);
+}
+
+#[tokio::test]
+async fn a_value_that_another_process_has_given_another_shape_is_changed_as_it_is() {
+    let database = TestDatabase::create();
+    let process = async || {
+        let options = PostgresOptions::parse(&database.url()).unwrap();
+        let store = PostgresStore::connect(options, node(), Arc::new(Nobody)).await.unwrap();
+        Play::over(Arc::new(store), |options| options).await
+    };
+    let (old, new) = (process().await, process().await);
+    let mut browser = Browser::default();
+    old.post(&mut browser, "/put/cart/none").await;
+    old.post(&mut browser, "/put/cart/nothing").await;
+    assert_eq!(old.send(&mut browser, "POST", "/cart/pear").await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    new.post(&mut browser, "/cart/set/apple").await;
+    assert_eq!(old.post(&mut browser, "/cart/pear").await, "apple pear");
+    assert_eq!(new.post(&mut browser, "/cart/plum").await, "apple pear plum");
 }

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import http.client
 import json
+import math
 import sys
 import threading
 import time
@@ -212,11 +213,15 @@ class Checker:
             return "refused: ended"
         now = time.time() * 1000
         limits = self.settings["policy"]["remembered" if found["remembered"] else "ordinary"]
+        # A session may have to be over sooner.
+        own = found.get("expiry", {})
+        end = min(found["opened_at"] + limits["absolute"], own.get("at", math.inf))
+        idle = min(limits["idle"], own.get("idle", math.inf))
         if found["transport"] != "bearer":
             return "refused: another transport"
-        if now >= found["opened_at"] + limits["absolute"]:
+        if now >= end:
             return "refused: over"
-        if now >= found["last_seen_at"] + limits["idle"]:
+        if now >= found["last_seen_at"] + idle:
             # It may be in use elsewhere.
             return "refused: idle" if is_fresh else None
         found["as_of"] = max(found["as_of"], self.applied)

@@ -144,9 +144,12 @@ pub struct StoreError {
 /// What is wrong with a store, in words for the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
-    /// It did not answer in time, or takes no more work.
+    /// It did not answer in time.
     #[error("the store does not answer")]
     Unavailable,
+    /// So much work waits for it that it was not even asked.
+    #[error("too much work waits for the store")]
+    Busy,
     /// There is no space left.
     #[error("the store's disk is full: free some space; nothing was changed")]
     Full,

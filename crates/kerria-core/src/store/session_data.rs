@@ -40,6 +40,12 @@ pub trait SessionData: Send + Sync {
     /// The value under that key.
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError>;
 
+    /// A value that was under that key, and may be another one by now: for who is going to [change](Self::change_data) it, and is told
+    /// then. A store that remembers what it has written need not look.
+    async fn data_to_change(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
+        self.data(session, key).await
+    }
+
     /// Removes the value under that key, and returns it: of several who do so at once, one gets it.
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError>;
 

@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use kerria::{ClientAddress, CurrentSession, OriginVerdict};
+use kerria::{ClientAddress, CurrentSession, OriginVerdict, bearer};
 use kerria_core::Secret;
 use subtle::ConstantTimeEq;
 use tracing::warn;
@@ -89,16 +89,10 @@ enum Presented {
 }
 
 fn presented(expected: Option<&Secret<String>>, headers: &HeaderMap) -> Presented {
-    let Some(presented) = bearer(headers) else { return Presented::Nothing };
+    let bearer = headers.get(header::AUTHORIZATION).and_then(bearer);
+    let Some(presented) = bearer else { return Presented::Nothing };
     match expected {
         Some(expected) if bool::from(presented.ct_eq(expected.expose().as_bytes())) => Presented::Right,
         _ => Presented::Wrong,
     }
-}
-
-/// The bearer token of a request (RFC 6750, section 2.1).
-pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }

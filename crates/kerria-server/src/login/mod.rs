@@ -6,8 +6,8 @@ pub mod step_up;
 
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
-use kerria::{CurrentSession, Refusal, SessionState, session_tokens};
+use axum::http::{HeaderMap, header};
+use kerria::{CurrentSession, Refusal, SessionState, bearer, session_tokens};
 use kerria_core::{
     Cause, Client, CredentialVersion, Device, Grant, LoginName, Method, PasswordHash, RefreshToken, Secret,
     Selector, SessionId, Status, StoreError, Timestamp, Token, TokenKind, Transport, UserId,
@@ -18,7 +18,6 @@ use kerria_core::{
 use tracing::{error, info};
 
 use crate::{
-    api::guard::bearer,
     app::App,
     keys::KeyError,
     login::doors::Doors,
@@ -294,7 +293,7 @@ pub async fn open(
         user,
         version: Some(version),
         method,
-        replaces: replaced_by(carry.by.transport(), current),
+        replaces: current.replaced_by(carry.by.transport())?,
         carry_over: CarryOver::Keys(app.config.session.carry_over.clone()),
         limit: app.config.session.limit,
         policy: app.config.session.policy,
@@ -320,16 +319,11 @@ pub async fn open(
     }))
 }
 
-/// Only a cookie takes the place of another in the same browser.
-fn replaced_by(transport: Transport, current: &CurrentSession) -> Option<SessionId> {
-    let carried = current.checked().filter(|_| current.is_in_person())?.session;
-    (transport == Transport::Cookie && carried.transport == Transport::Cookie).then_some(carried.id)
-}
-
 /// Keeps a committed session in memory and sends its token on the way to the client.
 pub fn deliver(app: &App, token: &Token, found: Found, current: &CurrentSession) -> SignedIn {
     let text = current.deliver(&app.checker, token, &found, app.clock.now());
-    SignedIn { found, token: text, access: None, device_token: None }
+    let token = text.expect("no handler here opens a session after its answer has left");
+    SignedIn { found, token, access: None, device_token: None }
 }
 
 /// Creates the hash of a new password.
@@ -387,7 +381,8 @@ pub async fn to_sign_out(
 async fn carried(app: &App, headers: &HeaderMap) -> Result<Vec<SessionId>, StoreError> {
     let tokens = session_tokens(&app.session_cookie, app.checker.key(), headers);
     let mut sessions = app.checker.carried_by(tokens).await?;
-    for text in app.access_cookie.values(headers).chain(bearer(headers)) {
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
+    for text in app.access_cookie.values(headers).chain(bearers) {
         // One that is for less than the session must not end it.
         if let Ok(token) = app.verifier.verify_whenever(text)
             && own_scope().is_within(&token.claims.scope)

@@ -175,6 +175,7 @@ macro_rules! conformance {
                 a_session_that_ended_takes_no_data
                 an_increment_answers_the_sum
                 a_change_replaces_only_what_is_still_held
+                what_is_read_to_be_changed_may_be_old_and_who_changes_it_is_told
                 all_data_is_read_in_order_and_cleared_at_once
                 of_many_who_change_one_value_at_once_none_is_lost
                 of_many_who_remove_one_value_at_once_one_gets_it

@@ -120,6 +120,24 @@ pub async fn a_change_replaces_only_what_is_still_held(store: Arc<dyn Store>) {
     assert_eq!(change(&play, owner(), Some("[4]"), "[5]").await, Ok(DataWrite::Gone));
 }
 
+pub async fn what_is_read_to_be_changed_may_be_old_and_who_changes_it_is_told(store: Arc<dyn Store>) {
+    let play = Play::new(store);
+    let (session, _) = play.visitor("cart", "[1]").await;
+    let owner = || DataOwner::Session(session);
+    let to_change = async || play.store.data_to_change(session, &data_key("cart")).await.unwrap();
+    assert_eq!(to_change().await.as_deref(), Some("[1]"));
+    assert_eq!(change(&play, owner(), Some("[1]"), "[2]").await, Ok(written("[2]")));
+    assert_eq!(to_change().await.as_deref(), Some("[2]"));
+    assert!(play.store.remove_data(session, &data_key("cart")).await.unwrap().is_some());
+    let held = to_change().await;
+    let changed = change(&play, owner(), held.as_deref(), "[3]").await;
+    let told = held.map_or(Ok(written("[3]")), |_| Err(Overtaken { json: None }));
+    assert_eq!(changed, told);
+    play.end(one(session)).await;
+    let held = to_change().await;
+    assert_eq!(change(&play, owner(), held.as_deref(), "[4]").await, Ok(DataWrite::Gone));
+}
+
 pub async fn all_data_is_read_in_order_and_cleared_at_once(store: Arc<dyn Store>) {
     let play = Play::new(store);
     let (session, token) = play.visitor("b", "1").await;

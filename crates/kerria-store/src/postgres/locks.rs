@@ -12,15 +12,16 @@ const OURS: u32 = 0x4b45_5252;
 const INSTALLATION: u32 = 0;
 const SCHEMA: u32 = 1;
 
-/// Begins a transaction that holds the installation, all of it or a part.
-pub(super) fn begin(reach: Reach) -> String {
+/// Begins a transaction that holds the installation, all of it or a part. `None` for a statement that needs none.
+pub(super) fn begin(reach: Reach) -> Option<String> {
     let shared = match reach {
         Reach::Everything => "",
         Reach::Part => "_shared",
+        Reach::Statement => return None,
     };
-    format!(
+    Some(format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock{shared}({OURS}, {INSTALLATION})"
-    )
+    ))
 }
 
 /// Holds the schema until the connection is closed. Not in the transaction that changes it: that would begin before the

@@ -17,11 +17,15 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { name: "0001_initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") },
     Migration { name: "0002_errands", sql: include_str!("../../migrations/postgres/0002_errands.sql") },
     Migration { name: "0003_groups", sql: include_str!("../../migrations/postgres/0003_groups.sql") },
     Migration { name: "0004_expiry", sql: include_str!("../../migrations/postgres/0004_expiry.sql") },
+    Migration {
+        name: "0005_put_session_data",
+        sql: include_str!("../../migrations/postgres/0005_put_session_data.sql"),
+    },
 ];
 
 /// The oldest program that can work on the schema as the last migration leaves it, by the latest version that it knows. One that adds

@@ -36,6 +36,7 @@ pub use options::PostgresOptions;
 use crate::{
     Migrated,
     feed::{Feed, Node, moment},
+    last_written::LastWritten,
     observer::Observer,
     queue::{Job, Query},
     sql::{Driver, Reach, SqlStore},
@@ -53,6 +54,7 @@ pub struct Postgres {
     workers: Workers,
     /// `None` if sessions, their log and the ledger are kept elsewhere.
     following: Option<Following>,
+    last_written: LastWritten,
 }
 
 /// What keeps the followers of this process up to date.
@@ -80,7 +82,7 @@ impl PostgresStore {
         let feed = Feed::start(own, for_others, node, LeaseTerms::default(), Arc::clone(&observer));
         let listener = Listener::start(servers, feed.waker()).map_err(ConnectError::Thread)?;
         let following = Some(Following { feed, _listener: listener });
-        Ok(Self::new(Postgres { workers, following }, observer))
+        Ok(Self::new(Postgres { workers, following, last_written: LastWritten::default() }, observer))
     }
 
     /// Connects to the database for somebody who keeps the sessions elsewhere: without a lease, and with followers that hear
@@ -93,7 +95,7 @@ impl PostgresStore {
         let servers: Arc<[Server]> = options.servers()?.into();
         let workers = Workers::start("kerria-postgres", options.most_connections(), &servers)
             .map_err(ConnectError::Thread)?;
-        Ok(Self::new(Postgres { workers, following: None }, observer))
+        Ok(Self::new(Postgres { workers, following: None, last_written: LastWritten::default() }, observer))
     }
 
     /// Brings the database up to date, and does nothing else. Other processes may be using it.
@@ -132,6 +134,7 @@ impl Postgres {
 #[async_trait]
 impl Driver for Postgres {
     const NAME: &'static str = "PostgresStore";
+    const PUTS_BY_ONE_STATEMENT: bool = true;
 
     fn write(&self, reach: Reach, job: Box<dyn Job>) -> Result<(), StoreError> {
         self.workers.send(Task::Write(reach, job))
@@ -174,5 +177,9 @@ impl Driver for Postgres {
 
     fn ledger(&self) -> Option<Arc<dyn Leases>> {
         self.feed().ok().map(Feed::ledger)
+    }
+
+    fn last_written(&self) -> Option<&LastWritten> {
+        Some(&self.last_written)
     }
 }

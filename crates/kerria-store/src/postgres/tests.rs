@@ -27,6 +27,7 @@ use tokio::{
 
 use super::{ConnectError, PostgresOptions, PostgresStore, Refusal};
 use crate::{
+    last_written::tests::remembers_what_it_has_written,
     observer::Nobody,
     sql::Root,
     testing::{self, Cable, Proxy, TestDatabase, TestServer},
@@ -214,10 +215,10 @@ async fn a_database_of_a_newer_program_is_refused_and_left_alone() {
     drop(store_in(&database).await);
     database.run("UPDATE kerria_schema SET version = 1000, oldest = 999");
     let refused = connect(&database.url(), 1).await.unwrap_err();
-    assert!(matches!(refused, ConnectError::Newer { found: 1000, oldest: 999, known: 4, .. }));
+    assert!(matches!(refused, ConnectError::Newer { found: 1000, oldest: 999, known: 5, .. }));
     assert!(refused.to_string().ends_with(
         " has schema version 1000, on which programs can work that know version 999 or a later one, and this program knows \
-         versions up to 4: run a newer Kerria, or restore the backup made before the update"
+         versions up to 5: run a newer Kerria, or restore the backup made before the update"
     ));
     database.run("DO $$ BEGIN ASSERT (SELECT version = 1000 FROM kerria_schema); END $$");
 }
@@ -245,11 +246,19 @@ async fn a_schema_that_does_not_say_who_can_work_on_it_is_one_of_its_own_program
     assert!(matches!(connect(&database.url(), 1).await, Err(ConnectError::Newer { .. })));
     // As the first schema was left by its program.
     database.run(
-        "DROP TABLE errand, sessions_elsewhere; ALTER TABLE account DROP COLUMN member_of; \
+        "DROP FUNCTION put_session_data; DROP TABLE errand, sessions_elsewhere; ALTER TABLE account DROP COLUMN member_of; \
          ALTER TABLE session DROP COLUMN expiry; UPDATE kerria_schema SET version = 1",
     );
     drop(store_in(&database).await);
-    database.run("DO $$ BEGIN ASSERT (SELECT version = 4 AND oldest = 2 FROM kerria_schema); END $$");
+    database.run("DO $$ BEGIN ASSERT (SELECT version = 5 AND oldest = 2 FROM kerria_schema); END $$");
+}
+
+#[tokio::test]
+async fn a_process_remembers_what_it_has_written_and_is_told_if_that_has_changed() {
+    let database = TestDatabase::create();
+    let [here, elsewhere] = [store_in(&database).await, store_in(&database).await];
+    put(&here, visitor(1)).await.unwrap();
+    remembers_what_it_has_written(&here, &elsewhere, visitor(1).id).await;
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ impl<T> Queue<T> {
     pub(super) fn put(&self, something: T) -> Result<(), StoreError> {
         let mut state = self.state();
         if state.waiting.len() >= self.bound {
-            return Err(StoreError::new(Trouble::Unavailable, "too much work is waiting"));
+            return Err(Trouble::Busy.into());
         }
         state.waiting.push_back(something);
         if let Some(worker) = state.idle.pop() {

@@ -11,7 +11,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use kerria_core::store::{StoreError, Trouble};
+use kerria_core::{
+    LogEntry,
+    store::{StoreError, Trouble},
+};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::Notify,
@@ -193,17 +196,13 @@ impl Worker {
 
 /// Runs a step in a transaction of its own.
 fn run(connection: &Connection, reach: Reach, job: &mut dyn Job) -> Ran {
+    let Some(begin) = locks::begin(reach) else { return run_statement(connection, job) };
     let undone = |error: StoreError| Ran::Undone(connection.take_fault().unwrap_or(Fault::Statement), error);
-    if let Err(error) = connection.batch(&locks::begin(reach)) {
+    if let Err(error) = connection.batch(&begin) {
         return undo(connection, undone(error));
     }
     let mut entries = Vec::new();
-    let ran = catch_unwind(AssertUnwindSafe(|| job.run(&mut Step::new(connection, &mut entries))))
-        .unwrap_or_else(|_| {
-            error!("a step panicked; it was undone, and its caller was told that the store failed");
-            Err(Trouble::Failed)
-        });
-    match (ran, connection.take_fault()) {
+    match (run_in(connection, job, &mut entries), connection.take_fault()) {
         (Ok(()), None) => {}
         // After a statement that failed, a commit would undo everything, and not say so.
         (Ok(()), Some(fault)) => return undo(connection, Ran::Undone(fault, Trouble::Failed.into())),
@@ -215,6 +214,23 @@ fn run(connection: &Connection, reach: Reach, job: &mut dyn Job) -> Ran {
         Some(Err(error)) => undo(connection, undone(error)),
         None => Ran::Unknown,
     }
+}
+
+/// Runs a step that is one statement, which is committed with its answer.
+fn run_statement(connection: &Connection, job: &mut dyn Job) -> Ran {
+    match (run_in(connection, job, &mut Vec::new()), connection.take_fault()) {
+        (_, Some(Fault::Connection | Fault::Silence)) => Ran::Unknown,
+        (Ok(()), None) => Ran::Committed,
+        (Err(_), None | Some(Fault::Statement)) => Ran::Failed,
+        (ran, Some(fault)) => Ran::Undone(fault, ran.err().unwrap_or(Trouble::Failed).into()),
+    }
+}
+
+fn run_in(connection: &Connection, job: &mut dyn Job, entries: &mut Vec<LogEntry>) -> Result<(), Trouble> {
+    catch_unwind(AssertUnwindSafe(|| job.run(&mut Step::new(connection, entries)))).unwrap_or_else(|_| {
+        error!("a step panicked; it was undone, and its caller was told that the store failed");
+        Err(Trouble::Failed)
+    })
 }
 
 /// Leaves the connection as if nothing had been, or says that it is of no use any more.

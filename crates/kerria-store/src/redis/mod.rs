@@ -5,7 +5,7 @@
 //! for nothing, so one server is enough; of a cluster or of several replicas, it is the one that takes writes.
 //!
 //! A server that was restarted, promoted or emptied is in another *life*: its ledger is empty, and numbers of the log go on beyond all
-//! that were given before (see `lua/common.lua`). What was ended shortly before that is ended again (see `memory.rs`).
+//! that were given before (see `lua/life.lua`). What was ended shortly before that is ended again (see `memory.rs`).
 
 mod connection;
 mod doors;
@@ -50,6 +50,7 @@ pub use options::RedisOptions;
 
 use crate::{
     feed::{Feed, Node},
+    last_written::LastWritten,
     observer::Observer,
     sql::Result,
 };
@@ -84,6 +85,7 @@ pub(crate) struct RedisSessions {
     /// Everyone's sessions were ended, and are to be removed.
     leftovers: Arc<Notify>,
     locks: Locks,
+    last_written: LastWritten,
     observer: Arc<dyn Observer>,
     tasks: [JoinHandle<()>; 3],
 }
@@ -155,7 +157,8 @@ impl RedisSessions {
             tokio::spawn(end_again(Arc::clone(&link), Arc::clone(&memory))),
             tokio::spawn(remove_leftovers(Arc::clone(&link), Arc::clone(&leftovers))),
         ];
-        Ok(Self { link, feed, _memory: memory, leftovers, locks: Locks::new(), observer, tasks })
+        let (locks, last_written) = (Locks::new(), LastWritten::default());
+        Ok(Self { link, feed, _memory: memory, leftovers, locks, last_written, observer, tasks })
     }
 
     /// Looks at the server, and changes nothing. Other processes may be using it.

@@ -7,13 +7,16 @@ pub(super) enum Script {
     Read,
     /// Commits a step, unless what it was decided on has changed.
     Commit,
+    /// Reads or changes the data of one session.
+    Data,
     /// The ledger of the checkers.
     Ledger,
 }
 
 /// Their texts, in the same order.
-pub(super) const SCRIPTS: [&str; 3] = [
-    concat!(include_str!("lua/common.lua"), include_str!("lua/read.lua")),
-    concat!(include_str!("lua/common.lua"), include_str!("lua/commit.lua")),
-    concat!(include_str!("lua/common.lua"), include_str!("lua/ledger.lua")),
+pub(super) const SCRIPTS: [&str; 4] = [
+    concat!(include_str!("lua/common.lua"), include_str!("lua/life.lua"), include_str!("lua/read.lua")),
+    concat!(include_str!("lua/common.lua"), include_str!("lua/life.lua"), include_str!("lua/commit.lua")),
+    concat!(include_str!("lua/common.lua"), include_str!("lua/data.lua")),
+    concat!(include_str!("lua/common.lua"), include_str!("lua/life.lua"), include_str!("lua/ledger.lua")),
 ];

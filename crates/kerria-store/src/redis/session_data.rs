@@ -3,17 +3,23 @@
 use async_trait::async_trait;
 use kerria_core::{
     DataKey, DataLimits, SessionId, StoreError,
-    store::{DataOwner, DataWrite, Overtaken, SessionData, Trouble},
+    store::{DataOwner, DataWrite, NewSession, Overtaken, SessionData},
 };
+use redis::{FromRedisValue, Value};
 
 use super::{
     RedisSessions,
+    errors::damaged,
+    script::Script,
     sessions::{for_visitor, insert},
-    step::{Commit, Question, Reading},
+    step::{Question, in_time, parsed},
 };
-use crate::sql::{
-    Result,
-    session_data::{exchange, sum},
+use crate::{
+    observer::{Access, Began},
+    sql::{
+        Result,
+        session_data::{Expected, exchange, sum},
+    },
 };
 
 /// Under this key, which no value can have, is a number that each write changes: what was read before is out of date then.
@@ -28,7 +34,13 @@ impl SessionData for RedisSessions {
         json: String,
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
-        Ok(self.put(&owner, key, limits, |_| Ok(json.clone())).await?.unwrap_or_else(DataWrite::Refused))
+        match owner {
+            DataOwner::Visitor(new) => self.open_with(&new, key, json, limits).await,
+            DataOwner::Session(session) => {
+                let put = self.put(session, key, json, Expected::Anything, limits).await?;
+                put.map_err(|_| damaged("a value was not replaced that anything may replace"))
+            }
+        }
     }
 
     async fn increment_data(
@@ -38,7 +50,20 @@ impl SessionData for RedisSessions {
         by: i64,
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
-        Ok(self.put(&owner, key, limits, |held| sum(held, by)).await?.unwrap_or_else(DataWrite::Refused))
+        let mut held = match &owner {
+            DataOwner::Visitor(_) => None,
+            DataOwner::Session(session) => self.data(*session, key).await?,
+        };
+        loop {
+            let json = match sum(held.as_deref(), by) {
+                Ok(json) => json,
+                Err(why_not) => return Ok(DataWrite::Refused(why_not)),
+            };
+            match self.change_data(owner.clone(), key, held, json, limits).await? {
+                Ok(written) => return Ok(written),
+                Err(overtaken) => held = overtaken.json,
+            }
+        }
     }
 
     async fn change_data(
@@ -49,142 +74,117 @@ impl SessionData for RedisSessions {
         json: String,
         limits: DataLimits,
     ) -> Result<Result<DataWrite, Overtaken>, StoreError> {
-        self.put(&owner, key, limits, |now| exchange(now, held.as_deref(), &json)).await
+        match owner {
+            DataOwner::Session(session) => self.put(session, key, json, Expected::Still(held), limits).await,
+            DataOwner::Visitor(new) => match exchange(None, held.as_deref(), &json) {
+                Ok(json) => Ok(Ok(self.open_with(&new, key, json, limits).await?)),
+                Err(overtaken) => Ok(Err(overtaken)),
+            },
+        }
     }
 
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
-        let mut reading = self.ask(Question::default().data(session)).await?;
-        Ok(Data::read(&mut reading)?.take(key))
+        self.read_data(session, &[b"get", key.as_str().as_bytes()]).await
+    }
+
+    async fn data_to_change(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
+        match self.last_written.recall(session, key) {
+            Some(json) => Ok(json),
+            None => self.data(session, key).await,
+        }
     }
 
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
-        self.step(&[session.as_bytes()], || async {
-            let mut reading = self.read(Question::default().data(session)).await?;
-            let mut data = Data::read(&mut reading)?;
-            let Some(json) = data.take(key) else { return Ok(Some(None)) };
-            let mut commit = reading.commit();
-            data.changes(&mut commit, session);
-            let kept = commit.key("d:", session.as_bytes());
-            commit.order(&[b"HDEL", &kept, key.as_str().as_bytes()]);
-            Ok(self.commit(&commit).await?.map(|_| Some(json)))
-        })
-        .await
+        self.write_data(session, &[b"remove", key.as_str().as_bytes()]).await
     }
 
     async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError> {
-        let mut reading = self.ask(Question::default().data(session)).await?;
-        let read = |bytes| String::from_utf8(bytes).map_err(|error| StoreError::new(Trouble::Damaged, error));
-        let values = Data::read(&mut reading)?.values.into_iter().map(|(key, json)| {
-            let key =
-                DataKey::parse(&read(key)?).map_err(|error| StoreError::new(Trouble::Damaged, error))?;
-            Ok((key, read(json)?))
-        });
+        let values: Vec<(String, String)> = self.read_data(session, &[b"all"]).await?;
+        let values = values.into_iter().filter(|(key, _)| key.as_bytes() != STAMP);
+        let values = values.map(|(key, json)| Ok((DataKey::parse(&key).map_err(damaged)?, json)));
         let mut all = values.collect::<Result<Vec<_>>>()?;
         all.sort_unstable();
         Ok(all)
     }
 
     async fn clear_data(&self, session: SessionId) -> Result<u64, StoreError> {
-        self.step(&[session.as_bytes()], || async {
-            let mut reading = self.read(Question::default().data(session)).await?;
-            let data = Data::read(&mut reading)?;
-            let mut commit = reading.commit();
-            data.changes(&mut commit, session);
-            let kept = commit.key("d:", session.as_bytes());
-            for (key, _) in &data.values {
-                commit.order(&[b"HDEL", &kept, key]);
-            }
-            let cleared = data.values.len() as u64;
-            if cleared == 0 {
-                return Ok(Some(0));
-            }
-            Ok(self.commit(&commit).await?.map(|_| cleared))
-        })
-        .await
+        self.write_data(session, &[b"clear"]).await
     }
 }
 
 impl RedisSessions {
-    /// Puts under `key` what `value` makes of what is held there, if that is allowed.
-    async fn put<E>(
+    async fn put(
         &self,
-        owner: &DataOwner,
+        session: SessionId,
         key: &DataKey,
+        json: String,
+        expected: Expected,
         limits: DataLimits,
-        value: impl Fn(Option<&str>) -> Result<String, E>,
-    ) -> Result<Result<DataWrite, E>> {
-        let session = match owner {
-            DataOwner::Session(session) => *session,
-            DataOwner::Visitor(new) => new.id,
+    ) -> Result<Result<DataWrite, Overtaken>> {
+        let numbers = [limits.keys, limits.value_bytes, limits.total_bytes].map(|limit| limit.to_string());
+        let [most_keys, most_of_value, most_in_all] = numbers.each_ref().map(|number| number.as_bytes());
+        let expected = match expected {
+            Expected::Anything => String::new(),
+            Expected::Still(None) => "-".to_owned(),
+            Expected::Still(Some(held)) => format!("={held}"),
         };
-        self.step(&[session.as_bytes()], || async {
-            let mut reading = self.read(Question::default().session(session).data(session)).await?;
-            let there = reading.session()?.is_some();
-            let mut commit = reading.commit();
-            let opened = match owner {
-                DataOwner::Session(_) if !there => return Ok(Some(Ok(DataWrite::Gone))),
-                DataOwner::Session(_) => {
-                    let record = commit.key("s:", session.as_bytes());
-                    commit.only_if(Some(b"1"), &[b"EXISTS", &record]);
-                    None
-                }
-                DataOwner::Visitor(new) => {
-                    let kept = for_visitor(new);
-                    insert(&mut commit, &kept)?;
-                    Some(kept)
-                }
-            };
-            let mut data = Data::read(&mut reading)?;
-            let held = data.take(key);
-            let json = match value(held.as_deref()) {
-                Ok(json) => json,
-                Err(why_not) => return Ok(Some(Err(why_not))),
-            };
-            if let Err(refused) = limits.admit(data.others(), key, json.len() as u64) {
-                return Ok(Some(Ok(DataWrite::Refused(refused))));
+        let (name, text) = (key.as_str().as_bytes(), json.as_bytes());
+        let put = [b"put", name, text, expected.as_bytes(), most_keys, most_of_value, most_in_all];
+        let mut answers = self.write_data::<Vec<Value>>(session, &put).await?.into_iter();
+        let mut next = || answers.next().unwrap_or(Value::Nil);
+        match parsed::<String>(next())?.as_str() {
+            "written" => {
+                self.last_written.note(session, key, Some(&json));
+                Ok(Ok(DataWrite::Written { json, opened: None }))
             }
-            data.changes(&mut commit, session);
-            let kept = commit.key("d:", session.as_bytes());
-            commit.order(&[b"HSET", &kept, key.as_str().as_bytes(), json.as_bytes()]);
-            let committed = self.commit(&commit).await?;
-            Ok(committed.map(|committed| {
-                let opened = opened.map(|kept| kept.found(committed.head));
-                Ok(DataWrite::Written { json, opened })
+            "overtaken" => Ok(Err(Overtaken { json: parsed(next())? })),
+            "refused" => match limits.admit((parsed(next())?, parsed(next())?), key, json.len() as u64) {
+                Err(why) => Ok(Ok(DataWrite::Refused(why))),
+                Ok(()) => Err(damaged("a value was refused that is within the limits")),
+            },
+            "gone" => Ok(Ok(DataWrite::Gone)),
+            other => Err(damaged(format!("writing a value was answered {other:?}"))),
+        }
+    }
+
+    /// Opens a session for a visitor with this value.
+    async fn open_with(
+        &self,
+        new: &NewSession,
+        key: &DataKey,
+        json: String,
+        limits: DataLimits,
+    ) -> Result<DataWrite> {
+        if let Err(why) = limits.admit((0, 0), key, json.len() as u64) {
+            return Ok(DataWrite::Refused(why));
+        }
+        let kept = for_visitor(new);
+        self.step(&[new.id.as_bytes()], || async {
+            let mut commit = self.read(Question::default()).await?.commit();
+            insert(&mut commit, &kept)?;
+            let data = commit.key("d:", new.id.as_bytes());
+            commit.order(&[b"HSET", &data, STAMP, b"1", key.as_str().as_bytes(), json.as_bytes()]);
+            Ok(self.commit(&commit).await?.map(|committed| DataWrite::Written {
+                json: json.clone(),
+                opened: Some(kept.found(committed.head)),
             }))
         })
         .await
     }
-}
 
-/// The data of a session, as it was read.
-struct Data {
-    stamp: Option<Vec<u8>>,
-    values: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Data {
-    fn read(reading: &mut Reading) -> Result<Self> {
-        let mut values: Vec<(Vec<u8>, Vec<u8>)> = reading.next()?;
-        let stamp = values.iter().position(|(key, _)| key == STAMP).map(|at| values.swap_remove(at).1);
-        Ok(Self { stamp, values })
+    async fn read_data<T: FromRedisValue>(&self, session: SessionId, what: &[&[u8]]) -> Result<T> {
+        let words = [&[&session.as_bytes()[..]], what].concat();
+        let began = Began::now();
+        let answer = in_time(self.link.read(Script::Data, &words)).await;
+        self.observer.answered(Access::Read, began.elapsed());
+        parsed(answer?)
     }
 
-    /// Takes out the value under `key`; what is left are the others.
-    fn take(&mut self, key: &DataKey) -> Option<String> {
-        let at = self.values.iter().position(|(held, _)| held == key.as_str().as_bytes())?;
-        String::from_utf8(self.values.swap_remove(at).1).ok()
-    }
-
-    /// How many there are, and the bytes of them and their keys.
-    fn others(&self) -> (u64, u64) {
-        let bytes: usize = self.values.iter().map(|(key, json)| key.len() + json.len()).sum();
-        (self.values.len() as u64, bytes as u64)
-    }
-
-    /// Only if nobody has changed them meanwhile; and now somebody has.
-    fn changes(&self, commit: &mut Commit, session: SessionId) {
-        let kept = commit.key("d:", session.as_bytes());
-        commit.only_if(self.stamp.as_deref(), &[b"HGET", &kept, STAMP]);
-        commit.order(&[b"HINCRBY", &kept, STAMP, b"1"]);
+    async fn write_data<T: FromRedisValue>(&self, session: SessionId, what: &[&[u8]]) -> Result<T> {
+        let words = [&[&session.as_bytes()[..]], what].concat();
+        let began = Began::now();
+        let answer = in_time(self.link.write(Script::Data, &words)).await;
+        self.observer.answered(Access::Write, began.elapsed());
+        parsed(answer?)
     }
 }

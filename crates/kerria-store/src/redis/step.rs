@@ -307,7 +307,7 @@ pub(super) fn committed(answer: Value) -> Result<Option<Committed>> {
 }
 
 /// The answer, if it comes in time.
-async fn in_time<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(DEADLINE, answer)
         .await
         .unwrap_or_else(|elapsed| Err(StoreError::new(Trouble::Unavailable, elapsed)))

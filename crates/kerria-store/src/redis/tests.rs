@@ -21,6 +21,7 @@ use super::{Entered, RedisError, RedisOptions, RedisSessions};
 use crate::{
     errand::{Errand, Order},
     feed::moment,
+    last_written::tests::remembers_what_it_has_written,
     observer::Nobody,
     testing::{self, Cable, Proxy, TestRedis, TestSessions},
 };
@@ -331,10 +332,17 @@ async fn a_server_whose_memory_is_full_says_so_and_ends_sessions_still() {
     let server = TestRedis::start();
     let sessions = sessions_in(&server.url(0)).await;
     open(&sessions, ALICE, 1).await;
+    let (owner, cart) = (DataOwner::Session(new_session(1).id), DataKey::parse("cart").unwrap());
+    sessions.put_data(owner, &cart, "1".to_owned(), DataLimits::default()).await.unwrap();
     server.ask::<()>(0, &["CONFIG", "SET", "maxmemory", "1"]);
     let refused = sessions.open(&sign_in(ALICE, 2)).await.unwrap_err();
     assert_eq!(refused.trouble, Trouble::Full);
     assert!(is_found(&sessions, 1).await);
+    let (session, owner) = (new_session(1).id, DataOwner::Session(new_session(1).id));
+    let refused = sessions.put_data(owner, &cart, "2".to_owned(), DataLimits::default()).await.unwrap_err();
+    assert_eq!(refused.trouble, Trouble::Full);
+    let removed = sessions.remove_data(session, &cart).await.unwrap();
+    assert_eq!(removed.as_deref(), Some("1"), "what makes room is done");
     let later = NOW + Duration::from_secs(60);
     sessions.touch(vec![(new_session(1).id, later)]).await.unwrap();
     assert_eq!(sessions.find(&token(1)).await.unwrap().unwrap().session.last_seen_at, later);
@@ -503,6 +511,14 @@ async fn two_processes_that_count_lose_nothing() {
     assert!(written.iter().all(|written| matches!(written, DataWrite::Written { .. })));
     let sum = processes[0].data(new_session(1).id, &key).await.unwrap();
     assert_eq!(sum.as_deref(), Some("200"));
+}
+
+#[tokio::test]
+async fn a_process_remembers_what_it_has_written_and_is_told_if_that_has_changed() {
+    let database = TestSessions::create();
+    let [here, elsewhere] = [sessions_in(&database.url()).await, sessions_in(&database.url()).await];
+    open(&here, ALICE, 1).await;
+    remembers_what_it_has_written(&here, &elsewhere, new_session(1).id).await;
 }
 
 #[tokio::test]

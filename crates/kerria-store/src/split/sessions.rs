@@ -212,6 +212,10 @@ impl<D: Driver> SessionData for SplitStore<D> {
         self.sessions().data(session, key).await
     }
 
+    async fn data_to_change(&self, session: SessionId, key: &DataKey) -> Result<Option<String>> {
+        self.sessions().data_to_change(session, key).await
+    }
+
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>> {
         self.sessions().remove_data(session, key).await
     }

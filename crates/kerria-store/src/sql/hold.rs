@@ -22,6 +22,8 @@ pub enum Reach {
     Everything,
     /// A part: the step says which ([`Step::hold`](super::Step::hold)), or a single row or key is all that it is about.
     Part,
+    /// Nothing: it is one statement, which holds by itself what it is about, and needs no transaction around it.
+    Statement,
 }
 
 impl Reach {

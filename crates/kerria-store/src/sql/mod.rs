@@ -42,6 +42,7 @@ pub(crate) use hold::{Reach, Root};
 use crate::{
     data_cache::{DataCache, DataChange},
     errand::{Errand, Order},
+    last_written::LastWritten,
     observer::{Access, Began, Observer},
     queue::{Answer, Asked, Job, Query},
 };
@@ -65,6 +66,9 @@ pub struct SqlStore<D> {
 pub trait Driver: Send + Sync + 'static {
     /// What a store with this driver is called.
     const NAME: &'static str;
+
+    /// Whether the database has the function `put_session_data`.
+    const PUTS_BY_ONE_STATEMENT: bool = false;
 
     /// Runs a step in a transaction of its own, or one that can be undone to where it began; commits it; lets the
     /// followers apply what it wrote to the log; and answers.
@@ -105,6 +109,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The values of sessions in memory, if no other process writes them.
     fn data_cache(&self) -> Option<&DataCache> {
+        None
+    }
+
+    /// The values that this process has written last, if others write them, too.
+    fn last_written(&self) -> Option<&LastWritten> {
         None
     }
 }

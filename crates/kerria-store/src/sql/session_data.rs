@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use kerria_core::{
     DataKey, DataLimits, DataRefused, SessionId, StoreError,
-    store::{DataOwner, DataWrite, Overtaken, SessionData},
+    store::{DataOwner, DataWrite, Overtaken, SessionData, Trouble},
 };
 
-use super::{Driver, Result, Root, SqlStore, Step, rows, sessions};
+use super::{Ask, Driver, Reach, Result, Root, SqlStore, Step, rows, sessions};
 use crate::data_cache::{DataChange, Recalled};
 
 #[async_trait]
@@ -18,9 +18,12 @@ impl<D: Driver> SessionData for SqlStore<D> {
         json: String,
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
-        let key = key.clone();
-        let put = move |step: &mut Step<'_>| put(step, &owner, &key, limits, |_| Ok(json.clone()));
-        Ok(self.write_part(put).await?.unwrap_or_else(DataWrite::Refused))
+        match self.replace(owner, key, Expected::Anything, json, limits).await? {
+            Ok(written) => Ok(written),
+            Err(_) => {
+                Err(StoreError::new(Trouble::Damaged, "a value was not replaced that anything may replace"))
+            }
+        }
     }
 
     async fn increment_data(
@@ -43,9 +46,7 @@ impl<D: Driver> SessionData for SqlStore<D> {
         json: String,
         limits: DataLimits,
     ) -> Result<Result<DataWrite, Overtaken>, StoreError> {
-        let key = key.clone();
-        let change = move |now: Option<&str>| exchange(now, held.as_deref(), &json);
-        self.write_part(move |step| put(step, &owner, &key, limits, &change)).await
+        self.replace(owner, key, Expected::Still(held), json, limits).await
     }
 
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
@@ -58,6 +59,13 @@ impl<D: Driver> SessionData for SqlStore<D> {
                 cache.keep(session, key, reading, json.as_deref());
                 Ok(json)
             }
+        }
+    }
+
+    async fn data_to_change(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
+        match self.driver.last_written().and_then(|written| written.recall(session, key)) {
+            Some(json) => Ok(json),
+            None => self.data(session, key).await,
         }
     }
 
@@ -99,7 +107,44 @@ impl<D: Driver> SessionData for SqlStore<D> {
     }
 }
 
+/// What a value may replace.
+pub(crate) enum Expected {
+    /// Whatever is there.
+    Anything,
+    /// This value, or none, if that is still so.
+    Still(Option<String>),
+}
+
 impl<D: Driver> SqlStore<D> {
+    /// Puts a value in the place of another one: any, or what is expected to be there.
+    async fn replace(
+        &self,
+        owner: DataOwner,
+        key: &DataKey,
+        expected: Expected,
+        json: String,
+        limits: DataLimits,
+    ) -> Result<Result<DataWrite, Overtaken>> {
+        let name = key.clone();
+        let session = match owner {
+            DataOwner::Session(session) if D::PUTS_BY_ONE_STATEMENT => session,
+            owner => {
+                let value = move |now: Option<&str>| match &expected {
+                    Expected::Still(expected) => exchange(now, expected.as_deref(), &json),
+                    Expected::Anything => Ok(json.clone()),
+                };
+                return self.write_part(move |step| put(step, &owner, &name, limits, &value)).await;
+            }
+        };
+        let put =
+            move |step: &mut Step<'_>| put_by_one_statement(step, session, &name, &expected, &json, limits);
+        let put = self.write_within(Reach::Statement, put).await?;
+        if let (Some(written), Ok(DataWrite::Written { json, .. })) = (self.driver.last_written(), &put) {
+            written.note(session, key, Some(json));
+        }
+        Ok(put)
+    }
+
     async fn read_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
         let key = key.clone();
         self.read(move |asked| {
@@ -156,6 +201,48 @@ fn put<E>(
         DataOwner::Session(_) => None,
     };
     Ok(Ok(DataWrite::Written { json, opened }))
+}
+
+/// The same for a session that is there, in a database with the function `put_session_data`.
+fn put_by_one_statement(
+    asked: &dyn Ask,
+    session: SessionId,
+    key: &DataKey,
+    expected: &Expected,
+    json: &str,
+    limits: DataLimits,
+) -> Result<Result<DataWrite, Overtaken>> {
+    let (anything, expected) = match expected {
+        Expected::Anything => (true, None),
+        Expected::Still(held) => (false, held.as_deref()),
+    };
+    let (outcome, held, others) = asked.the(
+        "SELECT outcome, held, keys, bytes FROM put_session_data(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        (
+            session.as_bytes(),
+            key.as_str(),
+            json,
+            anything,
+            expected,
+            limits.keys,
+            limits.value_bytes,
+            limits.total_bytes,
+        ),
+        |row| {
+            Ok((row.get::<String>(0)?, row.get(1)?, (row.get::<Option<u64>>(2)?, row.get::<Option<u64>>(3)?)))
+        },
+    )?;
+    Ok(match (outcome.as_str(), others) {
+        ("gone", _) => Ok(DataWrite::Gone),
+        ("overtaken", _) => Err(Overtaken { json: held }),
+        ("refused", (Some(keys), Some(bytes)))
+            if let Err(why) = limits.admit((keys, bytes), key, json.len() as u64) =>
+        {
+            Ok(DataWrite::Refused(why))
+        }
+        ("written", _) => Ok(DataWrite::Written { json: json.to_owned(), opened: None }),
+        _ => return Err(StoreError::new(Trouble::Damaged, format!("writing a value came to {outcome:?}"))),
+    })
 }
 
 /// The number of keys other than `key`, and the bytes of them and their values.

@@ -6,9 +6,9 @@
 use std::{net::IpAddr, time::Duration};
 
 use kerria_core::{
-    Browser, CheckerId, Device, EmailAddress, Grant, Groups, Lifetimes, LogEntry, LogNumber, Network, Phase,
-    Place, Profile, RotationNonce, RotationRule, Session, SessionId, SessionPolicy, Succession, Timestamp,
-    TokenHash, Transport, UserId, UserName,
+    Browser, CheckerId, Device, EmailAddress, Expiry, Grant, Groups, Lifetimes, LogEntry, LogNumber, Network,
+    Phase, Place, Profile, RotationNonce, RotationRule, Session, SessionId, SessionPolicy, Succession,
+    Timestamp, TokenHash, Transport, UserId, UserName,
     account::BadName,
     store::{Found, LogPage, SessionRotation, Successor},
 };
@@ -183,6 +183,9 @@ pub struct FoundShape {
     pub authenticated_at: Timestamp,
     /// From where it was opened.
     pub place: PlaceShape,
+    /// When it is to be over, if the policy does not end it sooner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<ExpiryShape>,
     /// The number of the last log entry when it was read.
     pub as_of: LogNumber,
     /// What the token is among those that carried the session.
@@ -205,6 +208,16 @@ pub struct GrantShape {
     pub scope: kerria_core::Scope,
     /// For whom they are meant.
     pub audience: kerria_core::Audience,
+}
+
+/// When a session is to be over that has an expiry of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiryShape {
+    /// At this instant.
+    At(Timestamp),
+    /// When it was not used for so long.
+    Idle(Millis),
 }
 
 /// From where a session was opened.

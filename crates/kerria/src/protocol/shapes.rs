@@ -156,6 +156,7 @@ impl FoundShape {
             last_seen_at: session.last_seen_at,
             authenticated_at: session.authenticated_at,
             place,
+            expiry: ExpiryShape::of(session.expiry),
             as_of,
             phase: succession.phase.into(),
             since: succession.since,
@@ -176,8 +177,7 @@ impl FoundShape {
             last_seen_at: self.last_seen_at,
             authenticated_at: self.authenticated_at,
             place: Place { browser: self.place.browser, network: self.place.network },
-            // A server gives no session one of its own.
-            expiry: kerria_core::Expiry::BY_POLICY,
+            expiry: self.expiry.map_or(Expiry::BY_POLICY, Expiry::from),
         };
         let found = Found {
             session,
@@ -189,6 +189,22 @@ impl FoundShape {
         let grant =
             self.grant.map(|GrantShape { client, scope, audience }| Grant { client, scope, audience });
         (found, grant)
+    }
+}
+
+impl ExpiryShape {
+    fn of(expiry: Expiry) -> Option<Self> {
+        let idle = expiry.idle().map(|idle| Self::Idle(idle.into()));
+        expiry.instant().map(Self::At).or(idle)
+    }
+}
+
+impl From<ExpiryShape> for Expiry {
+    fn from(shape: ExpiryShape) -> Self {
+        match shape {
+            ExpiryShape::At(instant) => Self::at(instant),
+            ExpiryShape::Idle(idle) => Self::on_inactivity(idle.into()),
+        }
     }
 }
 
@@ -253,7 +269,7 @@ impl From<LogPage> for LogShape {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -268,7 +284,7 @@ mod tests {
             last_seen_at: Timestamp::from_millis(2),
             authenticated_at: Timestamp::from_millis(3),
             place: Device::new("Mozilla/5.0 Firefox/145.0", "2001:db8:1:2::9".parse().unwrap()).place(),
-            expiry: kerria_core::Expiry::BY_POLICY,
+            expiry: Expiry::BY_POLICY,
         };
         let found = Found {
             session,
@@ -286,6 +302,18 @@ mod tests {
             let told = serde_json::to_string(&FoundShape::of(found.clone(), grant.clone())).unwrap();
             let heard: FoundShape = serde_json::from_str(&told).unwrap();
             assert_eq!(heard.found(), (found.clone(), grant), "{told}");
+        }
+        let at = Timestamp::from_millis(1_800_000_000_000);
+        for (expiry, told) in [
+            (Expiry::BY_POLICY, Value::Null),
+            (Expiry::at(at), json!({ "at": 1_800_000_000_000_u64 })),
+            (Expiry::on_inactivity(Duration::from_secs(90)), json!({ "idle": 90_000 })),
+        ] {
+            let found = Found { session: Session { expiry, ..session }, ..found.clone() };
+            let shape = serde_json::to_value(FoundShape::of(found.clone(), None)).unwrap();
+            assert_eq!(shape.get("expiry").unwrap_or(&Value::Null), &told);
+            let heard: FoundShape = serde_json::from_value(shape).unwrap();
+            assert_eq!(heard.found().0, found);
         }
     }
 

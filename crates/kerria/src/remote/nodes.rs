@@ -66,6 +66,9 @@ impl Time {
     }
 }
 
+/// The type of the problem of a node whose store takes no more work.
+const BUSY: &str = "urn:kerria:problem:busy";
+
 /// Why a node has not answered as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -89,6 +92,12 @@ pub enum AskError {
         "{node} refuses the token: it has to be the one that is set there as checkers.token or checkers.token_file"
     )]
     Token {
+        /// Which.
+        node: String,
+    },
+    /// More waits for its store than that can take, so it has asked nobody.
+    #[error("{node} has too much to do at the moment")]
+    Busy {
         /// Which.
         node: String,
     },
@@ -118,6 +127,8 @@ pub enum AskError {
 /// What is read of a problem (RFC 9457).
 #[derive(Deserialize)]
 struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
     detail: String,
 }
 
@@ -178,6 +189,8 @@ impl Nodes {
             let trouble = match &error {
                 // That is an answer, too.
                 AskError::Token { .. } | AskError::Answer { .. } => Trouble::Failed,
+                AskError::Problem { status, .. } if status.is_client_error() => Trouble::Failed,
+                AskError::Busy { .. } => Trouble::Busy,
                 AskError::Unreachable { .. } | AskError::Late { .. } | AskError::Problem { .. } => {
                     Trouble::Unavailable
                 }
@@ -250,11 +263,11 @@ impl Nodes {
             return Err(AskError::Token { node: node.to_owned() });
         }
         if !status.is_success() {
-            let detail = serde_json::from_slice::<Problem>(&body).map(|problem| problem.detail);
-            return Err(AskError::Problem {
-                node: node.to_owned(),
-                status,
-                detail: detail.unwrap_or_default(),
+            let (node, problem) = (node.to_owned(), serde_json::from_slice::<Problem>(&body));
+            return Err(match problem {
+                Ok(Problem { kind, .. }) if kind == BUSY => AskError::Busy { node },
+                Ok(Problem { detail, .. }) => AskError::Problem { node, status, detail },
+                Err(_) => AskError::Problem { node, status, detail: String::new() },
             });
         }
         // What has no content says as much as null.
@@ -296,6 +309,11 @@ mod tests {
 
     /// A node that answers every request with what it was asked.
     async fn node_that_answers() -> String {
+        node("200 OK", None).await
+    }
+
+    /// A node that answers every request with this status, and this or what it was asked.
+    async fn node(status: &'static str, says: Option<&'static str>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
@@ -305,9 +323,9 @@ mod tests {
                     let mut request = vec![0; 4096];
                     while let Ok(read @ 1..) = stream.read(&mut request).await {
                         let text = String::from_utf8_lossy(&request[..read]).into_owned();
-                        let body = text.split_once("\r\n\r\n").unwrap().1;
+                        let body = says.unwrap_or_else(|| text.split_once("\r\n\r\n").unwrap().1);
                         let answer =
-                            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                         stream.write_all(answer.as_bytes()).await.unwrap();
                     }
                 });
@@ -337,6 +355,24 @@ mod tests {
         let answer: String = nodes.ask("/", &"another one").await.unwrap();
         assert_eq!(answer, "another one");
         assert!(watch.elapsed() < PATIENCE / 2, "it is asked first from now on: {:?}", watch.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_a_node_refuses_is_an_answer_and_what_it_cannot_tell_is_none() {
+        let busy = r#"{"type": "urn:kerria:problem:busy", "detail": "Try again."}"#;
+        let unavailable = r#"{"type": "urn:kerria:problem:unavailable", "detail": "Try again."}"#;
+        for (status, says, trouble) in [
+            ("503 Service Unavailable", busy, Trouble::Busy),
+            ("503 Service Unavailable", unavailable, Trouble::Unavailable),
+            ("502 Bad Gateway", "<h1>by a proxy</h1>", Trouble::Unavailable),
+            ("401 Unauthorized", "", Trouble::Failed),
+            ("404 Not Found", "", Trouble::Failed),
+            ("200 OK", "no JSON", Trouble::Failed),
+        ] {
+            let options = RemoteOptions::new([node(status, Some(says)).await], "a token");
+            let answer = Nodes::new(&options).unwrap().ask::<String>("/", &"a question").await;
+            assert_eq!(answer.unwrap_err().trouble, trouble, "{status}: {says}");
+        }
     }
 
     #[tokio::test]

@@ -64,7 +64,7 @@ pub enum SessionError {
     #[error("nobody is signed in")]
     NotSignedIn,
     /// The headers of the answer have left, and what was to be done takes a cookie: while a body is streamed, nobody can sign in, and
-    /// a visitor gets no session.
+    /// a visitor gets no session. If they left while it was being done, the session that was opened has been ended again.
     #[error(
         "the headers of the answer have left, and with them the last chance to set a cookie: do this before the answer begins"
     )]
@@ -135,12 +135,12 @@ impl Session {
     /// If the store fails, the session has ended, or it is full.
     pub async fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), SessionError> {
         let (key, json) = (DataKey::parse(key)?, serde_json::to_string(value)?);
-        let (owner, token, _opening) = self.owner().await?;
+        let (owner, token, _turn) = self.owner().await?;
         let written = self.store().put_data(owner, &key, json, self.sessions.0.options.data).await?;
-        self.written(written, &token)
+        self.written(written, &token).await
     }
 
-    /// Puts under `key` what `change` makes of the value that is there, and returns it. Should somebody else change the value
+    /// Puts under `key` what `change` makes of the value that is there, and returns it. Should somebody else have changed the value
     /// meanwhile, `change` is called again, with theirs: of two that add something to a list at once, none is lost.
     ///
     /// # Errors
@@ -151,14 +151,24 @@ impl Session {
         mut change: impl FnMut(Option<T>) -> T,
     ) -> Result<T, SessionError> {
         let key = DataKey::parse(key)?;
-        let mut held = self.held(&key).await?;
-        loop {
-            let value = change(read(held.as_deref())?);
-            match self.exchange(&key, held, serde_json::to_string(&value)?).await? {
-                Ok(()) => return Ok(value),
-                Err(Overtaken { json }) => held = json,
+        let mut held = match self.known()? {
+            Some(live) => self.store().data_to_change(live.session.id, &key).await?,
+            None => None,
+        };
+        // Nobody is to hear that the value is no `T`, if there may be another one by now.
+        let before = match read(held.as_deref()) {
+            Ok(value) => value,
+            Err(_) => {
+                held = self.held(&key).await?;
+                read(held.as_deref())?
             }
+        };
+        let mut value = change(before);
+        while let Err(Overtaken { json }) = self.exchange(&key, held, serde_json::to_string(&value)?).await? {
+            value = change(read(json.as_deref())?);
+            held = json;
         }
+        Ok(value)
     }
 
     /// Removes the value under `key`, and says whether there was one.
@@ -230,6 +240,7 @@ impl Session {
     /// # Errors
     /// If the store fails, the session has ended, nobody is signed in, or the session is a program's.
     pub async fn confirm(&self) -> Result<(), SessionError> {
+        let _turn = self.current.turn().await;
         let live = self.signed_in()?;
         self.renew(&live, Renew::Proved).await
     }
@@ -239,8 +250,10 @@ impl Session {
     /// sign-in does this by itself; a visitor without a session has no token yet.
     ///
     /// # Errors
-    /// If the store fails, the session has ended or has another token by now, or it is a program's.
+    /// If the store fails, the session has ended or has another token by now, or it is a program's; and if the headers of the answer
+    /// have left. If they left while this was under way, the old token is dead, and the client never gets the new one.
     pub async fn cycle_id(&self) -> Result<(), SessionError> {
+        let _turn = self.current.turn().await;
         match self.still()? {
             Some(live) => self.renew(&live, Renew::Exchanged).await,
             None => Ok(()),
@@ -253,12 +266,14 @@ impl Session {
     /// # Errors
     /// If the store fails, or there is no session: a visitor gets one with the first value.
     pub async fn set_expiry(&self, expiry: Expiry) -> Result<(), SessionError> {
+        let _turn = self.current.turn().await;
         let live = self.still()?.ok_or(SessionError::Ended)?;
-        if !self.store().set_expiry(live.session.id, expiry, self.now()).await? {
-            return Err(SessionError::Ended);
-        }
-        let session = kerria_core::Session { expiry, ..live.session };
-        self.current.becomes(Some(Checked { session, ..live }));
+        self.store().set_expiry(live.session.id, expiry, self.now()).await?;
+        // Another request may have changed it, too: what counts is what is there now.
+        let checker = self.sessions.checker();
+        let (mut found, _) = checker.session(live.session.id).await?.ok_or(SessionError::Ended)?;
+        found.session.last_seen_at = found.session.last_seen_at.max(live.session.last_seen_at);
+        self.current.becomes(Some(checker.as_checked(live.token, &found)));
         Ok(())
     }
 
@@ -268,6 +283,7 @@ impl Session {
     /// # Errors
     /// If the store fails. Then it is not known whether the session has ended.
     pub async fn logout(&self) -> Result<(), SessionError> {
+        let _turn = self.current.turn().await;
         let to_end = match self.current.live()? {
             Some(live) => vec![live.session.id],
             None => self.sessions.checker().carried_by(self.carried.iter().copied()).await?,
@@ -308,6 +324,7 @@ impl Session {
     /// # Errors
     /// If the store fails, or nobody is signed in.
     pub async fn logout_everywhere(&self) -> Result<u64, SessionError> {
+        let _turn = self.current.turn().await;
         let user = self.signed_in()?.session.user.ok_or(SessionError::NotSignedIn)?;
         let ended = self.end(Selector::User { user }, Cause::EndedByUser).await?;
         self.is_over();
@@ -331,6 +348,7 @@ impl Session {
     /// # Errors
     /// If the store fails, or nobody is signed in.
     pub async fn end_one(&self, session: SessionId) -> Result<bool, SessionError> {
+        let _turn = self.current.turn().await;
         let live = self.signed_in()?;
         let user = live.session.user.ok_or(SessionError::NotSignedIn)?;
         let theirs = self.store().sessions_of(user).await?;
@@ -371,24 +389,20 @@ impl Session {
             // The limit counts sessions that are in use; the store has to know which are.
             self.sessions.checker().flush_these(&self.store().sessions_of(user).await?).await?;
         }
-        let _opening = self.current.opening().await;
-        // Only a cookie takes the place of another in the same browser.
-        let replaces = self
-            .known()?
-            .filter(|live| transport == Transport::Cookie && live.session.transport == Transport::Cookie);
+        let _turn = self.current.turn().await;
         let sign_in = SignIn {
             session: self.new_session(&token, transport, remembered),
             user,
             version: None,
             method: Method::Application,
-            replaces: replaces.map(|live| live.session.id),
+            replaces: self.current.replaced_by(transport)?,
             carry_over: CarryOver::Everything,
             limit: options.limit,
             policy: options.policy,
             grant: None,
         };
         match self.store().open(sign_in).await? {
-            Opened::Opened(found) => Ok(self.becomes(&token, &found)),
+            Opened::Opened(found) => self.is_opened(&token, &found).await,
             Opened::LimitReached => Err(SessionError::TooManySessions),
             Opened::CredentialsChanged => Err(SessionError::Ended),
         }
@@ -403,8 +417,7 @@ impl Session {
         match self.store().renew(&live.token, &token.hash(), why, self.now()).await? {
             Renewal::Renewed(found) => {
                 self.sessions.checker().forget_unless_applied(found.as_of);
-                self.becomes(&token, &found);
-                Ok(())
+                self.becomes(&token, &found).map(drop).ok_or(SessionError::Answered)
             }
             Renewal::Gone => Err(SessionError::Ended),
         }
@@ -429,19 +442,19 @@ impl Session {
         held: Option<String>,
         json: String,
     ) -> Result<Result<(), Overtaken>, SessionError> {
-        let (owner, token, _opening) = self.owner().await?;
+        let (owner, token, _turn) = self.owner().await?;
         let changed = self.store().change_data(owner, key, held, json, self.sessions.0.options.data).await?;
         Ok(match changed {
-            Ok(written) => Ok(self.written(written, &token)?),
+            Ok(written) => Ok(self.written(written, &token).await?),
             Err(overtaken) => Err(overtaken),
         })
     }
 
     /// Whose data is written: this session's, or that of one that is opened for it, with this token. Then others wait for it.
     async fn owner(&self) -> Result<(DataOwner, Token, Option<MutexGuard<'_, ()>>), SessionError> {
-        let (mut live, mut opening) = (self.still()?, None);
+        let (mut live, mut turn) = (self.still()?, None);
         if live.is_none() {
-            opening = Some(self.current.opening().await);
+            turn = Some(self.current.turn().await);
             live = self.still()?;
         }
         let token = self.new_token();
@@ -452,28 +465,36 @@ impl Session {
                 DataOwner::Visitor(self.new_session(&token, Transport::Cookie, false))
             }
         };
-        Ok((owner, token, opening))
+        Ok((owner, token, turn))
     }
 
-    fn written(&self, written: DataWrite, token: &Token) -> Result<(), SessionError> {
+    async fn written(&self, written: DataWrite, token: &Token) -> Result<(), SessionError> {
         match written {
-            DataWrite::Written { opened, .. } => {
-                if let Some(found) = opened {
-                    self.becomes(token, &found);
-                }
-                Ok(())
-            }
+            DataWrite::Written { opened: Some(found), .. } => self.is_opened(token, &found).await.map(drop),
+            DataWrite::Written { opened: None, .. } => Ok(()),
             DataWrite::Refused(refused) => Err(refused.into()),
             DataWrite::Gone => Err(SessionError::Ended),
         }
     }
 
-    /// The session of this request is this one from now on. Returns its token in writing.
-    fn becomes(&self, token: &Token, found: &Found) -> Secret<String> {
+    /// The session of this request is this one from now on, which was just opened. Should the headers of the answer have left
+    /// meanwhile, it ends: nobody will ever have its token. Returns the token in writing.
+    async fn is_opened(&self, token: &Token, found: &Found) -> Result<Secret<String>, SessionError> {
+        match self.becomes(token, found) {
+            Some(text) => Ok(text),
+            None => {
+                self.end(Selector::Session { session: found.session.id }, Cause::SignedOut).await?;
+                Err(SessionError::Answered)
+            }
+        }
+    }
+
+    /// The session of this request is this one from now on. Returns its token in writing, unless it does not reach the client.
+    fn becomes(&self, token: &Token, found: &Found) -> Option<Secret<String>> {
         let checker = self.sessions.checker();
-        let text = self.current.deliver(checker, token, found, self.now());
+        let text = self.current.deliver(checker, token, found, self.now())?;
         self.current.becomes(Some(checker.as_checked(token.hash(), found)));
-        text
+        Some(text)
     }
 
     fn is_over(&self) {

@@ -40,6 +40,7 @@ pub enum Steps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Fails,
+    IsBusy,
     Hangs,
     Panics,
 }
@@ -92,6 +93,11 @@ impl FaultyStore {
     /// These steps fail from now on: they change nothing, and answer that the store does not answer.
     pub fn fail(&self, steps: Steps) {
         self.suffers(Fault::Fails, steps);
+    }
+
+    /// These steps find no room from now on: they change nothing, and answer that too much work waits for the store.
+    pub fn busy(&self, steps: Steps) {
+        self.suffers(Fault::IsBusy, steps);
     }
 
     /// These steps hang from now on, until the store is mended. Then they go on.
@@ -164,6 +170,7 @@ impl FaultyStore {
         let mut mended = self.mended.subscribe();
         match self.fault(step) {
             Some(Fault::Fails) => return Err(Trouble::Unavailable.into()),
+            Some(Fault::IsBusy) => return Err(Trouble::Busy.into()),
             Some(Fault::Panics) => panic!("{step} was told to panic"),
             Some(Fault::Hangs) => drop(mended.changed().await),
             None => {}
@@ -371,6 +378,10 @@ impl SessionData for FaultyStore {
 
     async fn data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
         self.step("data", self.inner.data(session, key)).await
+    }
+
+    async fn data_to_change(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
+        self.step("data_to_change", self.inner.data_to_change(session, key)).await
     }
 
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {

@@ -8,7 +8,7 @@ use kerria::{
     Check, CurrentSession, RemoteChecker, RemoteOptions, SessionState,
     jwt::{KeySet, Verifier, VerifierSettings},
 };
-use kerria_core::{Clock, Timestamp, UserId};
+use kerria_core::{Clock, Expiry, Timestamp, UserId};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -108,6 +108,32 @@ async fn a_session_that_nobody_uses_is_over_in_an_application_too() {
     assert_eq!(visit(&shop, &alice.token()).await.0, StatusCode::OK);
     kerria.clock.advance(2 * HOUR);
     assert_eq!(visit(&shop, &alice.token()).await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_session_that_is_to_be_over_sooner_is_over_in_an_application_too() {
+    let kerria = Kerria::with(&[("checkers.token", CHECKERS_TOKEN)]).await;
+    kerria.user("alice").await;
+    let shop = shop(&kerria).await;
+    for sooner in [Expiry::at(kerria.clock.now() + 10 * MINUTE), Expiry::on_inactivity(10 * MINUTE)] {
+        let [alice, other] = [kerria.signed_in("alice").await, kerria.signed_in("alice").await];
+        // It is in the memory of the application already.
+        assert_eq!(visit(&shop, &alice.token()).await.0, StatusCode::OK);
+        let session = alice.handle().await.parse().unwrap();
+        // By another application over the store of the server.
+        assert!(kerria.app.store.set_expiry(session, sooner, kerria.clock.now()).await.unwrap());
+        kerria.clock.advance(9 * MINUTE);
+        let idle = sooner.idle().is_some();
+        let uses = if idle { 3 } else { 1 };
+        for _ in 1..uses {
+            assert_eq!(visit(&shop, &alice.token()).await.0, StatusCode::OK, "{sooner:?}");
+            kerria.clock.advance(9 * MINUTE);
+        }
+        assert_eq!(visit(&shop, &alice.token()).await.0, StatusCode::OK, "{sooner:?}");
+        kerria.clock.advance(if idle { 10 * MINUTE } else { MINUTE });
+        assert_eq!(visit(&shop, &alice.token()).await.0, StatusCode::UNAUTHORIZED, "{sooner:?}");
+        assert_eq!(visit(&shop, &other.token()).await.0, StatusCode::OK, "by the policy");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hyper::StatusCode;
-use kerria::{RemoteChecker, RemoteOptions, Stopwatch};
+use kerria::{RemoteChecker, RemoteOptions, Stopwatch, testing::Steps};
 use serde_json::{Value, json};
 
 use crate::{
@@ -244,6 +244,19 @@ async fn a_checker_that_missed_entries_starts_over() {
         ask(&kerria, "log", &json!({ "after": head + 7, "limit": 10 })).await,
         json!({ "answer": "start_over", "head": head })
     );
+}
+
+#[tokio::test]
+async fn a_node_that_has_too_much_to_do_is_told_from_one_that_cannot_ask() {
+    let kerria = kerria().await;
+    let question = json!({ "session": SHOP });
+    kerria.store.busy(Steps::Of("session"));
+    let busy = send(&kerria, "session", &question).await;
+    kerria.store.fail(Steps::Of("session"));
+    let unavailable = send(&kerria, "session", &question).await;
+    for (answer, problem) in [(busy, "busy"), (unavailable, "unavailable")] {
+        assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::SERVICE_UNAVAILABLE, problem));
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,9 @@
 -- Reads what it is asked for, all of one instant. Asked with the life that this connection was opened in, and triples of a kind and two
 -- arguments; answers the generation, the last number of the log, and a list for each triple.
 
--- A server that was made a replica keeps its connections, and answers with what it had.
--- What does not take writes may be a replica, or a primary that another server has taken the place of: nobody may rely on what it
--- knows. Nothing is deleted; a full disk or memory is another matter.
-local allowed = redis.pcall('DEL', '{kerria}:nothing')
-if type(allowed) == 'table' and allowed.err and (allowed.err:find('READONLY') or allowed.err:find('NOREPLICAS')) then
-    return allowed
+local refused = refusal()
+if refused then
+    return refused
 end
 
 -- In another life, ends may have been lost. They are done again when a connection is opened, before anything is read.
