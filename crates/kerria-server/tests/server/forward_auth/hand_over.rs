@@ -321,6 +321,8 @@ async fn a_code_counts_only_where_it_was_sent_and_for_a_minute() {
         changed[at] = if changed[at] == b'1' { b'2' } else { b'1' };
         assert!(is_failed(&alice.look(std::str::from_utf8(&changed).unwrap()).await), "{at}");
     }
+    let for_another_port = alice.code_for(SHOP).await.replacen(":81/", "/", 1);
+    assert!(is_failed(&alice.look(&for_another_port).await), "{for_another_port}");
     kerria.clock.advance(MINUTE - Duration::from_millis(1));
     assert_eq!(alice.clone().look(&code).await.set_cookies().len(), 1);
     let code = alice.code_for(WIKI).await;

@@ -157,16 +157,38 @@ async fn a_token_of_ours_is_kept_from_the_application_even_if_it_is_good_for_not
 }
 
 #[tokio::test]
+async fn an_application_sees_nothing_of_the_tokens_that_a_browser_application_keeps() {
+    let kerria = kerria().await;
+    let mut alice = kerria.browser();
+    let login = json!({ "login": "alice", "password": PASSWORD, "transport": "tokens" });
+    let tokens = alice.send("POST", "/api/v1/login", &login).await.json();
+    let url = "http://app.site.localhost/";
+    let mut program = kerria.program();
+    program.bearer = tokens["access_token"].as_str().map(str::to_owned);
+    let answer = ask(&program, "GET", url).await;
+    assert_eq!((answer.status, answer.header("authorization")), (StatusCode::OK, Some("")));
+    // A token of somebody else's is none of ours to keep back.
+    program.bearer = Some("eyJ.of.others".to_owned());
+    let answer = ask(&program, "GET", &format!("{url}public/")).await;
+    assert_eq!(answer.header("authorization"), Some("Bearer eyJ.of.others"));
+    let mut login = login;
+    login["keep"] = json!("both_in_cookies");
+    alice.send("POST", "/api/v1/login", &login).await;
+    assert!(["kerria-access", "kerria-refresh"].iter().all(|name| alice.cookies.contains_key(*name)));
+    alice.cookies.insert("theme".to_owned(), "dark".to_owned());
+    let answer = ask(&alice, "GET", url).await;
+    assert_eq!((answer.status, answer.header("cookie")), (StatusCode::OK, Some("theme=dark")));
+}
+
+#[tokio::test]
 async fn a_user_without_a_name_is_called_by_the_identifier_where_others_are_by_name() {
     let kerria = kerria_with(&[(FILE, RULES), ("forward_auth.remote_user", "name")]).await;
     let account = json!({ "email": "only@example.com", "password": PASSWORD });
     let account = kerria.operator().send("POST", "/api/v1/operator/users", &account).await.json();
-    let remote_user = async |login: &str| {
+    for (login, user) in [("alice", "alice"), ("only@example.com", account["id"].as_str().unwrap())] {
         let answer = ask(&kerria.signed_in(login).await, "GET", "http://app.site.localhost/").await;
-        answer.header("remote-user").unwrap().to_owned()
-    };
-    assert_eq!(remote_user("alice").await, "alice");
-    assert_eq!(remote_user("only@example.com").await, account["id"].as_str().unwrap());
+        assert_eq!((answer.header("remote-user"), answer.header("remote-name")), (Some(user), Some(login)));
+    }
 }
 
 async fn is_signed_with_a_published_key(kerria: &Kerria, jwt: &str) -> bool {
@@ -493,6 +515,10 @@ async fn a_sign_in_that_is_too_old_is_confirmed() {
         (answer.status, answer.problem()),
         (StatusCode::FORBIDDEN, "fresh-sign-in-required".to_owned())
     );
+    let auth_time = async |alice: &Browser| {
+        claims(identity(&ask(alice, "GET", "http://app.site.localhost/").await)[4])["auth_time"].clone()
+    };
+    let before = auth_time(&alice).await.as_u64().unwrap();
     let location = open(&alice, url).await.header("location").unwrap().to_owned();
     let path = location.strip_prefix("http://id.site.localhost:8080").unwrap().to_owned();
     assert!(path.starts_with("/confirm?return_to="), "{path}");
@@ -500,6 +526,7 @@ async fn a_sign_in_that_is_too_old_is_confirmed() {
     let answer = alice.submit(&path, "/confirm", &[("password", PASSWORD), ("return_to", &signed)]).await;
     assert_eq!(answer.header("location"), Some(url), "{}", answer.text);
     assert_eq!(ask(&alice, "GET", url).await.status, StatusCode::OK);
+    assert_eq!(auth_time(&alice).await, before + 11 * 60, "the application is told at once");
 }
 
 #[tokio::test]
