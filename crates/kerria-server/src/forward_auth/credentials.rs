@@ -4,7 +4,7 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, HeaderValue, header},
 };
-
+use kerria::bearer;
 use kerria_core::{RefreshToken, TokenKind};
 
 use crate::app::App;
@@ -37,14 +37,8 @@ const OURS: [&str; 3] = [TokenKind::Session.prefix(), TokenKind::Access.prefix()
 pub(super) fn foreign_authorization(headers: &HeaderMap, is_signed_in: bool) -> Option<HeaderValue> {
     let value = headers.get(header::AUTHORIZATION)?;
     let is_ours = |text: &[u8]| OURS.iter().any(|prefix| text.starts_with(prefix.as_bytes()));
-    match bearer(headers) {
+    match bearer(value) {
         Some(text) if is_signed_in || is_ours(text) => None,
         _ => Some(value.clone()),
     }
-}
-
-/// The bearer token of a request, if it has one.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, text) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| text.trim_ascii_start())
 }

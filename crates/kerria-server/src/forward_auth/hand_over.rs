@@ -11,14 +11,14 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, header};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use kerria::Checked;
+use kerria::{Checked, bearer};
 use kerria_core::{ClientId, Entropy, Secret, SessionId, StoreError, Timestamp, entropy::random_bytes};
 use tracing::info;
 use url::{Url, form_urlencoded};
 
-use super::{Asked, credentials, original::Original, signed::Purpose};
+use super::{Asked, original::Original, signed::Purpose};
 use crate::{app::App, login::return_to};
 
 /// The page of ours that hands a session over.
@@ -57,7 +57,7 @@ impl Visit {
     /// The visit that a request with these headers belongs to. A bearer token speaks for the request alone.
     pub(super) fn of(app: &App, asked: &Asked<'_>) -> Option<Self> {
         let host = &asked.original.host;
-        if !is_elsewhere(app, host) || credentials::bearer(asked.headers).is_some() {
+        if !is_elsewhere(app, host) || asked.headers.get(header::AUTHORIZATION).and_then(bearer).is_some() {
             return None;
         }
         held(app, host, asked.headers)?.visit

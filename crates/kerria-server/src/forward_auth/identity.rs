@@ -8,9 +8,10 @@ use std::{
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use kerria::{Checked, jwt::NumericDate};
-use kerria_core::{Algorithm, GroupName, Profile, SessionId, Timestamp, UserName};
+use kerria_core::{Algorithm, Audience, GroupName, Profile, SessionId, Timestamp, UserName};
 use serde::Serialize;
 
+use super::original::Original;
 use crate::{
     app::App,
     config::RemoteUser,
@@ -88,6 +89,31 @@ fn headers(identity: [HeaderValue; 5]) -> HeaderMap {
     headers
 }
 
+/// For whom a signed identity is meant.
+#[derive(Clone, Copy)]
+pub enum For<'r> {
+    /// For whom the rule says.
+    Audience(&'r Audience),
+    /// For the origin of the request.
+    Origin(&'r Original),
+}
+
+impl For<'_> {
+    fn is(self, audience: &str) -> bool {
+        match self {
+            Self::Audience(named) => named.as_str() == audience,
+            Self::Origin(original) => original.has_origin(audience),
+        }
+    }
+
+    fn written(self) -> Box<str> {
+        match self {
+            Self::Audience(named) => named.as_str().into(),
+            Self::Origin(original) => original.origin().into(),
+        }
+    }
+}
+
 impl Identities {
     /// The headers with the identity of the user of a session, for `audience`.
     ///
@@ -98,12 +124,12 @@ impl Identities {
         app: &App,
         checked: &Checked,
         profile: &Arc<Profile>,
-        audience: &str,
+        audience: For<'_>,
         now: Timestamp,
     ) -> Result<HeaderMap, KeyError> {
         let authenticated_at = checked.session.authenticated_at;
         let is_same = |kept: &Identity| {
-            *kept.audience == *audience
+            audience.is(&kept.audience)
                 && kept.authenticated_at == authenticated_at
                 && (Arc::ptr_eq(&kept.profile, profile) || kept.profile == *profile)
                 && kept.signed_at <= now
@@ -114,9 +140,10 @@ impl Identities {
         {
             return Ok(kept.headers.clone());
         }
-        let headers = headers(write(app, checked, profile, audience, now)?);
+        let audience = audience.written();
+        let headers = headers(write(app, checked, profile, &audience, now)?);
         let identity = Identity {
-            audience: audience.into(),
+            audience,
             profile: Arc::clone(profile),
             authenticated_at,
             signed_at: now,

@@ -42,7 +42,7 @@ use crate::{
     problem::{Problem, log_store_error},
 };
 use hand_over::{Arrival, Visit};
-use identity::Identities;
+use identity::{For, Identities};
 use original::{Dialect, Original, Told, Untold};
 use rules::{Found, Rule, Unclear, Verdict};
 
@@ -255,10 +255,8 @@ impl ForwardAuth {
         now: Timestamp,
     ) -> Result<HeaderMap, Problem> {
         let Some((checked, profile)) = user else { return Ok(identity::nobody()) };
-        Ok(match &rule.audience {
-            Some(audience) => self.identities.of(&self.app, checked, &profile, audience.as_str(), now)?,
-            None => self.identities.of(&self.app, checked, &profile, &original.origin(), now)?,
-        })
+        let audience = rule.audience.as_ref().map_or(For::Origin(original), For::Audience);
+        Ok(self.identities.of(&self.app, checked, &profile, audience, now)?)
     }
 
     /// Refuses what no proxy should ask, and tells the operator now and then.

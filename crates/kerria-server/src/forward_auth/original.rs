@@ -251,6 +251,19 @@ impl Original {
         }
     }
 
+    /// Whether this is its [origin](Self::origin).
+    #[must_use]
+    pub fn has_origin(&self, origin: &str) -> bool {
+        let rest = origin.strip_prefix(self.scheme).and_then(|rest| rest.strip_prefix("://"));
+        match (rest.and_then(|rest| rest.strip_prefix(self.host.as_str())), self.port) {
+            (Some(""), None) => true,
+            (Some(rest), Some(port)) => {
+                rest.strip_prefix(':').is_some_and(|digits| digits.parse() == Ok(port))
+            }
+            _ => false,
+        }
+    }
+
     /// All of it but the method.
     #[must_use]
     pub fn url(&self) -> String {
@@ -375,6 +388,24 @@ mod tests {
                 Err(Untold::Unreadable("x-original-url")),
                 "{url}"
             );
+        }
+    }
+
+    #[test]
+    fn an_origin_is_one_requests_and_no_others() {
+        let urls = [
+            "https://a.example",
+            "http://a.example",
+            "https://a.example:8443",
+            "https://aa.example",
+            "https://[::1]:8443",
+        ];
+        for (one, url) in urls.iter().enumerate() {
+            let original = Original::typed(Method::GET, url).unwrap();
+            assert_eq!(original.origin(), *url);
+            for (other, origin) in urls.iter().enumerate() {
+                assert_eq!(original.has_origin(origin), one == other, "{url} {origin}");
+            }
         }
     }
 

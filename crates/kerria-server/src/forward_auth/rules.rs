@@ -110,16 +110,14 @@ impl Rules {
     /// Which rule decides on a request.
     #[must_use]
     pub fn find(&self, original: &Original, overrides_method: bool) -> Found<'_> {
-        let of_host = || {
-            let numbered = self.0.iter().enumerate();
-            numbered.filter(|(_, rule)| rule.hosts.iter().any(|host| host.covers(&original.host)))
-        };
-        let may_mean_another = overrides_method || !original.says_one_method();
-        if may_mean_another && of_host().any(|(_, rule)| !rule.methods.is_empty()) {
+        let numbered = self.0.iter().enumerate();
+        let of_host: Vec<_> = numbered.filter(|(_, rule)| rule.is_about_host(&original.host)).collect();
+        let may_mean_another = || overrides_method || !original.says_one_method();
+        if of_host.iter().any(|(_, rule)| !rule.methods.is_empty()) && may_mean_another() {
             return Found::Unclear(Unclear::Method);
         }
-        let of_method = || of_host().filter(|(_, rule)| rule.is_about_method(&original.method));
-        let decides = if of_host().any(|(_, rule)| !rule.paths.is_empty()) {
+        let of_method = || of_host.iter().copied().filter(|(_, rule)| rule.is_about_method(&original.method));
+        let decides = if of_host.iter().any(|(_, rule)| !rule.paths.is_empty()) {
             let path = match canonical(original.path()) {
                 Ok(path) => path,
                 Err(why) => return Found::Unclear(Unclear::Path(why)),
@@ -150,6 +148,10 @@ impl Rules {
 }
 
 impl Rule {
+    fn is_about_host(&self, host: &str) -> bool {
+        self.hosts.iter().any(|pattern| pattern.covers(host))
+    }
+
     fn is_about(&self, covers: impl Fn(&PathPattern) -> bool) -> bool {
         self.paths.is_empty() || self.paths.iter().any(covers)
     }
