@@ -7,6 +7,7 @@ mod proxy;
 use base64::Engine;
 use hyper::StatusCode;
 use kerria::testing::Steps;
+use kerria_core::Clock;
 use serde_json::{Value, json};
 
 use crate::cast::{Answer, Browser, FILE, HOUR, Kerria, MINUTE, PASSWORD};
@@ -224,6 +225,10 @@ async fn a_signed_identity_is_given_out_for_half_of_its_time_and_for_one_audienc
     let answer = ask(&alice, "GET", "http://app.site.localhost/").await;
     assert_eq!(identity(&answer)[1..3], ["Alicia", "a@example.com"]);
     assert_eq!(claims(identity(&answer)[4])["name"], "Alicia");
+    // If the clock was ahead, and was set right, none is from the future.
+    kerria.clock.set(kerria.clock.now() - MINUTE / 4);
+    let issued_at = claims(&jwt("http://app.site.localhost/").await)["iat"].as_i64().unwrap();
+    assert_eq!(issued_at, kerria.clock.now().as_millis() / 1000);
 }
 
 #[tokio::test]
