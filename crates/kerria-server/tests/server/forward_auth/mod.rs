@@ -275,6 +275,12 @@ async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
     let answer = browser.submit(&path, "/sign-in", &fields).await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, Some(url)));
     assert_eq!(ask(&browser, "GET", url).await.status, StatusCode::OK);
+    for a_page in [
+        ask(&stranger.with("accept", "text/html"), "HEAD", url).await,
+        ask(&stranger.with("accept", "*/*;q=0.8, Text/HTML"), "GET", url).await,
+    ] {
+        assert_eq!(a_page.status, StatusCode::FOUND);
+    }
     for not_a_page in [
         ask(&stranger, "GET", url).await,
         ask(&stranger.with("accept", "application/json"), "GET", url).await,
@@ -283,7 +289,7 @@ async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
         open(&stranger.with("upgrade", "websocket"), url).await,
         ask(&stranger.with("accept", "text/html").with("sec-fetch-mode", "cors"), "GET", url).await,
         ask(&stranger.with("accept", "text/html").with("sec-fetch-mode", "websocket"), "GET", url).await,
-        ask(&stranger, "OPTIONS", url).await,
+        ask(&stranger.with("accept", "text/html"), "OPTIONS", url).await,
     ] {
         assert_eq!(
             (not_a_page.status, not_a_page.problem()),
@@ -332,6 +338,22 @@ async fn a_link_that_we_have_signed_counts_while_a_rule_is_about_its_host() {
     let kerria = kerria.restart_with(&[(FILE, "")]).await;
     let answer = kerria.browser().post_form("/sign-in", &fields).await;
     assert_eq!(answer.header("location"), Some("/sessions"));
+}
+
+#[tokio::test]
+async fn what_can_be_given_back_is_and_what_is_too_long_leads_to_the_beginning() {
+    let kerria = kerria().await;
+    let page = "http://app.site.localhost/page";
+    for (query, target) in [
+        ("a={b|c}&d=\"e\"".to_owned(), format!("{page}?a=%7Bb%7Cc%7D&d=%22e%22")),
+        ("%20".repeat(600), format!("{page}?{}", "%20".repeat(600))),
+        ("a".repeat(3_000), "http://app.site.localhost/".to_owned()),
+    ] {
+        let answer = open(&kerria.browser(), &format!("{page}?{query}")).await;
+        let location = url::Url::parse(answer.header("location").unwrap()).unwrap();
+        let signed = location.query_pairs().next().unwrap().1.into_owned();
+        assert_eq!(signed.split_once('.').unwrap().1, target);
+    }
 }
 
 #[tokio::test]
