@@ -82,29 +82,34 @@ async fn behind_nginx(
     let nginx =
         Server::nginx(&folder.join("nginx"), |port| configuration(port, kerria.port, hello.port)).await?;
     let headers = [cookie.to_owned(), format!("Host: localhost:{}", nginx.port)];
-    let (open, guarded) = (Ask::At("/open", &headers), Ask::At("/guarded", &headers));
-    passes(&nginx, guarded, 1).await?;
+    let asking = ["/open", "/greeted", "/guarded"].map(|path| Ask::At(path, &headers));
+    passes(&nginx, asking[2], 1).await?;
     let mut rounds = Vec::new();
     for _ in 0..measure.rounds {
-        rounds.push((
+        let [open, greeted, guarded] = asking;
+        rounds.push([
             passes(&nginx, open, measure.seconds).await?,
+            passes(&nginx, greeted, measure.seconds).await?,
             passes(&nginx, guarded, measure.seconds).await?,
-        ));
+        ]);
     }
-    let of = |figure: fn(&(Outcome, Outcome)) -> f64| median(rounds.iter().map(figure));
-    report.note(
+    let of = |figure: fn(&[Outcome; 3]) -> f64| median(rounds.iter().map(figure));
+    let [open, greeted, guarded] = [
         "a greeting behind nginx, nobody is asked: requests per second",
-        of(|(open, _)| open.per_second),
-        "",
-    );
-    report.note("  processor time of nginx", of(|(open, _)| open.cpu), "µs");
-    report.note(
-        "the same, and Kerria is asked: requests per second",
-        of(|(_, guarded)| guarded.per_second),
-        "",
-    );
-    report.note("  processor time of nginx", of(|(_, guarded)| guarded.cpu), "µs");
-    let share = of(|(open, guarded)| 100.0 * guarded.per_second / open.per_second);
+        "the same, and hello is asked before",
+        "the same, and Kerria is asked before",
+    ];
+    report.note(open, of(|[open, ..]| open.per_second), "");
+    report.note("  processor time of nginx", of(|[open, ..]| open.cpu), "µs");
+    report.note(greeted, of(|[_, greeted, _]| greeted.per_second), "");
+    report.note("  processor time of nginx", of(|[_, greeted, _]| greeted.cpu), "µs");
+    let share = of(|[open, greeted, _]| 100.0 * greeted.per_second / open.per_second);
+    report.note("  of those when nobody is asked", share, "%");
+    report.note(guarded, of(|[.., guarded]| guarded.per_second), "");
+    report.note("  processor time of nginx", of(|[.., guarded]| guarded.cpu), "µs");
+    let share = of(|[_, greeted, guarded]| 100.0 * guarded.per_second / greeted.per_second);
+    report.note("  of those when hello is asked", share, "%");
+    let share = of(|[open, _, guarded]| 100.0 * guarded.per_second / open.per_second);
     report.at_least("  of those when nobody is asked", share, 80.0, "%");
     nginx.stop().await
 }
@@ -115,15 +120,36 @@ async fn passes(server: &Server, ask: Ask<'_>, seconds: u32) -> anyhow::Result<O
     Ok(outcome)
 }
 
-/// The example, on other ports, without its log of accesses, and with a place that is not guarded beside the one that is.
+/// Places beside the one that is guarded: one that asks nobody, and one that asks for a greeting first. What is left between these two
+/// is what a second request costs nginx.
+const OTHERS: &str = r#"
+        location = /open {
+            proxy_pass http://application;
+            proxy_set_header Connection "";
+        }
+
+        location = /ask-hello {
+            internal;
+            proxy_pass http://application;
+            proxy_set_header Connection "";
+            proxy_pass_request_body off;
+        }
+
+        location = /greeted {
+            auth_request /ask-hello;
+            proxy_pass http://application;
+            proxy_set_header Connection "";
+        }
+
+"#;
+
+/// The example, on other ports, without its log of accesses, and with the other places.
 fn configuration(port: u16, kerria: u16, application: u16) -> String {
-    let open = "        location = /open {\n            proxy_pass http://application;\n            \
-                proxy_http_version 1.1;\n            proxy_set_header Connection \"\";\n        }\n\n";
     NGINX
         .replace("127.0.0.1:8000", &format!("127.0.0.1:{port}"))
         .replace("127.0.0.1:8080", &format!("127.0.0.1:{kerria}"))
         .replace("127.0.0.1:3000", &format!("127.0.0.1:{application}"))
         .replace("events {}", "events { worker_connections 4096; }")
         .replace("http {\n", "http {\n    access_log off;\n")
-        .replace("        location / {", &format!("{open}        location / {{"))
+        .replacen("        location / {", &format!("{OTHERS}        location / {{"), 1)
 }
