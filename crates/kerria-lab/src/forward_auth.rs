@@ -132,6 +132,8 @@ const OTHERS: &str = r#"
             internal;
             proxy_pass http://application;
             proxy_set_header Connection "";
+            # What comes with a body costs a connection each time.
+            proxy_method HEAD;
             proxy_pass_request_body off;
         }
 

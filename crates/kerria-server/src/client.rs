@@ -12,14 +12,31 @@ use kerria_core::Device;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Who has opened a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is a proxy that is believed.
+    pub is_trusted: bool,
+}
+
+impl Peer {
+    /// Whoever is at this address.
+    #[must_use]
+    pub fn at(address: IpAddr, trusted: &[IpNet]) -> Self {
+        let address = address.to_canonical();
+        Self { address, is_trusted: is_trusted(address, trusted) }
+    }
+}
+
 /// The address of the client that sent a request over a connection from `peer`.
 ///
 /// `X-Forwarded-For` is believed only if it was written by a trusted proxy: from the right, the first address that is
 /// not a trusted proxy's is the client's. What cannot be read ends the search; the last address that could be is taken.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| is_trusted(address, trusted);
-    let mut address = peer.to_canonical();
-    if trusted.is_empty() || !is_trusted(address) {
+pub fn client_address(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let mut address = peer.address;
+    if !peer.is_trusted {
         return address;
     }
     let lines = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
@@ -30,16 +47,14 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
             return address;
         };
         address = next.to_canonical();
-        if !is_trusted(address) {
+        if !is_trusted(address, trusted) {
             return address;
         }
     }
     address
 }
 
-/// Whether a proxy at this address is believed.
-pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    let address = address.to_canonical();
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
@@ -68,7 +83,7 @@ mod tests {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "2001:db8:ffff::/48".parse().unwrap()];
-        client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+        client_address(Peer::at(peer.parse().unwrap(), &trusted), &headers, &trusted).to_string()
     }
 
     #[test]
@@ -99,6 +114,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("x-forwarded-for", "198.51.100.9".parse().unwrap());
         let peer = "127.0.0.1".parse().unwrap();
-        assert_eq!(client_address(peer, &headers, &[]), peer);
+        assert_eq!(client_address(Peer::at(peer, &[]), &headers, &[]), peer);
     }
 }

@@ -1,7 +1,6 @@
 //! The front door: what happens to every request before and after the router, and the one request that needs none.
 
 use std::{
-    net::IpAddr,
     panic::{self, AssertUnwindSafe},
     sync::Arc,
 };
@@ -22,7 +21,7 @@ use tower::Service;
 use crate::{
     api::{session, shapes::SessionShape},
     app::App,
-    client::client_address,
+    client::{Peer, client_address},
     config::Config,
     forward_auth::{Answer, ForwardAuth, original::Dialect},
     problem::Problem,
@@ -99,7 +98,7 @@ impl Front {
     }
 
     /// Answers one request.
-    pub async fn answer(&self, peer: IpAddr, mut request: Request<Incoming>) -> Response<Body> {
+    pub async fn answer(&self, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
         let client = ClientAddress(client_address(peer, request.headers(), &self.config().trusted_proxies));
         // What panics harms nobody else, here and in the handlers.
         let checked = panic::catch_unwind(AssertUnwindSafe(|| self.check(client, &mut request)));

@@ -26,6 +26,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     app::{App, control_socket_path},
+    client::Peer,
     config::Config,
     front::Front,
     maintenance::stopped,
@@ -199,6 +200,7 @@ fn serve_connection(
     graceful: &GracefulShutdown,
 ) {
     let header_timeout = front.config().header_timeout;
+    let peer = Peer::at(peer, &front.config().trusted_proxies);
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.answer(peer, request).await) }

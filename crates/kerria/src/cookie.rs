@@ -1,10 +1,11 @@
 //! Cookies that hold a token: written with the attributes that protect them, read by their exact name.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
 use kerria_core::Secret;
+use memchr::memchr;
 use url::Url;
 
 /// Cookies of our name that are looked at in one request. More than one is already suspicious.
@@ -69,14 +70,8 @@ impl SecretCookie {
     /// cookie jars decode names, and then take a cookie for ours that a neighbouring subdomain was able to set. A
     /// byte that is not ASCII in somebody else's cookie does no harm.
     pub fn values<'h>(&'h self, headers: &'h HeaderMap) -> impl Iterator<Item = &'h [u8]> {
-        headers
-            .get_all(header::COOKIE)
-            .iter()
-            .flat_map(|header| header.as_bytes().split(|byte| *byte == b';'))
-            .filter_map(|pair| {
-                let at = pair.iter().position(|byte| *byte == b'=')?;
-                (trim(&pair[..at]) == self.name.as_bytes()).then(|| trim(&pair[at + 1..]))
-            })
+        cookies(headers)
+            .filter_map(|cookie| cookie.value.filter(|_| cookie.name == self.name.as_bytes()))
             .take(LOOKED_AT)
     }
 
@@ -122,6 +117,36 @@ impl SecretCookie {
     }
 }
 
+/// A cookie of a request (RFC 6265bis, section 5.8.3). Space and tab around each part are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresentedCookie<'h> {
+    /// All of it, as it was sent.
+    pub text: &'h [u8],
+    /// Its name; all of it, if it has no equals sign.
+    pub name: &'h [u8],
+    /// Its value, if it has an equals sign.
+    pub value: Option<&'h [u8]>,
+}
+
+/// All cookies of a request, in their order.
+pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = PresentedCookie<'_>> {
+    headers.get_all(header::COOKIE).iter().flat_map(|line| {
+        let mut rest = Some(line.as_bytes());
+        iter::from_fn(move || {
+            let line = rest?;
+            let end = memchr(b';', line);
+            rest = end.map(|end| &line[end + 1..]);
+            let text = trim(&line[..end.unwrap_or(line.len())]);
+            Some(match memchr(b'=', text) {
+                Some(at) => {
+                    PresentedCookie { text, name: trim(&text[..at]), value: Some(trim(&text[at + 1..])) }
+                }
+                None => PresentedCookie { text, name: text, value: None },
+            })
+        })
+    })
+}
+
 fn header_value(cookie: &Cookie<'_>) -> HeaderValue {
     let mut value = HeaderValue::from_str(&cookie.to_string()).expect("tokens and our names are plain ASCII");
     value.set_sensitive(true);
@@ -141,6 +166,30 @@ mod tests {
 
     fn cookie(origin: &str) -> SecretCookie {
         SecretCookie::new("kerria", &Url::parse(origin).unwrap())
+    }
+
+    #[test]
+    fn each_cookie_is_parted_at_its_first_equals_sign() {
+        let mut headers = HeaderMap::new();
+        for line in ["a=1;b = 2=3 ; c;; =d", ""] {
+            headers.append(header::COOKIE, HeaderValue::from_static(line));
+        }
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let all: Vec<_> = cookies(&headers)
+            .map(|cookie| (text(cookie.text), text(cookie.name), cookie.value.map(text)))
+            .collect();
+        let some =
+            |of: &str, name: &str, value: &str| (of.to_owned(), name.to_owned(), Some(value.to_owned()));
+        let none = |of: &str| (of.to_owned(), of.to_owned(), None);
+        let expected = [
+            some("a=1", "a", "1"),
+            some("b = 2=3", "b", "2=3"),
+            none("c"),
+            none(""),
+            some("=d", "", "d"),
+            none(""),
+        ];
+        assert_eq!(all, expected);
     }
 
     fn values(headers: &[&[u8]]) -> Vec<String> {

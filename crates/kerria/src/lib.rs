@@ -49,7 +49,7 @@ pub mod upkeep;
 pub use binding::Binding;
 pub use checker::{Check, CheckCounters, Checked, Checker, CheckerSettings, Refusal};
 pub use consistency::Consistency;
-pub use cookie::SecretCookie;
+pub use cookie::{PresentedCookie, SecretCookie, cookies};
 pub use csrf::{FormKey, OriginVerdict, OwnOrigin};
 pub use current::{CurrentSession, SessionState};
 pub use display_name::DisplayName;

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 use super::application;
 use crate::{
     app::App,
+    client::Peer,
     forward_auth::{Answer, ForwardAuth, original::Dialect},
     serve::ACCEPT_BACK_OFF,
 };
@@ -57,7 +58,7 @@ struct Proxy {
 
 impl Proxy {
     async fn answer(&self, peer: SocketAddr, request: &Request<Incoming>) -> Response<Body> {
-        let own = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let own = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), is_trusted: true };
         let asked = question(request);
         match self.kerria.answer(Dialect::Forwarded, own, ClientAddress(peer.ip()), &asked).await {
             Answer::Pass(told) => application::answer(&self.app, request.uri().path(), told.headers()),

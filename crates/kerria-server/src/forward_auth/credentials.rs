@@ -4,7 +4,7 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, HeaderValue, header},
 };
-use kerria::bearer;
+use kerria::{bearer, cookies};
 use kerria_core::{RefreshToken, TokenKind};
 
 use crate::app::App;
@@ -14,17 +14,14 @@ pub(super) fn foreign_cookies(app: &App, headers: &HeaderMap) -> Option<HeaderVa
     let App { session_cookie, access_cookie, refresh_cookie, device_cookie, visit_cookie, .. } = app;
     let own = [session_cookie, access_cookie, refresh_cookie, device_cookie, visit_cookie];
     let mut kept: Vec<u8> = Vec::new();
-    let pairs =
-        headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    for pair in pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty()) {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-        if own.iter().any(|cookie| cookie.name().as_bytes() == name) {
+    for cookie in cookies(headers).filter(|cookie| !cookie.text.is_empty()) {
+        if own.iter().any(|own| own.name().as_bytes() == cookie.name) {
             continue;
         }
         if !kept.is_empty() {
             kept.extend_from_slice(b"; ");
         }
-        kept.extend_from_slice(pair);
+        kept.extend_from_slice(cookie.text);
     }
     HeaderValue::from_maybe_shared(Bytes::from(kept)).ok().filter(|kept| !kept.is_empty())
 }

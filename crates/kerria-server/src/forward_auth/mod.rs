@@ -38,7 +38,7 @@ use tracing::{debug, warn};
 use crate::{
     api::extract::no_session,
     app::App,
-    client::is_trusted,
+    client::Peer,
     problem::{Problem, log_store_error},
 };
 use hand_over::{Arrival, Visit};
@@ -98,7 +98,7 @@ impl ForwardAuth {
     pub async fn answer<B>(
         &self,
         dialect: Dialect,
-        peer: IpAddr,
+        peer: Peer,
         client: ClientAddress,
         request: &Request<B>,
     ) -> Answer {
@@ -114,13 +114,13 @@ impl ForwardAuth {
     async fn decide<B>(
         &self,
         dialect: Dialect,
-        peer: IpAddr,
+        peer: Peer,
         client: ClientAddress,
         request: &Request<B>,
     ) -> Answer {
         let (headers, now) = (request.headers(), self.app.clock.now());
-        if !is_trusted(peer, &self.app.config.trusted_proxies) {
-            return self.refuse(now, &untrusted(peer)).into();
+        if !peer.is_trusted {
+            return self.refuse(now, &untrusted(peer.address)).into();
         }
         let told = Told::by(headers);
         let original = match Original::read(dialect, request.method(), request.uri(), &told) {
