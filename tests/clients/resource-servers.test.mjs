@@ -4,13 +4,14 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer as createHttpServer } from "node:http";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { SignJWT, decodeJwt, decodeProtectedHeader, generateKeyPair } from "jose";
+import { SignJWT, decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair } from "jose";
 import { Feed } from "../../examples/clients/node/feed.mjs";
 import { freePort, Kerria, PASSWORD } from "../kerria.mjs";
 
@@ -25,7 +26,7 @@ const LANGUAGES = {
 };
 
 let folder, checkersToken, kerria, robot;
-const [processes, openCables] = [[], []];
+const [processes, peers] = [[], []];
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "kerria-resource-servers-"));
@@ -42,7 +43,7 @@ before(async () => {
 
 after(async () => {
   for (const process of processes) process.kill("SIGKILL");
-  for (const cable of openCables) cable.close();
+  for (const peer of peers) peer.close();
   await kerria.end();
   await rm(folder, { recursive: true });
 });
@@ -84,7 +85,7 @@ class Cable {
     const cable = new Cable();
     cable.state = "whole";
     cable.pairs = new Set();
-    openCables.push(cable);
+    peers.push(cable);
     cable.server = createServer((near) => {
       if (cable.state === "cut") return near.destroy();
       const far = connect({ host: "127.0.0.1", port: new URL(origin).port });
@@ -126,6 +127,48 @@ class Cable {
 
   close() {
     this.is("cut");
+    this.server.close();
+  }
+}
+
+// What signs whatever it is told to: Kerria signs no token that is wrong in one thing alone. Its log has begun at HEAD.
+const HEAD = 5;
+
+class Signer {
+  static async start() {
+    const signer = new Signer();
+    const { privateKey, publicKey } = await generateKeyPair("EdDSA");
+    signer.key = privateKey;
+    const keys = { keys: [{ ...(await exportJWK(publicKey)), kid: "its", alg: "EdDSA", use: "sig" }] };
+    const answers = {
+      settings: () => ({ issuer: signer.origin, lease: LEASE }),
+      renew: ({ applied }) =>
+        applied === null ? { answer: "registered", head: HEAD } : { answer: "entries", entries: [], complete: true },
+      log: () => ({ answer: "start_over", head: HEAD }),
+      leave: () => null,
+      "jwks.json": () => keys,
+    };
+    signer.server = createHttpServer(async (request, response) => {
+      const body = (await request.toArray()).join("");
+      const asked = body ? JSON.parse(body) : {};
+      await pause(asked.wait ?? 0);
+      response.setHeader("content-type", "application/json");
+      response.end(JSON.stringify(answers[request.url.split("/").at(-1)](asked)));
+    });
+    await once(signer.server.listen(0, "127.0.0.1"), "listening");
+    peers.push(signer);
+    signer.origin = `http://127.0.0.1:${signer.server.address().port}`;
+    return signer;
+  }
+
+  sign(claims, header = {}) {
+    const now = Math.floor(Date.now() / 1000);
+    const right = { iss: this.origin, aud: kerria.origin, sub: "alice", client_id: "app", jti: "one", iat: now, exp: now + 60, as_of: HEAD };
+    return new SignJWT({ ...right, ...claims }).setProtectedHeader({ alg: "EdDSA", kid: "its", typ: "at+jwt", ...header }).sign(this.key);
+  }
+
+  close() {
+    this.server.closeAllConnections();
     this.server.close();
   }
 }
@@ -261,6 +304,28 @@ for (const [language, command] of Object.entries(LANGUAGES)) {
       for (const token of wrong) assert.equal(await server.status(token), 401, token);
       assert.equal(await server.status(tokens.access_token, "Basic"), 401);
       assert.equal(await server.status(tokens.access_token, "bearer"), 200, "the scheme is case-insensitive");
+    });
+
+    test("a token that is wrong in one thing alone is refused", async () => {
+      const signer = await Signer.start();
+      const server = await ResourceServer.start(command, [signer.origin]);
+      await server.until(200, { access_token: await signer.sign({}) });
+      const missing = ["iss", "aud", "sub", "client_id", "jti", "exp", "as_of"].map((name) => [{ [name]: undefined }]);
+      for (const [claims, header] of [
+        ...missing,
+        [{ iss: kerria.origin }],
+        [{ aud: signer.origin }],
+        [{ exp: Math.floor(Date.now() / 1000) - 1 }],
+        [{ as_of: HEAD - 1 }],
+        [{}, { typ: "JWT" }],
+        [{}, { typ: "identity+jwt" }],
+        [{}, { typ: undefined }],
+      ]) {
+        const what = JSON.stringify([claims, header], (_, value) => value ?? "missing");
+        assert.equal(await server.status(await signer.sign(claims, header)), 401, what);
+      }
+      assert.equal(await server.status(await signer.sign({ aud: [signer.origin, kerria.origin] })), 200);
+      await server.stop();
     });
 
     for (const state of ["silent", "cut"]) {

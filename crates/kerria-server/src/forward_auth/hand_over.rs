@@ -140,9 +140,8 @@ pub(super) fn send_away(app: &App, asked: &Asked<'_>, visits: Visits) -> (String
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("to", &signed).finish();
         format!("{PAGE}?{query}")
     };
-    let whole = Some(asked.original.url()).filter(|url| return_to::is_plain(url)).map(|url| page(&url));
     // What cannot be given back whole, because it is too long, leads to the beginning.
-    let whole = whole.filter(|page| return_to::is_plain(page));
+    let whole = Some(page(&asked.original.url())).filter(|page| return_to::is_plain(page));
     (whole.unwrap_or_else(|| page(&(asked.original.origin() + "/"))), cookie)
 }
 

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use url::form_urlencoded;
 
 use super::identity;
+use crate::login::return_to::is_plain_byte;
 
 /// In which headers a proxy tells of a request. Each has a path of its own, so that nobody has to guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,10 +265,18 @@ impl Original {
         }
     }
 
-    /// All of it but the method.
+    /// All of it but the method, with escapes for what is read in different ways: browsers send some of that in queries as it is.
     #[must_use]
     pub fn url(&self) -> String {
-        self.origin() + &self.target
+        let mut url = self.origin();
+        for byte in self.target.bytes() {
+            if is_plain_byte(byte) {
+                url.push(char::from(byte));
+            } else {
+                url.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        url
     }
 }
 
@@ -392,6 +401,13 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_as_long_as_the_names_of_the_net_are() {
+        let name = |labels: usize| vec!["a"; labels].join(".");
+        assert!(host_and_port(&name(127)).is_some());
+        assert_eq!(host_and_port(&name(128)), None);
+    }
+
+    #[test]
     fn an_origin_is_one_requests_and_no_others() {
         let urls = [
             "https://a.example",
@@ -399,6 +415,8 @@ mod tests {
             "https://a.example:8443",
             "https://aa.example",
             "https://[::1]:8443",
+            "http://a.example:443",
+            "https://a.example:80",
         ];
         for (one, url) in urls.iter().enumerate() {
             let original = Original::typed(Method::GET, url).unwrap();

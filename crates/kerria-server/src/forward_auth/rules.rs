@@ -316,6 +316,14 @@ mod tests {
             assert_eq!(found(&rules, "GET", &format!("https://app.example{path}")), Err(why), "{path}");
         }
         assert_eq!(found(&rules, "GET", "https://app.example/Elsewhere"), Ok(2));
+        // Whichever rule it is that names paths.
+        let rules = [
+            rule(&["app.example"], &[], &["POST"], Allow::SignedIn),
+            rule(&["app.example"], &["/public/*"], &[], Allow::Everyone),
+        ];
+        let why = Err(Unclear::Path(Ambiguous::Segments));
+        assert_eq!(found(&rules, "POST", "https://app.example/public/../x"), why);
+        assert_eq!(found(&rules, "GET", "https://app.example/Public/x"), Err(Unclear::Case));
     }
 
     #[test]
@@ -325,6 +333,9 @@ mod tests {
         assert_eq!(by_method.find(&original, true), Found::Unclear(Unclear::Method));
         let by_host = Rules(vec![rule(&["app.example"], &[], &[], Allow::SignedIn)]);
         assert!(matches!(by_host.find(&original, true), Found::Rule(1, _)));
+        let beside =
+            Rules([by_host.0, vec![rule(&["api.example"], &[], &["GET"], Allow::SignedIn)]].concat());
+        assert!(matches!(beside.find(&original, true), Found::Rule(1, _)), "those of another host do not");
     }
 
     #[test]

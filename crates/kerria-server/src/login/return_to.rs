@@ -27,7 +27,12 @@ pub fn return_to(wanted: Option<&str>, public_url: &Url, others: &[Url]) -> Stri
 
 /// Nothing in it that browsers, proxies and URL parsers read in different ways.
 pub fn is_plain(text: &str) -> bool {
-    text.len() <= 2_048 && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\<>\"^`{|}".contains(&byte))
+    text.len() <= 2_048 && text.bytes().all(is_plain_byte)
+}
+
+/// The same of one byte.
+pub fn is_plain_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\\<>\"^`{|}".contains(&byte)
 }
 
 /// It is written as `scheme://host…`, without a user name or password.

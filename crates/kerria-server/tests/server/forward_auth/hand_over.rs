@@ -267,6 +267,8 @@ async fn a_code_works_once() {
     let answer = alice.look(&code).await;
     assert_eq!((answer.header("location"), answer.set_cookies().len()), (Some(WIKI), 0));
     assert!(alice.is_let_through(WIKI).await);
+    // What was used stays so when what is over is removed.
+    kerria.sweep().await;
     for mut copy in [before, Person::signed_in(&kerria, "bob").await] {
         assert!(copy.look(&code).await.set_cookies().is_empty());
         assert!(!copy.is_let_through(WIKI).await);
@@ -321,6 +323,8 @@ async fn a_code_counts_only_where_it_was_sent_and_for_a_minute() {
         changed[at] = if changed[at] == b'1' { b'2' } else { b'1' };
         assert!(is_failed(&alice.look(std::str::from_utf8(&changed).unwrap()).await), "{at}");
     }
+    let for_another_port = alice.code_for(SHOP).await.replacen(":81/", "/", 1);
+    assert!(is_failed(&alice.look(&for_another_port).await), "{for_another_port}");
     kerria.clock.advance(MINUTE - Duration::from_millis(1));
     assert_eq!(alice.clone().look(&code).await.set_cookies().len(), 1);
     let code = alice.code_for(WIKI).await;
@@ -407,6 +411,40 @@ async fn nobody_else_can_make_a_link_that_leads_to_a_code() {
     let kerria = kerria.restart_with(&[(FILE, &RULES.replace("wiki.other", "wiki.another"))]).await;
     alice.at_kerria.address = kerria.address;
     assert_eq!(target(&mut alice, &wish).await, "/sessions", "no rule is about its host any more");
+    let of_ours =
+        [("public_url", "http://wiki.other.example"), ("allow_insecure_http", "true"), (FILE, RULES)];
+    let kerria = kerria.restart_with(&of_ours).await;
+    alice.at_kerria.address = kerria.address;
+    assert_eq!(target(&mut alice, &wish).await, "/sessions", "the session cookie reaches its host");
+}
+
+#[tokio::test]
+async fn a_browser_is_known_by_no_value_that_was_not_given_to_it() {
+    let kerria = kerria().await;
+    for value in ["known", &"x".repeat(23), "!!!!!!!!!!!!!!!!!!!!!!"] {
+        let mut alice = Person::signed_in(&kerria, "alice").await;
+        alice.at(WIKI).cookies.insert("kerria-visit".to_owned(), value.to_owned());
+        alice.look(WIKI).await;
+        let given = alice.at(WIKI).cookies["kerria-visit"].clone();
+        assert_eq!(given.len(), 22);
+        assert_ne!(given, value);
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_long_to_be_given_back_leads_to_the_beginning() {
+    let kerria = kerria().await;
+    let mut alice = Person::signed_in(&kerria, "alice").await;
+    let page = "http://wiki.other.example/page";
+    for (query, target) in [
+        ("a={b|c}&d=\"e\"".to_owned(), format!("{page}?a=%7Bb%7Cc%7D&d=%22e%22")),
+        ("a".repeat(3_000), "http://wiki.other.example/".to_owned()),
+        ("%20".repeat(600), "http://wiki.other.example/".to_owned()),
+    ] {
+        let (at, answer) = alice.open(&format!("{page}?{query}")).await;
+        assert_eq!((at, answer.status), (target, StatusCode::OK));
+        alice.at(WIKI).cookies.clear();
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod proxy;
 use base64::Engine;
 use hyper::StatusCode;
 use kerria::testing::Steps;
+use kerria_core::Clock;
 use serde_json::{Value, json};
 
 use crate::cast::{Answer, Browser, FILE, HOUR, Kerria, MINUTE, PASSWORD};
@@ -157,16 +158,38 @@ async fn a_token_of_ours_is_kept_from_the_application_even_if_it_is_good_for_not
 }
 
 #[tokio::test]
+async fn an_application_sees_nothing_of_the_tokens_that_a_browser_application_keeps() {
+    let kerria = kerria().await;
+    let mut alice = kerria.browser();
+    let login = json!({ "login": "alice", "password": PASSWORD, "transport": "tokens" });
+    let tokens = alice.send("POST", "/api/v1/login", &login).await.json();
+    let url = "http://app.site.localhost/";
+    let mut program = kerria.program();
+    program.bearer = tokens["access_token"].as_str().map(str::to_owned);
+    let answer = ask(&program, "GET", url).await;
+    assert_eq!((answer.status, answer.header("authorization")), (StatusCode::OK, Some("")));
+    // A token of somebody else's is none of ours to keep back.
+    program.bearer = Some("eyJ.of.others".to_owned());
+    let answer = ask(&program, "GET", &format!("{url}public/")).await;
+    assert_eq!(answer.header("authorization"), Some("Bearer eyJ.of.others"));
+    let mut login = login;
+    login["keep"] = json!("both_in_cookies");
+    alice.send("POST", "/api/v1/login", &login).await;
+    assert!(["kerria-access", "kerria-refresh"].iter().all(|name| alice.cookies.contains_key(*name)));
+    alice.cookies.insert("theme".to_owned(), "dark".to_owned());
+    let answer = ask(&alice, "GET", url).await;
+    assert_eq!((answer.status, answer.header("cookie")), (StatusCode::OK, Some("theme=dark")));
+}
+
+#[tokio::test]
 async fn a_user_without_a_name_is_called_by_the_identifier_where_others_are_by_name() {
     let kerria = kerria_with(&[(FILE, RULES), ("forward_auth.remote_user", "name")]).await;
     let account = json!({ "email": "only@example.com", "password": PASSWORD });
     let account = kerria.operator().send("POST", "/api/v1/operator/users", &account).await.json();
-    let remote_user = async |login: &str| {
+    for (login, user) in [("alice", "alice"), ("only@example.com", account["id"].as_str().unwrap())] {
         let answer = ask(&kerria.signed_in(login).await, "GET", "http://app.site.localhost/").await;
-        answer.header("remote-user").unwrap().to_owned()
-    };
-    assert_eq!(remote_user("alice").await, "alice");
-    assert_eq!(remote_user("only@example.com").await, account["id"].as_str().unwrap());
+        assert_eq!((answer.header("remote-user"), answer.header("remote-name")), (Some(user), Some(login)));
+    }
 }
 
 async fn is_signed_with_a_published_key(kerria: &Kerria, jwt: &str) -> bool {
@@ -202,6 +225,10 @@ async fn a_signed_identity_is_given_out_for_half_of_its_time_and_for_one_audienc
     let answer = ask(&alice, "GET", "http://app.site.localhost/").await;
     assert_eq!(identity(&answer)[1..3], ["Alicia", "a@example.com"]);
     assert_eq!(claims(identity(&answer)[4])["name"], "Alicia");
+    // If the clock was ahead, and was set right, none is from the future.
+    kerria.clock.set(kerria.clock.now() - MINUTE / 4);
+    let issued_at = claims(&jwt("http://app.site.localhost/").await)["iat"].as_i64().unwrap();
+    assert_eq!(issued_at, kerria.clock.now().as_millis() / 1000);
 }
 
 #[tokio::test]
@@ -248,6 +275,12 @@ async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
     let answer = browser.submit(&path, "/sign-in", &fields).await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, Some(url)));
     assert_eq!(ask(&browser, "GET", url).await.status, StatusCode::OK);
+    for a_page in [
+        ask(&stranger.with("accept", "text/html"), "HEAD", url).await,
+        ask(&stranger.with("accept", "*/*;q=0.8, Text/HTML"), "GET", url).await,
+    ] {
+        assert_eq!(a_page.status, StatusCode::FOUND);
+    }
     for not_a_page in [
         ask(&stranger, "GET", url).await,
         ask(&stranger.with("accept", "application/json"), "GET", url).await,
@@ -256,7 +289,7 @@ async fn a_browser_signs_in_and_comes_back_and_a_program_is_told() {
         open(&stranger.with("upgrade", "websocket"), url).await,
         ask(&stranger.with("accept", "text/html").with("sec-fetch-mode", "cors"), "GET", url).await,
         ask(&stranger.with("accept", "text/html").with("sec-fetch-mode", "websocket"), "GET", url).await,
-        ask(&stranger, "OPTIONS", url).await,
+        ask(&stranger.with("accept", "text/html"), "OPTIONS", url).await,
     ] {
         assert_eq!(
             (not_a_page.status, not_a_page.problem()),
@@ -305,6 +338,22 @@ async fn a_link_that_we_have_signed_counts_while_a_rule_is_about_its_host() {
     let kerria = kerria.restart_with(&[(FILE, "")]).await;
     let answer = kerria.browser().post_form("/sign-in", &fields).await;
     assert_eq!(answer.header("location"), Some("/sessions"));
+}
+
+#[tokio::test]
+async fn what_can_be_given_back_is_and_what_is_too_long_leads_to_the_beginning() {
+    let kerria = kerria().await;
+    let page = "http://app.site.localhost/page";
+    for (query, target) in [
+        ("a={b|c}&d=\"e\"".to_owned(), format!("{page}?a=%7Bb%7Cc%7D&d=%22e%22")),
+        ("%20".repeat(600), format!("{page}?{}", "%20".repeat(600))),
+        ("a".repeat(3_000), "http://app.site.localhost/".to_owned()),
+    ] {
+        let answer = open(&kerria.browser(), &format!("{page}?{query}")).await;
+        let location = url::Url::parse(answer.header("location").unwrap()).unwrap();
+        let signed = location.query_pairs().next().unwrap().1.into_owned();
+        assert_eq!(signed.split_once('.').unwrap().1, target);
+    }
 }
 
 #[tokio::test]
@@ -493,6 +542,10 @@ async fn a_sign_in_that_is_too_old_is_confirmed() {
         (answer.status, answer.problem()),
         (StatusCode::FORBIDDEN, "fresh-sign-in-required".to_owned())
     );
+    let auth_time = async |alice: &Browser| {
+        claims(identity(&ask(alice, "GET", "http://app.site.localhost/").await)[4])["auth_time"].clone()
+    };
+    let before = auth_time(&alice).await.as_u64().unwrap();
     let location = open(&alice, url).await.header("location").unwrap().to_owned();
     let path = location.strip_prefix("http://id.site.localhost:8080").unwrap().to_owned();
     assert!(path.starts_with("/confirm?return_to="), "{path}");
@@ -500,6 +553,7 @@ async fn a_sign_in_that_is_too_old_is_confirmed() {
     let answer = alice.submit(&path, "/confirm", &[("password", PASSWORD), ("return_to", &signed)]).await;
     assert_eq!(answer.header("location"), Some(url), "{}", answer.text);
     assert_eq!(ask(&alice, "GET", url).await.status, StatusCode::OK);
+    assert_eq!(auth_time(&alice).await, before + 11 * 60, "the application is told at once");
 }
 
 #[tokio::test]
