@@ -132,7 +132,9 @@ fn is_navigation(asked: &Asked<'_>) -> bool {
     matches!(asked.original.method, Method::GET | Method::HEAD)
         && headers.get_all(header::ACCEPT).iter().any(|accept| takes_html(accept.as_bytes()))
         && !headers.contains_key("x-requested-with")
+        // Some proxies drop `Upgrade` when they ask, and the other is there whenever a WebSocket is opened (RFC 6455, section 4.1).
         && !headers.contains_key(header::UPGRADE)
+        && !headers.contains_key(header::SEC_WEBSOCKET_KEY)
         && (!headers.contains_key("sec-fetch-mode") || says("sec-fetch-mode", b"navigate"))
 }
 

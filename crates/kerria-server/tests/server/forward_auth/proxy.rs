@@ -146,6 +146,34 @@ impl Proxy {
         Self::start("envoy", kerria, application, start).await
     }
 
+    /// Nor is Traefik: the variable `TRAEFIK` says where it is.
+    pub async fn traefik(kerria: SocketAddr, application: SocketAddr) -> Self {
+        let start = |folder: &Path| {
+            let mut command = Command::new(traefik().unwrap_or_else(|| program("traefik")));
+            command.arg("--configFile=traefik.yml").current_dir(folder);
+            command
+        };
+        let proxy = Self::start("traefik", kerria, application, start).await;
+        // It listens before it has read where requests go.
+        let knows_hosts = async {
+            while proxy.knows_nothing().await {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, knows_hosts).await.expect("it reads its configuration");
+        proxy
+    }
+
+    /// Whether it answers that there is nothing.
+    async fn knows_nothing(&self) -> bool {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET /public/ HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", self.address.port());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut beginning = [0; 12];
+        stream.read_exact(&mut beginning).await.unwrap();
+        beginning.ends_with(b" 404")
+    }
+
     /// Copies an example, puts the addresses of this test in the place of its own, and waits until the proxy listens.
     async fn start(
         name: &str,
@@ -198,6 +226,11 @@ pub fn envoy() -> Option<PathBuf> {
     std::env::var_os("ENVOY").map(PathBuf::from)
 }
 
+/// Where Traefik is, if it is installed for the tests.
+pub fn traefik() -> Option<PathBuf> {
+    std::env::var_os("TRAEFIK").map(PathBuf::from)
+}
+
 /// The configuration for one more host, whichever proxy's it is.
 fn with_other_host(text: &str, port: u16) -> String {
     text.replace("server_name localhost;", &format!("server_name localhost {OTHER};"))
@@ -213,6 +246,7 @@ fn with_other_host(text: &str, port: u16) -> String {
             "    ServerName localhost\n",
             &format!("    ServerName localhost\n    ServerAlias {OTHER}\n"),
         )
+        .replace("\"Host(`localhost`)\"", &format!("\"Host(`localhost`) || Host(`{OTHER}`)\""))
         .replace(&format!("[\"localhost:{port}\"]"), &format!("[\"{OTHER}:{port}\", \"localhost:{port}\"]"))
 }
 
