@@ -237,7 +237,7 @@ fn domain(text: &str) -> Result<String, String> {
     let wrong = || format!("\"{text}\" is not a domain with a dot inside: write one such as example.com");
     let (host, port) = host_and_port(text.trim()).ok_or_else(wrong)?;
     let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-    if is_address || port.is_some() || !host.contains('.') { Err(wrong()) } else { Ok(host) }
+    if is_address || port.is_some() || !host.contains('.') { Err(wrong()) } else { Ok(host.into_owned()) }
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

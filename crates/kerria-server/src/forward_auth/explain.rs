@@ -43,7 +43,7 @@ pub enum Outcome {
 
 /// Explains what becomes of a request of this user, who has just signed in, or of nobody.
 #[must_use]
-pub fn explain(rules: &Rules, original: &Original, user: Option<&Profile>) -> Explanation {
+pub fn explain(rules: &Rules, original: &Original<'_>, user: Option<&Profile>) -> Explanation {
     let refused = |why| Explanation { outcome: Outcome::Refused, why, number: None, rule: None, place: None };
     let (number, rule) = match rules.find(original, false) {
         Found::Rule(number, rule) => (number, rule),

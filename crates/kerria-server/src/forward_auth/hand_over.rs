@@ -190,7 +190,7 @@ struct Code<'c> {
 
 impl<'c> Code<'c> {
     /// Reads one that we have signed, for the origin that it has come to.
-    fn read(app: &App, original: &Original, text: &'c str) -> Option<Self> {
+    fn read(app: &App, original: &Original<'_>, text: &'c str) -> Option<Self> {
         let mut parts = Purpose::Code.read(app, text)?.splitn(5, '.');
         let mut next = || parts.next();
         let session = next()?.parse().ok()?;

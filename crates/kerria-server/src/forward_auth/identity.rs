@@ -95,7 +95,7 @@ pub enum For<'r> {
     /// For whom the rule says.
     Audience(&'r Audience),
     /// For the origin of the request.
-    Origin(&'r Original),
+    Origin(&'r Original<'r>),
 }
 
 impl For<'_> {

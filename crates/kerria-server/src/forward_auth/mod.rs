@@ -77,7 +77,7 @@ impl<R: IntoResponse> From<R> for Answer {
 /// A request of a proxy.
 struct Asked<'a> {
     dialect: Dialect,
-    original: &'a Original,
+    original: &'a Original<'a>,
     headers: &'a HeaderMap,
     now: Timestamp,
 }
@@ -142,11 +142,11 @@ impl ForwardAuth {
         match rules.find(&original, told.overrides_method) {
             Found::Rule(_, rule) => self.judge(&asked, rule, client).await,
             Found::Nothing => {
-                debug!(host = original.host, "no rule is about the request");
+                debug!(host = &*original.host, "no rule is about the request");
                 not_allowed("No rule lets this request through.").into()
             }
             Found::Unclear(why) => {
-                debug!(host = original.host, "it is not clear which rule is about the request");
+                debug!(host = &*original.host, "it is not clear which rule is about the request");
                 not_allowed(unclear(why)).into()
             }
         }
@@ -219,7 +219,7 @@ impl ForwardAuth {
     }
 
     /// Whether a request has come over a connection that credentials must not go over.
-    fn is_without_tls(&self, original: &Original) -> bool {
+    fn is_without_tls(&self, original: &Original<'_>) -> bool {
         self.app.config.public_url.scheme() == "https" && original.scheme == "http"
     }
 
@@ -251,7 +251,7 @@ impl ForwardAuth {
         &self,
         user: Option<(&Checked, Arc<Profile>)>,
         rule: &Rule,
-        original: &Original,
+        original: &Original<'_>,
         now: Timestamp,
     ) -> Result<HeaderMap, Problem> {
         let Some((checked, profile)) = user else { return Ok(identity::nobody()) };

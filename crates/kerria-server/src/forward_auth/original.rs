@@ -1,5 +1,7 @@
 //! What was asked of a proxy: method, scheme, host, path and query, as the proxy tells of it.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use url::form_urlencoded;
@@ -21,17 +23,17 @@ pub enum Dialect {
 
 /// The request that somebody has sent to a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Original {
+pub struct Original<'t> {
     /// Its method.
     pub method: Method,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// Its host, in small letters, without a dot at the end.
-    pub host: String,
+    pub host: Cow<'t, str>,
     /// Its port, if it is not the scheme's own.
     pub port: Option<u16>,
     /// Its path and query, as they were sent.
-    target: String,
+    target: Cow<'t, str>,
     /// Where the query begins in it, with its question mark.
     query_at: usize,
 }
@@ -156,12 +158,12 @@ impl Dialect {
     }
 }
 
-impl Original {
+impl<'t> Original<'t> {
     /// Reads what a proxy tells in its dialect.
     ///
     /// # Errors
     /// If it tells less than all of it, or more than one thing.
-    pub fn read(dialect: Dialect, method: &Method, uri: &Uri, told: &Told<'_>) -> Result<Self, Untold> {
+    pub fn read(dialect: Dialect, method: &Method, uri: &'t Uri, told: &Told<'t>) -> Result<Self, Untold> {
         if let Some(name) = told.foreign(dialect).or(told.looks_like) {
             return Err(Untold::Contradicted(name));
         }
@@ -196,19 +198,20 @@ impl Original {
     ///
     /// # Errors
     /// If it is none.
-    pub fn typed(method: Method, url: &str) -> Result<Self, Untold> {
+    pub fn typed(method: Method, url: &'t str) -> Result<Self, Untold> {
         const NAME: &str = "the URL";
         let (scheme, rest) = url.split_once("://").ok_or(Untold::Unreadable(NAME))?;
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        Self::of((method, NAME), (scheme, NAME), (authority, NAME), (&target, NAME))
+        let target: Cow<'t, str> =
+            if target.starts_with('/') { target.into() } else { format!("/{target}").into() };
+        Self::of((method, NAME), (scheme, NAME), (authority, NAME), (target, NAME))
     }
 
     fn of(
         (method, _): (Method, &'static str),
         (scheme, scheme_in): (&str, &'static str),
-        (authority, host_in): (&str, &'static str),
-        (target, target_in): (&str, &'static str),
+        (authority, host_in): (&'t str, &'static str),
+        (target, target_in): (impl Into<Cow<'t, str>>, &'static str),
     ) -> Result<Self, Untold> {
         let scheme = match scheme {
             "https" => "https",
@@ -216,12 +219,13 @@ impl Original {
             _ => return Err(Untold::Unreadable(scheme_in)),
         };
         let (host, port) = host_and_port(authority).ok_or(Untold::Unreadable(host_in))?;
+        let target = target.into();
         if !target.starts_with('/') || target.contains('#') {
             return Err(Untold::Unreadable(target_in));
         }
         let port = port.filter(|port| (scheme, *port) != ("https", 443) && (scheme, *port) != ("http", 80));
         let query_at = target.find('?').unwrap_or(target.len());
-        Ok(Self { method, scheme, host, port, target: target.to_owned(), query_at })
+        Ok(Self { method, scheme, host, port, target, query_at })
     }
 
     /// The path, as it was sent.
@@ -257,7 +261,7 @@ impl Original {
     #[must_use]
     pub fn has_origin(&self, origin: &str) -> bool {
         let rest = origin.strip_prefix(self.scheme).and_then(|rest| rest.strip_prefix("://"));
-        match (rest.and_then(|rest| rest.strip_prefix(self.host.as_str())), self.port) {
+        match (rest.and_then(|rest| rest.strip_prefix(&*self.host)), self.port) {
             (Some(""), None) => true,
             (Some(rest), Some(port)) => {
                 rest.strip_prefix(':').is_some_and(|digits| digits.parse() == Ok(port))
@@ -282,7 +286,7 @@ impl Original {
 }
 
 /// The host in small letters and the port of an authority, without a user name before it (RFC 3986, section 3.2).
-pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
+pub fn host_and_port(authority: &str) -> Option<(Cow<'_, str>, Option<u16>)> {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => {
             let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
@@ -292,13 +296,17 @@ pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     };
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address: std::net::Ipv6Addr = address.parse().ok()?;
-        return Some((format!("[{address}]"), port));
+        return Some((format!("[{address}]").into(), port));
     }
     let host = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
-    (host.len() <= 253 && host.split('.').all(is_label)).then(|| (host.to_ascii_lowercase(), port))
+    if host.len() > 253 || !host.split('.').all(is_label) {
+        return None;
+    }
+    let is_small = host.bytes().all(|byte| !byte.is_ascii_uppercase());
+    Some((if is_small { host.into() } else { host.to_ascii_lowercase().into() }, port))
 }
 
 fn note<'h>(before: &mut Option<Value<'h>>, value: &'h HeaderValue) {
@@ -326,7 +334,8 @@ mod tests {
 
     fn read(dialect: Dialect, uri: &str, rows: &[(&str, &str)]) -> Result<String, Untold> {
         let uri = uri.parse().unwrap();
-        let original = Original::read(dialect, &Method::GET, &uri, &Told::by(&headers(rows)))?;
+        let headers = headers(rows);
+        let original = Original::read(dialect, &Method::GET, &uri, &Told::by(&headers))?;
         Ok(format!("{} {}", original.method, original.url()))
     }
 

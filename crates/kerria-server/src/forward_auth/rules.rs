@@ -109,15 +109,15 @@ pub enum Verdict {
 impl Rules {
     /// Which rule decides on a request.
     #[must_use]
-    pub fn find(&self, original: &Original, overrides_method: bool) -> Found<'_> {
-        let numbered = self.0.iter().enumerate();
-        let of_host: Vec<_> = numbered.filter(|(_, rule)| rule.is_about_host(&original.host)).collect();
+    pub fn find(&self, original: &Original<'_>, overrides_method: bool) -> Found<'_> {
+        let numbered = || self.0.iter().enumerate();
+        let of_host = || numbered().filter(|(_, rule)| rule.is_about_host(&original.host));
         let may_mean_another = || overrides_method || !original.says_one_method();
-        if of_host.iter().any(|(_, rule)| !rule.methods.is_empty()) && may_mean_another() {
+        if of_host().any(|(_, rule)| !rule.methods.is_empty()) && may_mean_another() {
             return Found::Unclear(Unclear::Method);
         }
-        let of_method = || of_host.iter().copied().filter(|(_, rule)| rule.is_about_method(&original.method));
-        let decides = if of_host.iter().any(|(_, rule)| !rule.paths.is_empty()) {
+        let of_method = || of_host().filter(|(_, rule)| rule.is_about_method(&original.method));
+        let decides = if of_host().any(|(_, rule)| !rule.paths.is_empty()) {
             let path = match canonical(original.path()) {
                 Ok(path) => path,
                 Err(why) => return Found::Unclear(Unclear::Path(why)),
@@ -208,7 +208,7 @@ impl HostPattern {
         };
         match original::host_and_port(name) {
             Some((host, _)) if host.starts_with('[') => Err(format!("\"{text}\" {}", config::NO_WAY_BACK)),
-            Some((host, None)) => Ok(Self { host, below }),
+            Some((host, None)) => Ok(Self { host: host.into_owned(), below }),
             Some((host, Some(_))) => {
                 Err(format!("\"{text}\" has a port, which does not count: write {host}"))
             }
