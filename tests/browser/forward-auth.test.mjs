@@ -3,9 +3,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import { connect } from "node:net";
+import { chmod, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer, get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -45,39 +44,65 @@ after(async () => {
   await kerria.end();
 });
 
-const listens = (port) => new Promise((resolve) => {
-  const socket = connect(port, "127.0.0.1", () => resolve(socket.end() && true)).on("error", () => resolve(false));
+// How each proxy is started in a folder with its example.
+const proxies = {
+  nginx: (folder) => ["nginx", "-e", "stderr", "-p", folder, "-c", `${folder}/nginx.conf`, "-g", `daemon off; pid ${folder}/pid; error_log stderr;`],
+  caddy: () => ["caddy", "run", "--adapter", "caddyfile", "--config", "Caddyfile"],
+  haproxy: () => ["haproxy", "-db", "-f", "haproxy.cfg"],
+  apache: (folder) => ["apache2", "-X", "-f", `${folder}/apache.conf`],
+  envoy: () => [process.env.ENVOY, "--concurrency", "1", "--use-dynamic-base-id", "-c", "envoy.yaml"],
+  traefik: () => [process.env.TRAEFIK, "--configFile=traefik.yml"],
+};
+
+// A file of an example, with the addresses of this test, and two more hosts in the words of its proxy.
+const rewritten = (text, folder, port) => {
+  const hosts = [WIKI, SHOP];
+  const more = (write) => hosts.map(write).join("");
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`);
+  for (const [from, to] of [[8080, kerria.port], [3000, application.address().port], [8000, port]]) {
+    text = text.replaceAll(`127.0.0.1:${from}`, `127.0.0.1:${to}`).replaceAll(`127.0.0.1, port_value: ${from}`, `127.0.0.1, port_value: ${to}`);
+  }
+  return text
+    .replaceAll("localhost:8000", `localhost:${port}`)
+    .replaceAll("{host}:8000", `{host}:${port}`)
+    .replaceAll("port = 8000", `port = ${port}`)
+    .replace("http {", `http { access_log off; ${temporary.join(" ")}`)
+    .replace("server_name localhost;", `server_name localhost ${hosts.join(" ")};`)
+    .replace(`http://localhost:${port} {`, `http://localhost:${port}${more((host) => `, http://${host}:${port}`)} {`)
+    .replaceAll(`-m str localhost:${port} }`, `-m str localhost:${port}${more((host) => ` ${host}:${port}`)} }`)
+    .replace("    ServerName localhost\n", `    ServerName localhost\n    ServerAlias ${hosts.join(" ")}\n`)
+    .replaceAll(`["localhost:${port}"]`, `["localhost:${port}"${more((host) => `, "${host}:${port}"`)}]`)
+    .replace("Host(`localhost`)", `Host(\`localhost\`)${more((host) => ` || Host(\`${host}\`)`)}`);
+};
+
+// Whether it answers, and knows of the application: some listen before they have read where requests go.
+const isReady = (port) => new Promise((resolve) => {
+  const asked = { host: "127.0.0.1", port, path: "/public/", headers: { host: `localhost:${port}` } };
+  get(asked, (response) => resolve(response.resume().statusCode === 200)).on("error", () => resolve(false));
 });
 
-// The example of a proxy, with the addresses of this test.
-const start = async (name, file, command) => {
+const start = async (name) => {
   const folder = await mkdtemp(join(tmpdir(), "proxy-"));
   await chmod(folder, 0o755);
   const port = await freePort();
-  const text = (await readFile(`${examples}${name}/${file}`, "utf8"))
-    .replaceAll("127.0.0.1:8080", `127.0.0.1:${kerria.port}`)
-    .replaceAll("127.0.0.1:3000", `127.0.0.1:${application.address().port}`)
-    .replaceAll("127.0.0.1:8000", `127.0.0.1:${port}`)
-    .replaceAll("localhost:8000", `localhost:${port}`)
-    .replaceAll("{host}:8000", `{host}:${port}`)
-    .replace("server_name localhost;", `server_name localhost ${WIKI} ${SHOP};`)
-    .replace(`http://localhost:${port} {`, `http://localhost:${port}, http://${WIKI}:${port}, http://${SHOP}:${port} {`);
-  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`);
-  await writeFile(join(folder, file), text.replace("http {", `http { access_log off; ${temporary.join(" ")}`));
-  const [program, ...args] = command(folder);
+  for (const file of await readdir(examples + name)) {
+    await writeFile(join(folder, file), rewritten(await readFile(`${examples}${name}/${file}`, "utf8"), folder, port));
+  }
+  const [program, ...args] = proxies[name](folder);
   const path = `${process.env.PATH}:/usr/sbin`;
-  const environment = { ...process.env, PATH: path, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder };
-  const proxy = spawn(program, args, { cwd: folder, env: environment, stdio: ["ignore", "ignore", "pipe"] });
-  let log = "";
-  proxy.stderr.setEncoding("utf8").on("data", (more) => { log += more; });
-  while (!(await listens(port))) {
-    assert.equal(proxy.exitCode, null, `${name} ended: ${log}`);
+  const environment = { ...process.env, PATH: path, HERE: folder, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder };
+  // Apache opens it by its name, which a pipe does not have.
+  const log = await open(join(folder, "log"), "w");
+  const proxy = spawn(program, args, { cwd: folder, env: environment, stdio: ["ignore", log.fd, log.fd] });
+  while (!(await isReady(port))) {
+    assert.equal(proxy.exitCode, null, `${name} ended: ${await readFile(join(folder, "log"), "utf8")}`);
     await pause(20);
   }
   const end = async () => {
     const gone = once(proxy, "exit");
     proxy.kill("SIGTERM");
     await gone;
+    await log.close();
     await rm(folder, { recursive: true });
   };
   return { port, origin: `http://localhost:${port}`, end };
@@ -148,24 +173,15 @@ const reachesAllDomains = async (proxy) => {
   }
 };
 
-test("through nginx, a person signs in, comes back, reaches hosts of other domains, and is out with the next page", async () => {
-  const command = (folder) => ["nginx", "-e", "stderr", "-p", folder, "-c", join(folder, "nginx.conf"), "-g", `daemon off; pid ${folder}/pid; error_log stderr;`];
-  const proxy = await start("nginx", "nginx.conf", command);
-  try {
-    await holds(proxy);
-    await reachesAllDomains(proxy);
-  } finally {
-    await proxy.end();
-  }
-});
-
-test("through Caddy, a person signs in, comes back, reaches hosts of other domains, and is out with the next page", async () => {
-  const command = (folder) => ["caddy", "run", "--adapter", "caddyfile", "--config", join(folder, "Caddyfile")];
-  const proxy = await start("caddy", "Caddyfile", command);
-  try {
-    await holds(proxy);
-    await reachesAllDomains(proxy);
-  } finally {
-    await proxy.end();
-  }
-});
+for (const name of Object.keys(proxies)) {
+  const is = "a person signs in, comes back, reaches hosts of other domains, and is out with the next page";
+  test(`through ${name}, ${is}`, { timeout: 120_000 }, async () => {
+    const proxy = await start(name);
+    try {
+      await holds(proxy);
+      await reachesAllDomains(proxy);
+    } finally {
+      await proxy.end();
+    }
+  });
+}
