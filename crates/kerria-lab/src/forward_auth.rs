@@ -10,12 +10,10 @@ use crate::{
     process::{On, Server},
     report::Report,
     world::World,
-    wrk::{Ask, CONNECTIONS, Outcome, drive, drive_on},
+    wrk::{Ask, Outcome, drive},
 };
 
 const SESSIONS: u32 = 1_000;
-/// Connections to nginx. It keeps 32 to each server, and would open new ones for more than that.
-const KEPT: u32 = 24;
 /// The configuration that the documentation shows.
 const NGINX: &str = include_str!("../../../examples/forward-auth/nginx/nginx.conf");
 const RULES: &str = include_str!("../../../examples/forward-auth/kerria.toml");
@@ -58,7 +56,7 @@ async fn answers(
     let mut rounds = Vec::new();
     for _ in 0..measure.rounds {
         let greeting = drive(hello, ask, measure.seconds).await?;
-        rounds.push((greeting, passes(CONNECTIONS, kerria, ask, measure.seconds).await?));
+        rounds.push((greeting, passes(kerria, ask, measure.seconds).await?));
     }
     let of = |figure: fn(&(Outcome, Outcome)) -> f64| median(rounds.iter().map(figure));
     report.note("forward-auth: answers per second", of(|(_, answer)| answer.per_second), "");
@@ -85,14 +83,14 @@ async fn behind_nginx(
         Server::nginx(&folder.join("nginx"), |port| configuration(port, kerria.port, hello.port)).await?;
     let headers = [cookie.to_owned(), format!("Host: localhost:{}", nginx.port)];
     let asking = ["/open", "/greeted", "/guarded"].map(|path| Ask::At(path, &headers));
-    passes(KEPT, &nginx, asking[2], 1).await?;
+    passes(&nginx, asking[2], 1).await?;
     let mut rounds = Vec::new();
     for _ in 0..measure.rounds {
         let [open, greeted, guarded] = asking;
         rounds.push([
-            passes(KEPT, &nginx, open, measure.seconds).await?,
-            passes(KEPT, &nginx, greeted, measure.seconds).await?,
-            passes(KEPT, &nginx, guarded, measure.seconds).await?,
+            passes(&nginx, open, measure.seconds).await?,
+            passes(&nginx, greeted, measure.seconds).await?,
+            passes(&nginx, guarded, measure.seconds).await?,
         ]);
     }
     let of = |figure: fn(&[Outcome; 3]) -> f64| median(rounds.iter().map(figure));
@@ -116,8 +114,8 @@ async fn behind_nginx(
     nginx.stop().await
 }
 
-async fn passes(connections: u32, server: &Server, ask: Ask<'_>, seconds: u32) -> anyhow::Result<Outcome> {
-    let outcome = drive_on(connections, server, ask, seconds).await?;
+async fn passes(server: &Server, ask: Ask<'_>, seconds: u32) -> anyhow::Result<Outcome> {
+    let outcome = drive(server, ask, seconds).await?;
     ensure!(outcome.refused == 0, "a request with a good session was refused");
     Ok(outcome)
 }

@@ -9,7 +9,7 @@ use crate::process::Server;
 
 const CORE: &str = "1";
 /// As many as make sure that the server is never waiting.
-pub(crate) const CONNECTIONS: u32 = 64;
+const CONNECTIONS: u32 = 64;
 const SCRIPT: &str = include_str!("wrk.lua");
 
 /// What to ask for.
