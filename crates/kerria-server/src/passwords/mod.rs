@@ -198,18 +198,31 @@ impl queue::Job for Job {
     }
 }
 
+/// What has come of a task, and who waits for it.
+enum Done {
+    Hashed(oneshot::Sender<PasswordHash>, PasswordHash),
+    Verified(oneshot::Sender<Verified>, Verified),
+}
+
 impl Job {
-    fn run(self, hasher: &Hasher, memory: &mut Memory) -> Result<(), argon2::Error> {
+    fn run(self, hasher: &Hasher, memory: &mut Memory) -> Result<Done, argon2::Error> {
         let _span = self.span.entered();
-        match self.task {
-            Task::Hash { password, answer } => {
-                let _ = answer.send(hasher.hash(&password, memory)?);
-            }
+        Ok(match self.task {
+            Task::Hash { password, answer } => Done::Hashed(answer, hasher.hash(&password, memory)?),
             Task::Verify { password, hash, answer } => {
-                let _ = answer.send(hasher.verify(&password, hash.as_ref(), memory)?);
+                Done::Verified(answer, hasher.verify(&password, hash.as_ref(), memory)?)
             }
+        })
+    }
+}
+
+impl Done {
+    /// Whoever does not wait any more does not want to know.
+    fn answer(self) {
+        match self {
+            Self::Hashed(answer, hash) => drop(answer.send(hash)),
+            Self::Verified(answer, verified) => drop(answer.send(verified)),
         }
-        Ok(())
     }
 }
 
@@ -218,18 +231,21 @@ fn work(queue: &Queue<Job>, hasher: &Hasher) {
     lower_priority();
     let mut memory = Memory::default();
     while queue.wait() {
-        while queue.work(|job| run(job, hasher, &mut memory)) {}
+        while queue.work(|job| run(job, hasher, &mut memory), |done| done.into_iter().for_each(Done::answer))
+        {
+        }
         memory.give_back();
     }
 }
 
 /// Does one job. If that fails, the one who asked hears that we are busy, and the worker goes on.
-fn run(job: Job, hasher: &Hasher, memory: &mut Memory) {
+fn run(job: Job, hasher: &Hasher, memory: &mut Memory) -> Option<Done> {
     match catch_unwind(AssertUnwindSafe(|| job.run(hasher, memory))) {
-        Ok(Ok(())) => {}
+        Ok(Ok(done)) => return Some(done),
         Ok(Err(error)) => error!(%error, "a password could not be hashed: {error}"),
         Err(_) => error!("a password could not be hashed: the worker panicked"),
     }
+    None
 }
 
 /// Lets every other thread go first. On Linux the niceness is the thread's own; elsewhere it is the whole process's.

@@ -46,8 +46,9 @@ impl<J: Job> Queue<J> {
         Ok(())
     }
 
-    /// Takes the next job that is wanted, and does it. `false` if there was none.
-    pub(super) fn work(&self, work: impl FnOnce(J)) -> bool {
+    /// Takes the next job that is wanted, does it, and answers, when its worker has time again for whoever hears the answer. `false` if
+    /// there was none.
+    pub(super) fn work<A>(&self, work: impl FnOnce(J) -> A, answer: impl FnOnce(A)) -> bool {
         let job = {
             let mut state = self.lock();
             let job = loop {
@@ -60,8 +61,9 @@ impl<J: Job> Queue<J> {
             state.idle_workers -= 1;
             job
         };
-        work(job);
+        let done = work(job);
         self.lock().idle_workers += 1;
+        answer(done);
         true
     }
 
@@ -108,7 +110,7 @@ mod tests {
 
     fn next(queue: &Queue<Errand>) -> Option<u8> {
         let mut number = None;
-        queue.work(|errand| number = Some(errand.number));
+        queue.work(|errand| number = Some(errand.number), drop);
         number
     }
 
@@ -119,11 +121,21 @@ mod tests {
             assert_eq!(queue.push(errand(number)), Ok(()));
         }
         assert_eq!(queue.push(errand(3)), Err(errand(3)));
-        queue.work(|first| {
+        let work = |first: Errand| {
             assert_eq!(first.number, 0);
             assert_eq!(queue.push(errand(4)), Err(errand(4)), "two wait, and the worker is at work");
-        });
+        };
+        queue.work(work, drop);
         assert_eq!(queue.push(errand(5)), Ok(()));
+    }
+
+    #[test]
+    fn whoever_is_answered_finds_the_worker_at_leisure() {
+        let queue = Queue::new(0, 1);
+        queue.push(errand(1)).unwrap();
+        let work = |_| assert_eq!(queue.push(errand(2)), Err(errand(2)));
+        queue.work(work, |()| assert_eq!(queue.push(errand(3)), Ok(())));
+        assert_eq!(next(&queue), Some(3));
     }
 
     #[test]
