@@ -110,29 +110,35 @@ impl Rules {
     /// Which rule decides on a request.
     #[must_use]
     pub fn find(&self, original: &Original<'_>, overrides_method: bool) -> Found<'_> {
-        let numbered = || self.0.iter().enumerate();
-        let of_host = || numbered().filter(|(_, rule)| rule.is_about_host(&original.host));
-        let may_mean_another = || overrides_method || !original.says_one_method();
-        if of_host().any(|(_, rule)| !rule.methods.is_empty()) && may_mean_another() {
+        let path = canonical(original.path());
+        let small = path.as_deref().map(in_small_letters);
+        let (mut methods_count, mut paths_count) = (false, false);
+        let (mut exact, mut loose) = (None, None);
+        let of_host = self.0.iter().enumerate().filter(|(_, rule)| rule.is_about_host(&original.host));
+        for (at, rule) in of_host {
+            methods_count |= !rule.methods.is_empty();
+            paths_count |= !rule.paths.is_empty();
+            if rule.is_about_method(&original.method) {
+                if rule.is_about(|pattern| path.as_deref().is_ok_and(|path| pattern.covers(path))) {
+                    exact.get_or_insert((at, rule));
+                }
+                if rule.is_about(|pattern| small.as_deref().is_ok_and(|small| pattern.covers_small(small))) {
+                    loose.get_or_insert((at, rule));
+                }
+            }
+        }
+        if methods_count && (overrides_method || !original.says_one_method()) {
             return Found::Unclear(Unclear::Method);
         }
-        let of_method = || of_host().filter(|(_, rule)| rule.is_about_method(&original.method));
-        let decides = if of_host().any(|(_, rule)| !rule.paths.is_empty()) {
-            let path = match canonical(original.path()) {
-                Ok(path) => path,
-                Err(why) => return Found::Unclear(Unclear::Path(why)),
-            };
-            let exact = of_method().find(|(_, rule)| rule.is_about(|pattern| pattern.covers(&path)));
-            let small = in_small_letters(&path);
-            let loose = of_method().find(|(_, rule)| rule.is_about(|pattern| pattern.covers_small(&small)));
-            if exact.map(|(at, _)| at) != loose.map(|(at, _)| at) {
-                return Found::Unclear(Unclear::Case);
-            }
-            exact
-        } else {
-            of_method().next()
-        };
-        decides.map_or(Found::Nothing, |(at, rule)| Found::Rule(at + 1, rule))
+        if let Err(why) = path
+            && paths_count
+        {
+            return Found::Unclear(Unclear::Path(why));
+        }
+        if exact.map(|(at, _)| at) != loose.map(|(at, _)| at) {
+            return Found::Unclear(Unclear::Case);
+        }
+        exact.map_or(Found::Nothing, |(at, rule)| Found::Rule(at + 1, rule))
     }
 
     /// Whether a rule is about this host.
