@@ -25,6 +25,11 @@ impl LastWritten {
         let written = DataChange::Value(session, key.clone(), json.map(Into::into));
         self.0.changing(vec![written]).committed();
     }
+
+    /// Nothing is remembered of a session.
+    pub(crate) fn forget(&self, session: SessionId) {
+        self.0.changing(vec![DataChange::Session(session)]).committed();
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +69,18 @@ pub(crate) mod tests {
         assert!(matches!(change(Some("2"), "3").await, Ok(DataWrite::Written { .. })));
         assert_eq!(here.data_to_change(session, &key).await.unwrap().as_deref(), Some("3"));
         assert_eq!(elsewhere.data(session, &key).await.unwrap().as_deref(), Some("3"));
+        // What this process has removed or counted itself, it knows of.
+        let to_change = async || here.data_to_change(session, &key).await.unwrap();
+        here.increment_data(owner(), &key, 4, limits).await.unwrap();
+        assert_eq!(to_change().await.as_deref(), Some("7"));
+        here.remove_data(session, &key).await.unwrap();
+        assert_eq!(to_change().await, None);
+        put(here, "1").await;
+        assert!(here.take_data(session, &key, "1").await.unwrap());
+        assert_eq!(to_change().await, None);
+        put(here, "1").await;
+        here.clear_data(session).await.unwrap();
+        assert_eq!(to_change().await, None);
         assert_eq!(here.data_to_change(session, &other).await.unwrap(), None, "the store was asked");
     }
 }

@@ -197,10 +197,12 @@ impl CurrentSession {
     }
 
     /// Has the response remove the session cookie, unless its headers have left. A session that came in another way has none to
-    /// remove, and a cookie beside it is another session's.
+    /// remove, and a cookie beside it is another session's: then the response sets none.
     pub fn remove_cookie(&self) {
         if self.checked().is_none() || self.0.presented_in == PresentedIn::Cookie {
             self.change(CookieChange::Remove);
+        } else {
+            self.answer().change = None;
         }
     }
 

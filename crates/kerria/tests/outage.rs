@@ -20,7 +20,7 @@ use kerria::{
     require_login,
     testing::{FaultyStore, ManualClock, START, Steps, login_as},
 };
-use kerria_core::{Algorithm, LogNumber, Scope, Secret, Selector, TokenId, store::Follower};
+use kerria_core::{Algorithm, Expiry, LogNumber, Scope, Secret, Selector, TokenId, store::Follower};
 use kerria_store::{
     Nobody, PostgresOptions, PostgresStore, RedisOptions, SplitStore, SqliteStore,
     testing::{Cable, Proxy, TestDatabase, TestSessions, node},
@@ -68,6 +68,8 @@ impl Play {
             .merge(Router::new().route("/strict", get(async || "yours").layer(require_login())).layer(strict))
             .route("/logout", get(async |session: Session| session.logout().await))
             .route("/cycle", get(async |session: Session| session.cycle_id().await))
+            .route("/login", get(async |session: Session| session.login(BOB).await))
+            .route("/expire", get(async |session: Session| session.set_expiry(Expiry::at(START)).await))
             .layer(layer)
             .route("/public", get(async || "everybody's"));
         Self { sessions, clock, store, elsewhere, app }
@@ -327,7 +329,7 @@ async fn a_question_that_finds_no_room_begins_no_trust() {
 /// Without a lease, an end and a new token are committed, and this process has not heard of it from the store.
 #[tokio::test]
 async fn what_this_process_has_changed_itself_is_never_trusted_away() {
-    for change in ["logout", "cycle", "end", "end of all"] {
+    for change in ["logout", "cycle", "login", "expire", "end", "end of all"] {
         let play = Play::new(Outage::TrustFor(MINUTE)).await;
         let alice = play.signed_in(ALICE).await;
         play.store.fail(Steps::All);

@@ -140,6 +140,7 @@ impl Play {
             .route("/login/remembered", post(remembered))
             .route("/login/token", post(with_token))
             .route("/login/and-fail", post(login_and_fail))
+            .route("/login/and-out", post(login_and_out))
             .route("/confirm", post(confirm))
             .route("/logout", post(logout))
             .route("/logout/others", post(logout_others))
@@ -328,6 +329,11 @@ async fn with_token(session: Session) -> Result<String, SessionError> {
 async fn login_and_fail(session: Session) -> Result<impl IntoResponse, SessionError> {
     session.login(ALICE).await?;
     Ok((StatusCode::INTERNAL_SERVER_ERROR, [(header::CACHE_CONTROL, "private")]))
+}
+
+async fn login_and_out(session: Session) -> Result<(), SessionError> {
+    session.login(ALICE).await?;
+    session.logout().await
 }
 
 async fn confirm(session: Session) -> Result<(), SessionError> {
@@ -935,6 +941,9 @@ async fn a_program_carries_the_session_as_a_bearer_token() {
     assert_eq!(ask("Basic").await.status, StatusCode::UNAUTHORIZED);
     let in_a_cookie = play.is_signed_in(&Browser(Some(token.clone()))).await;
     assert!(!in_a_cookie, "a bearer token is no cookie");
+    let request = Request::post("/login/and-out").header(header::AUTHORIZATION, format!("Bearer {token}"));
+    let answer = play.ask(request.body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status, answer.set), (StatusCode::OK, None), "no cookie of a session that is over");
     let ended = play.sessions.end_all(ALICE).await.unwrap();
     assert_eq!((ended.ended, ask("Bearer").await.status), (1, StatusCode::UNAUTHORIZED));
 }

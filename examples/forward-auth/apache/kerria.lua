@@ -18,6 +18,11 @@ local own = {
 -- What the application is told instead of what the client has sent.
 local told = {"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Jwt", "Cookie", "Authorization"}
 
+-- What a client says of another host, path or method. Apache tells the application of the first three itself.
+local forwarded = {
+  "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Server", "X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-Uri",
+}
+
 function ask_kerria(r)
   local headers, upgrade = {}, false
   for name, value in pairs(r:headers_in_table()) do
@@ -44,6 +49,9 @@ function ask_kerria(r)
     for _, name in ipairs(told) do
       local value = answer[name:lower()]
       r.headers_in[name] = (value and value ~= "") and value or nil
+    end
+    for _, name in ipairs(forwarded) do
+      r.headers_in[name] = nil
     end
     return apache2.OK
   end

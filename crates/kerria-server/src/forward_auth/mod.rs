@@ -35,12 +35,7 @@ use kerria_core::{Profile, Timestamp};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::{
-    api::extract::no_session,
-    app::App,
-    client::Peer,
-    problem::{Problem, log_store_error},
-};
+use crate::{api::extract::no_session, app::App, client::Peer, problem::Problem};
 use hand_over::{Arrival, Visit};
 use identity::{For, Identities};
 use original::{Dialect, Original, Told, Untold};
@@ -108,7 +103,10 @@ impl ForwardAuth {
             return answer;
         }
         let answer = timeout(self.app.config.request_timeout, answer).await;
-        answer.unwrap_or_else(|_| Problem::unavailable().into())
+        answer.unwrap_or_else(|_| {
+            warn!("a proxy was not answered in time: the store does not answer");
+            Problem::unavailable().into()
+        })
     }
 
     async fn decide<B>(
@@ -231,10 +229,7 @@ impl ForwardAuth {
     ) -> Result<Option<(&'s Checked, Arc<Profile>)>, Problem> {
         let checked = match state {
             SessionState::Good(checked) => checked,
-            SessionState::Unknown(error) => {
-                log_store_error(error);
-                return Err(Problem::unavailable());
-            }
+            SessionState::Unknown(error) => return Err(error.into()),
             SessionState::None | SessionState::Refused(_) => return Ok(None),
         };
         let Some(user) = checked.session.user else { return Ok(None) };

@@ -169,7 +169,7 @@ impl<'t> Original<'t> {
         }
         match dialect {
             Dialect::Forwarded => Self::of(
-                (told.method_in("x-forwarded-method")?, "x-forwarded-method"),
+                told.method_in("x-forwarded-method")?,
                 (told.only("x-forwarded-proto")?, "x-forwarded-proto"),
                 (told.only("x-forwarded-host")?, "x-forwarded-host"),
                 (told.only("x-forwarded-uri")?, "x-forwarded-uri"),
@@ -179,13 +179,13 @@ impl<'t> Original<'t> {
                 let (scheme, rest) = told.only(NAME)?.split_once("://").ok_or(Untold::Unreadable(NAME))?;
                 let (authority, target) = rest.split_at(rest.find('/').ok_or(Untold::Unreadable(NAME))?);
                 let method = told.method_in("x-original-method")?;
-                Self::of((method, "x-original-method"), (scheme, NAME), (authority, NAME), (target, NAME))
+                Self::of(method, (scheme, NAME), (authority, NAME), (target, NAME))
             }
             Dialect::Envoy => {
                 let target = uri.path_and_query().map_or("", |target| target.as_str());
                 let target = &target[(PATH.len() + ENVOY.len()).min(target.len())..];
                 Self::of(
-                    (method.clone(), "the method"),
+                    method.clone(),
                     (told.only("x-forwarded-proto")?, "x-forwarded-proto"),
                     (told.only(HOST)?, HOST),
                     (target, "the path"),
@@ -204,11 +204,11 @@ impl<'t> Original<'t> {
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let target: Cow<'t, str> =
             if target.starts_with('/') { target.into() } else { format!("/{target}").into() };
-        Self::of((method, NAME), (scheme, NAME), (authority, NAME), (target, NAME))
+        Self::of(method, (scheme, NAME), (authority, NAME), (target, NAME))
     }
 
     fn of(
-        (method, _): (Method, &'static str),
+        method: Method,
         (scheme, scheme_in): (&str, &'static str),
         (authority, host_in): (&'t str, &'static str),
         (target, target_in): (impl Into<Cow<'t, str>>, &'static str),

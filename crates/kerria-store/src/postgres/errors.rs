@@ -197,17 +197,24 @@ pub(super) enum Fault {
     InTheWay,
     /// Nothing can be done with this connection any more; with another one, perhaps.
     Connection,
+    /// The same, and the server has said so: it has done nothing of what it was asked.
+    Refused,
     /// The server kept silent. There is no time left to ask another one.
     Silence,
 }
 
 impl Fault {
+    /// Whether another connection may do.
+    pub(super) const fn is_of_connection(self) -> bool {
+        matches!(self, Self::Connection | Self::Refused)
+    }
+
     pub(super) fn of(error: &Error) -> Self {
         let Some(error) = error.as_db_error() else { return Self::Connection };
         match error.code() {
             &SqlState::T_R_DEADLOCK_DETECTED | &SqlState::T_R_SERIALIZATION_FAILURE => Self::InTheWay,
             // A server that only reads, or stops: the one to write to is another one, or this one soon.
-            &SqlState::READ_ONLY_SQL_TRANSACTION => Self::Connection,
+            &SqlState::READ_ONLY_SQL_TRANSACTION if !is_fatal(error) => Self::Refused,
             code if code.code().starts_with("57P") || code.code().starts_with("08") || is_fatal(error) => {
                 Self::Connection
             }

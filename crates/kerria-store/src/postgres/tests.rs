@@ -527,6 +527,11 @@ async fn a_server_that_became_one_to_read_from_is_left() {
     put(&store, visitor(1)).await.unwrap();
     store.write(|step| step.change("SET default_transaction_read_only = on", ())).await.unwrap();
     put(&store, visitor(2)).await.expect("another connection takes writes");
+    // Nor is a single statement lost, which the server has refused.
+    store.write(|step| step.change("SET default_transaction_read_only = on", ())).await.unwrap();
+    let (owner, cart) = (DataOwner::Session(visitor(2).id), DataKey::parse("cart").unwrap());
+    let written = store.put_data(owner, &cart, "3".to_owned(), DataLimits::default()).await;
+    assert!(matches!(written, Ok(DataWrite::Written { .. })), "{written:?}");
     // And now no connection does.
     database.run("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$");
     store.check_health().await.expect("what was connected before goes on");

@@ -124,7 +124,7 @@ impl Worker {
 
     /// Keeps a connection for the next one, unless nothing can be done with it any more.
     fn keep(&mut self, connection: Connection, fault: Option<Fault>) {
-        if !matches!(fault, Some(Fault::Connection | Fault::Silence)) {
+        if !matches!(fault, Some(Fault::Connection | Fault::Refused | Fault::Silence)) {
             self.connection = Some(connection);
         }
     }
@@ -142,7 +142,7 @@ impl Worker {
                 Ran::Undone(fault, _) => Some(*fault),
                 Ran::Unknown => Some(Fault::Connection),
             };
-            let is_idle_broken = was_used && fault == Some(Fault::Connection);
+            let is_idle_broken = was_used && fault.is_some_and(Fault::is_of_connection);
             match ran {
                 Ran::Committed => {
                     self.keep(connection, None);
@@ -162,7 +162,7 @@ impl Worker {
                     self.keep(connection, fault);
                 }
                 // It was closed while nobody looked.
-                Ran::Undone(Fault::Connection, _) if is_idle_broken && may_begin_anew => {
+                Ran::Undone(_, _) if is_idle_broken && may_begin_anew => {
                     may_begin_anew = false;
                     debug!("a connection to the database was closed; the step runs on another one");
                 }
@@ -186,7 +186,7 @@ impl Worker {
             }
             let fault = connection.take_fault();
             self.keep(connection, fault);
-            if !(fault == Some(Fault::Connection) && was_used && may_begin_anew) {
+            if !(fault.is_some_and(Fault::is_of_connection) && was_used && may_begin_anew) {
                 return query.answer();
             }
             may_begin_anew = false;
@@ -218,7 +218,10 @@ fn run(connection: &Connection, reach: Reach, job: &mut dyn Job) -> Ran {
 
 /// Runs a step that is one statement, which is committed with its answer.
 fn run_statement(connection: &Connection, job: &mut dyn Job) -> Ran {
-    match (run_in(connection, job, &mut Vec::new()), connection.take_fault()) {
+    let mut entries = Vec::new();
+    let ran = run_in(connection, job, &mut entries);
+    debug_assert!(entries.is_empty(), "what is written to the log takes a transaction");
+    match (ran, connection.take_fault()) {
         (_, Some(Fault::Connection | Fault::Silence)) => Ran::Unknown,
         (Ok(()), None) => Ran::Committed,
         (Err(_), None | Some(Fault::Statement)) => Ran::Failed,
@@ -236,7 +239,7 @@ fn run_in(connection: &Connection, job: &mut dyn Job, entries: &mut Vec<LogEntry
 /// Leaves the connection as if nothing had been, or says that it is of no use any more.
 fn undo(connection: &Connection, ran: Ran) -> Ran {
     match ran {
-        Ran::Undone(Fault::Connection | Fault::Silence, _) => ran,
+        Ran::Undone(Fault::Connection | Fault::Refused | Fault::Silence, _) => ran,
         ran => match connection.batch("ROLLBACK") {
             Ok(()) => ran,
             Err(error) => Ran::Undone(connection.take_fault().unwrap_or(Fault::Connection), error),

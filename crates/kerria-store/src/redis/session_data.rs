@@ -50,20 +50,26 @@ impl SessionData for RedisSessions {
         by: i64,
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
-        let mut held = match &owner {
-            DataOwner::Visitor(_) => None,
-            DataOwner::Session(session) => self.data(*session, key).await?,
+        let session = match owner {
+            DataOwner::Session(session) => session,
+            DataOwner::Visitor(new) => return self.open_with(&new, key, by.to_string(), limits).await,
         };
-        loop {
-            let json = match sum(held.as_deref(), by) {
-                Ok(json) => json,
-                Err(why_not) => return Ok(DataWrite::Refused(why_not)),
-            };
-            match self.change_data(owner.clone(), key, held, json, limits).await? {
-                Ok(written) => return Ok(written),
-                Err(overtaken) => held = overtaken.json,
+        let incrementing = async {
+            // Those of this process wait for each other, so that only another process is ever in the way.
+            let _held = self.locks.hold(&[session.as_bytes()]).await;
+            let mut held = self.data(session, key).await?;
+            loop {
+                let json = match sum(held.as_deref(), by) {
+                    Ok(json) => json,
+                    Err(why_not) => return Ok(DataWrite::Refused(why_not)),
+                };
+                match self.put(session, key, json, Expected::Still(held), limits).await? {
+                    Ok(written) => return Ok(written),
+                    Err(overtaken) => held = overtaken.json,
+                }
             }
-        }
+        };
+        in_time(incrementing).await
     }
 
     async fn change_data(
@@ -95,12 +101,17 @@ impl SessionData for RedisSessions {
     }
 
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
-        self.write_data(session, &[b"remove", key.as_str().as_bytes()]).await
+        let removed = self.write_data(session, &[b"remove", key.as_str().as_bytes()]).await?;
+        self.last_written.note(session, key, None);
+        Ok(removed)
     }
 
     async fn take_data(&self, session: SessionId, key: &DataKey, held: &str) -> Result<bool, StoreError> {
         let remove = [b"remove", key.as_str().as_bytes(), held.as_bytes()];
         let taken: Option<String> = self.write_data(session, &remove).await?;
+        if taken.is_some() {
+            self.last_written.note(session, key, None);
+        }
         Ok(taken.is_some())
     }
 
@@ -114,7 +125,9 @@ impl SessionData for RedisSessions {
     }
 
     async fn clear_data(&self, session: SessionId) -> Result<u64, StoreError> {
-        self.write_data(session, &[b"clear"]).await
+        let cleared = self.write_data(session, &[b"clear"]).await?;
+        self.last_written.forget(session);
+        Ok(cleared)
     }
 }
 

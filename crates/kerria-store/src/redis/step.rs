@@ -324,7 +324,8 @@ impl Locks {
         Self { locks: std::array::from_fn(|_| Mutex::new(())), hasher: RandomState::new() }
     }
 
-    async fn hold(&self, roots: &[&[u8]]) -> Vec<MutexGuard<'_, ()>> {
+    /// Waits until nobody else in this process is at work on the same `roots`.
+    pub(super) async fn hold(&self, roots: &[&[u8]]) -> Vec<MutexGuard<'_, ()>> {
         #[expect(clippy::cast_possible_truncation, reason = "any of the bits will do")]
         let at = |root: &&[u8]| self.hasher.hash_one(root) as usize % self.locks.len();
         let mut places: Vec<usize> = roots.iter().map(at).collect();

@@ -420,8 +420,12 @@ async fn a_server_that_became_a_replica_is_left_at_once() {
     two.ask::<()>(0, &["REPLICAOF", "NO", "ONE"]);
     let another = sessions_in(&two.url(0)).await;
     end(&another, Selector::Session { session: new_session(1).id }).await;
+    open(&another, BOB, 3).await;
     // It is a replica, and hears of nothing.
     one.ask::<()>(0, &["REPLICAOF", "127.0.0.1", "1"]);
+    let (owner, cart) = (DataOwner::Session(new_session(3).id), DataKey::parse("cart").unwrap());
+    let written = sessions.put_data(owner, &cart, "1".to_owned(), DataLimits::default()).await.unwrap();
+    assert!(matches!(written, DataWrite::Written { .. }), "{written:?}, where it was not known");
     assert!(!is_found(&sessions, 1).await);
     assert!(is_found(&sessions, 2).await);
     end(&sessions, Selector::User { user: ALICE }).await;

@@ -33,9 +33,17 @@ impl<D: Driver> SessionData for SqlStore<D> {
         by: i64,
         limits: DataLimits,
     ) -> Result<DataWrite, StoreError> {
-        let key = key.clone();
-        let put = move |step: &mut Step<'_>| put(step, &owner, &key, limits, |held| sum(held, by));
-        Ok(self.write_part(put).await?.unwrap_or_else(DataWrite::Refused))
+        let session = match owner {
+            DataOwner::Session(session) => Some(session),
+            DataOwner::Visitor(_) => None,
+        };
+        let name = key.clone();
+        let put = move |step: &mut Step<'_>| put(step, &owner, &name, limits, |held| sum(held, by));
+        let put = self.write_part(put).await?.unwrap_or_else(DataWrite::Refused);
+        if let (Some(session), DataWrite::Written { json, .. }) = (session, &put) {
+            self.is_written(session, key, Some(json));
+        }
+        Ok(put)
     }
 
     async fn change_data(
@@ -70,33 +78,39 @@ impl<D: Driver> SessionData for SqlStore<D> {
     }
 
     async fn remove_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {
-        let key = key.clone();
-        self.write_part(move |step| {
+        let name = key.clone();
+        let remove = move |step: &mut Step<'_>| {
             step.hold(Root::Session(session))?;
-            step.data_changes.push(DataChange::Value(session, key.clone(), None));
+            step.data_changes.push(DataChange::Value(session, name.clone(), None));
             step.one(
                 "DELETE FROM session_data WHERE session_id = ?1 AND key = ?2 RETURNING json",
-                (session.as_bytes(), key.as_str()),
+                (session.as_bytes(), name.as_str()),
                 |row| row.get(0),
             )
-        })
-        .await
+        };
+        let removed = self.write_part(remove).await?;
+        self.is_written(session, key, None);
+        Ok(removed)
     }
 
     async fn take_data(&self, session: SessionId, key: &DataKey, held: &str) -> Result<bool, StoreError> {
-        let (key, held) = (key.clone(), held.to_owned());
-        self.write_part(move |step| {
+        let (name, held) = (key.clone(), held.to_owned());
+        let take = move |step: &mut Step<'_>| {
             step.hold(Root::Session(session))?;
             let taken = step.change(
                 "DELETE FROM session_data WHERE session_id = ?1 AND key = ?2 AND json = ?3",
-                (session.as_bytes(), key.as_str(), &held),
+                (session.as_bytes(), name.as_str(), &held),
             )?;
             if taken > 0 {
-                step.data_changes.push(DataChange::Value(session, key.clone(), None));
+                step.data_changes.push(DataChange::Value(session, name.clone(), None));
             }
             Ok(taken > 0)
-        })
-        .await
+        };
+        let taken = self.write_part(take).await?;
+        if taken {
+            self.is_written(session, key, None);
+        }
+        Ok(taken)
     }
 
     async fn all_data(&self, session: SessionId) -> Result<Vec<(DataKey, String)>, StoreError> {
@@ -114,12 +128,16 @@ impl<D: Driver> SessionData for SqlStore<D> {
     }
 
     async fn clear_data(&self, session: SessionId) -> Result<u64, StoreError> {
-        self.write_part(move |step| {
+        let clear = move |step: &mut Step<'_>| {
             step.hold(Root::Session(session))?;
             step.data_changes.push(DataChange::Session(session));
             step.change("DELETE FROM session_data WHERE session_id = ?1", [session.as_bytes()])
-        })
-        .await
+        };
+        let cleared = self.write_part(clear).await?;
+        if let Some(written) = self.driver.last_written() {
+            written.forget(session);
+        }
+        Ok(cleared)
     }
 }
 
@@ -155,10 +173,17 @@ impl<D: Driver> SqlStore<D> {
         let put =
             move |step: &mut Step<'_>| put_by_one_statement(step, session, &name, &expected, &json, limits);
         let put = self.write_within(Reach::Statement, put).await?;
-        if let (Some(written), Ok(DataWrite::Written { json, .. })) = (self.driver.last_written(), &put) {
-            written.note(session, key, Some(json));
+        if let Ok(DataWrite::Written { json, .. }) = &put {
+            self.is_written(session, key, Some(json));
         }
         Ok(put)
+    }
+
+    /// Where others write, too, this is what was written last.
+    fn is_written(&self, session: SessionId, key: &DataKey, json: Option<&str>) {
+        if let Some(written) = self.driver.last_written() {
+            written.note(session, key, json);
+        }
     }
 
     async fn read_data(&self, session: SessionId, key: &DataKey) -> Result<Option<String>, StoreError> {

@@ -127,9 +127,15 @@ pub enum AskError {
 /// What is read of a problem (RFC 9457).
 #[derive(Deserialize)]
 struct Problem {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     kind: String,
+    #[serde(default)]
     detail: String,
+}
+
+/// Whether it says no more than that there was no time for the question (RFC 9110, section 15.5.9; RFC 6585, section 4).
+fn is_of_time(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
 impl Nodes {
@@ -189,7 +195,9 @@ impl Nodes {
             let trouble = match &error {
                 // That is an answer, too.
                 AskError::Token { .. } | AskError::Answer { .. } => Trouble::Failed,
-                AskError::Problem { status, .. } if status.is_client_error() => Trouble::Failed,
+                AskError::Problem { status, .. } if status.is_client_error() && !is_of_time(*status) => {
+                    Trouble::Failed
+                }
                 AskError::Busy { .. } => Trouble::Busy,
                 AskError::Unreachable { .. } | AskError::Late { .. } | AskError::Problem { .. } => {
                     Trouble::Unavailable
@@ -365,6 +373,9 @@ mod tests {
             ("503 Service Unavailable", busy, Trouble::Busy),
             ("503 Service Unavailable", unavailable, Trouble::Unavailable),
             ("502 Bad Gateway", "<h1>by a proxy</h1>", Trouble::Unavailable),
+            ("503 Service Unavailable", r#"{"title": "without a type"}"#, Trouble::Unavailable),
+            ("408 Request Timeout", "", Trouble::Unavailable),
+            ("429 Too Many Requests", "", Trouble::Unavailable),
             ("401 Unauthorized", "", Trouble::Failed),
             ("404 Not Found", "", Trouble::Failed),
             ("200 OK", "no JSON", Trouble::Failed),

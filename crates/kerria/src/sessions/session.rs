@@ -64,7 +64,8 @@ pub enum SessionError {
     #[error("nobody is signed in")]
     NotSignedIn,
     /// The headers of the answer have left, and what was to be done takes a cookie: while a body is streamed, nobody can sign in, and
-    /// a visitor gets no session. If they left while it was being done, the session that was opened has been ended again.
+    /// a visitor gets no session. If they left while it was being done, the session that was opened has been ended again, and the one
+    /// whose place it took is over, with what it held.
     #[error(
         "the headers of the answer have left, and with them the last chance to set a cookie: do this before the answer begins"
     )]
@@ -141,7 +142,8 @@ impl Session {
     }
 
     /// Puts under `key` what `change` makes of the value that is there, and returns it. Should somebody else have changed the value
-    /// meanwhile, `change` is called again, with theirs: of two that add something to a list at once, none is lost.
+    /// meanwhile, `change` is called again, with theirs: of two that add something to a list at once, none is lost. Where several processes
+    /// share a store, the first call may already be with a value that was there before.
     ///
     /// # Errors
     /// If the store fails, the value is no `T`, the session has ended, or it is full.
@@ -282,6 +284,7 @@ impl Session {
         let checker = self.sessions.checker();
         let (mut found, _) = checker.session(live.session.id).await?.ok_or(SessionError::Ended)?;
         found.session.last_seen_at = found.session.last_seen_at.max(live.session.last_seen_at);
+        checker.keep(&live.token, &found);
         self.current.becomes(Some(checker.as_checked(live.token, &found)));
         Ok(())
     }
@@ -399,19 +402,25 @@ impl Session {
             self.sessions.checker().flush_these(&self.store().sessions_of(user).await?).await?;
         }
         let _turn = self.current.turn().await;
+        let replaces = self.current.replaced_by(transport)?;
         let sign_in = SignIn {
             session: self.new_session(&token, transport, remembered),
             user,
             version: None,
             method: Method::Application,
-            replaces: self.current.replaced_by(transport)?,
+            replaces,
             carry_over: CarryOver::Everything,
             limit: options.limit,
             policy: options.policy,
             grant: None,
         };
         match self.store().open(sign_in).await? {
-            Opened::Opened(found) => self.is_opened(&token, &found).await,
+            Opened::Opened(found) => {
+                if replaces.is_some() {
+                    self.sessions.checker().forget_unless_applied(found.as_of);
+                }
+                self.is_opened(&token, &found).await
+            }
             Opened::LimitReached => Err(SessionError::TooManySessions),
             Opened::CredentialsChanged => Err(SessionError::Ended),
         }

@@ -232,6 +232,10 @@ impl Place {
             let answer = bob.with(name, "/admin/").get("/").await;
             assert!(!answer.text.contains("/admin/"), "{name}: {}", answer.text);
         }
+        for name in ["X-Forwarded-Host", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Proto"] {
+            let answer = bob.with(name, "/of-the-client").get("/").await;
+            assert!(!answer.text.contains("of-the-client"), "{name}: {}", answer.text);
+        }
         let (host, before) = (&bob.host, self.application.requests());
         for request in [
             "GET /x HTTP/1.1\r\nHost: open.example\r\nConnection: close\r\n\r\n".to_owned(),

@@ -17,15 +17,15 @@ local function changes()
 end
 
 -- `expected` is nothing if any value may be replaced, '-' for none, and '=' before a value. The limits are those of `DataLimits`;
--- what is refused is answered with what there is under other keys.
+-- what is refused is answered with what there is under other keys. A server that takes no writes knows nothing of all this.
 if what == 'put' then
     local json, expected, most_keys, most_of_value, most_in_all = unpack(ARGV, 4)
     if redis.call('EXISTS', prefix .. 's:' .. session) == 0 then
-        return { 'gone' }
+        return refusal() or { 'gone' }
     end
     local held = redis.call('HGET', kept, key)
     if expected ~= '' and (held and '=' .. held or '-') ~= expected then
-        return { 'overtaken', held }
+        return refusal() or { 'overtaken', held }
     end
     local keys, bytes, all = 0, 0, redis.call('HGETALL', kept)
     for at = 1, #all, 2 do
@@ -35,7 +35,7 @@ if what == 'put' then
     end
     if #json > tonumber(most_of_value) or keys + 1 > tonumber(most_keys)
         or bytes + #key + #json > tonumber(most_in_all) then
-        return { 'refused', keys, bytes }
+        return refusal() or { 'refused', keys, bytes }
     end
     changes()
     redis.call('HSET', kept, key, json)
