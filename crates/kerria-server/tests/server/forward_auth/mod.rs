@@ -1,13 +1,14 @@
 //! Reverse proxies that ask: what they are answered, and what comes of it with real ones.
 
 mod hand_over;
+mod identity;
 mod proxies;
 mod proxy;
+mod rules;
 
 use base64::Engine;
 use hyper::StatusCode;
 use kerria::testing::Steps;
-use kerria_core::Clock;
 use serde_json::{Value, json};
 
 use crate::cast::{Answer, Browser, FILE, HOUR, Kerria, MINUTE, PASSWORD};
@@ -104,131 +105,6 @@ fn claims(jwt: &str) -> Value {
 
 fn decoded(text: &str) -> Vec<u8> {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap()
-}
-
-#[tokio::test]
-async fn a_request_passes_with_the_identity_of_its_user_and_without_our_credentials() {
-    let kerria = kerria().await;
-    let alice = kerria.signed_in("alice").await;
-    let other = alice.with("cookie", "theme=dark; kerria-device=x").with("authorization", "Basic YTpi");
-    let answer = ask(&other, "GET", "http://app.site.localhost/a?b").await;
-    assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));
-    let [user, name, email, groups, jwt] = identity(&answer).try_into().unwrap();
-    let account = alice.clone().get("/api/v1/user").await.json();
-    assert_eq!((user, name, email, groups), (account["id"].as_str().unwrap(), "alice", "", ""));
-    assert_eq!(
-        (answer.header("cookie"), answer.header("authorization")),
-        (Some("theme=dark"), Some("Basic YTpi"))
-    );
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let claims = claims(jwt);
-    assert_eq!((&claims["aud"], &claims["sub"]), (&json!("http://app.site.localhost"), &account["id"]));
-    assert_eq!(
-        (&claims["sid"], &claims["iss"]),
-        (&json!(alice.handle().await), &json!("http://id.site.localhost:8080"))
-    );
-    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
-    assert!(is_signed_with_a_published_key(&kerria, jwt).await);
-    assert!(!is_signed_with_a_published_key(&kerria, &jwt.replacen('.', ".e", 1)).await);
-    // It is no access token.
-    let mut program = kerria.program();
-    program.bearer = Some(jwt.to_owned());
-    assert!(!program.is_signed_in().await);
-}
-
-#[tokio::test]
-async fn a_token_of_ours_is_kept_from_the_application_even_if_it_is_good_for_nothing() {
-    let kerria = kerria().await;
-    for (sent, passed_on) in [
-        ("Bearer kst_x", ""),
-        ("Bearer kat_x", ""),
-        ("Bearer krt_x", ""),
-        ("bearer  kat_x", ""),
-        ("Bearer other", "Bearer other"),
-        ("Basic YTpi", "Basic YTpi"),
-    ] {
-        let browser = kerria.browser().with("authorization", sent);
-        let answer = ask(&browser, "GET", "http://app.site.localhost/public/").await;
-        assert_eq!(
-            (answer.status, answer.header("authorization")),
-            (StatusCode::OK, Some(passed_on)),
-            "{sent}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn an_application_sees_nothing_of_the_tokens_that_a_browser_application_keeps() {
-    let kerria = kerria().await;
-    let mut alice = kerria.browser();
-    let login = json!({ "login": "alice", "password": PASSWORD, "transport": "tokens" });
-    let tokens = alice.send("POST", "/api/v1/login", &login).await.json();
-    let url = "http://app.site.localhost/";
-    let mut program = kerria.program();
-    program.bearer = tokens["access_token"].as_str().map(str::to_owned);
-    let answer = ask(&program, "GET", url).await;
-    assert_eq!((answer.status, answer.header("authorization")), (StatusCode::OK, Some("")));
-    // A token of somebody else's is none of ours to keep back.
-    program.bearer = Some("eyJ.of.others".to_owned());
-    let answer = ask(&program, "GET", &format!("{url}public/")).await;
-    assert_eq!(answer.header("authorization"), Some("Bearer eyJ.of.others"));
-    let mut login = login;
-    login["keep"] = json!("both_in_cookies");
-    alice.send("POST", "/api/v1/login", &login).await;
-    assert!(["kerria-access", "kerria-refresh"].iter().all(|name| alice.cookies.contains_key(*name)));
-    alice.cookies.insert("theme".to_owned(), "dark".to_owned());
-    let answer = ask(&alice, "GET", url).await;
-    assert_eq!((answer.status, answer.header("cookie")), (StatusCode::OK, Some("theme=dark")));
-}
-
-#[tokio::test]
-async fn a_user_without_a_name_is_called_by_the_identifier_where_others_are_by_name() {
-    let kerria = kerria_with(&[(FILE, RULES), ("forward_auth.remote_user", "name")]).await;
-    let account = json!({ "email": "only@example.com", "password": PASSWORD });
-    let account = kerria.operator().send("POST", "/api/v1/operator/users", &account).await.json();
-    for (login, user) in [("alice", "alice"), ("only@example.com", account["id"].as_str().unwrap())] {
-        let answer = ask(&kerria.signed_in(login).await, "GET", "http://app.site.localhost/").await;
-        assert_eq!((answer.header("remote-user"), answer.header("remote-name")), (Some(user), Some(login)));
-    }
-}
-
-async fn is_signed_with_a_published_key(kerria: &Kerria, jwt: &str) -> bool {
-    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-    let (message, signature) = jwt.rsplit_once('.').unwrap();
-    let header: Value = serde_json::from_slice(&decoded(jwt.split('.').next().unwrap())).unwrap();
-    assert_eq!((&header["typ"], &header["alg"]), (&json!("identity+jwt"), &json!("EdDSA")));
-    let published = kerria.program().get("/.well-known/jwks.json").await.json();
-    let keys = published["keys"].as_array().unwrap();
-    let key = keys.iter().find(|key| key["kid"] == header["kid"]).expect("the key is published");
-    let key = UnparsedPublicKey::new(&ED25519, decoded(key["x"].as_str().unwrap()));
-    key.verify(message.as_bytes(), &decoded(signature)).is_ok()
-}
-
-#[tokio::test]
-async fn a_signed_identity_is_given_out_for_half_of_its_time_and_for_one_audience() {
-    let kerria = kerria().await;
-    let alice = kerria.signed_in("alice").await;
-    let jwt = async |url| identity(&ask(&alice, "GET", url).await)[4].to_owned();
-    let first = jwt("http://app.site.localhost/").await;
-    kerria.clock.advance(MINUTE / 2 - std::time::Duration::from_millis(1));
-    assert_eq!(jwt("http://app.site.localhost/x").await, first);
-    let other = jwt("http://app.site.localhost:81/").await;
-    assert_eq!(claims(&other)["aud"], "http://app.site.localhost:81");
-    assert_eq!(claims(&jwt("http://api.site.localhost/").await)["aud"], "the-api");
-    assert_eq!(jwt("http://app.site.localhost/").await, first);
-    kerria.clock.advance(std::time::Duration::from_millis(1));
-    assert_ne!(jwt("http://app.site.localhost/").await, first);
-    let mut renamed = alice.clone();
-    let answer =
-        renamed.send("PUT", "/api/v1/user", &json!({ "name": "Alicia", "email": "a@example.com" })).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    let answer = ask(&alice, "GET", "http://app.site.localhost/").await;
-    assert_eq!(identity(&answer)[1..3], ["Alicia", "a@example.com"]);
-    assert_eq!(claims(identity(&answer)[4])["name"], "Alicia");
-    // If the clock was ahead, and was set right, none is from the future.
-    kerria.clock.set(kerria.clock.now() - MINUTE / 4);
-    let issued_at = claims(&jwt("http://app.site.localhost/").await)["iat"].as_i64().unwrap();
-    assert_eq!(issued_at, kerria.clock.now().as_millis() / 1000);
 }
 
 #[tokio::test]
@@ -430,51 +306,6 @@ async fn what_is_told_twice_or_not_at_all_is_refused() {
 }
 
 #[tokio::test]
-async fn paths_and_methods_that_may_mean_another_rule_do_not_pass() {
-    let kerria = kerria().await;
-    let bob = kerria.signed_in("bob").await;
-    for path in [
-        "/public/..%2falice",
-        "/public/../alice/",
-        "//alice",
-        "/%61lice",
-        "/Alice",
-        "/x;/alice",
-        "/public\\..\\alice",
-        "/alice.",
-        "/alice%20/",
-        "/fre%C5%BFh/",
-    ] {
-        let answer = ask(&bob, "GET", &format!("http://app.site.localhost{path}")).await;
-        assert_eq!(
-            (answer.status, answer.problem()),
-            (StatusCode::FORBIDDEN, "not-allowed".into()),
-            "{path}"
-        );
-    }
-    assert_eq!(ask(&bob, "GET", "http://api.site.localhost/public/..%2falice").await.status, StatusCode::OK);
-    for name in ["x-http-method-override", "x_http_method_override"] {
-        let overriding = bob.with(name, "DELETE");
-        assert_eq!(ask(&overriding, "GET", "http://api.site.localhost/").await.status, StatusCode::FORBIDDEN);
-    }
-    for (method, path) in [("delete", "/"), ("GET", "/?_method=DELETE")] {
-        let answer = ask(&bob, method, &format!("http://api.site.localhost{path}")).await;
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
-    }
-    assert_eq!(ask(&bob, "DELETE", "http://api.site.localhost/").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(ask(&bob, "GET", "http://unknown.site.localhost/").await.status, StatusCode::FORBIDDEN);
-    for agent in ["GoogleHC/1.0", "kube-probe/1.29", "ELB-HealthChecker/2.0"] {
-        let mut prober = kerria.browser();
-        prober.user_agent = agent.to_owned();
-        assert_eq!(
-            ask(&prober, "GET", "http://app.site.localhost/").await.status,
-            StatusCode::UNAUTHORIZED,
-            "{agent}"
-        );
-    }
-}
-
-#[tokio::test]
 async fn a_malformed_cookie_is_as_good_as_none() {
     let kerria = kerria().await;
     for value in [
@@ -495,65 +326,10 @@ async fn a_malformed_cookie_is_as_good_as_none() {
     }
 }
 
-#[tokio::test]
-async fn somebody_whom_a_rule_does_not_name_is_told_who_they_are() {
-    let kerria = kerria().await;
-    let bob = kerria.signed_in("bob").await;
-    let page = open(&bob, "http://app.site.localhost/alice/").await;
-    assert_eq!(page.status, StatusCode::FORBIDDEN);
-    assert!(page.text.contains("You are signed in as bob"), "{}", page.text);
-    assert!(page.text.contains("href=\"http://id.site.localhost:8080/sign-in?return_to="), "{}", page.text);
-    let answer = ask(&bob, "GET", "http://app.site.localhost/alice/").await;
-    assert_eq!((answer.status, answer.problem()), (StatusCode::FORBIDDEN, "not-allowed".to_owned()));
-    let alice = kerria.signed_in("alice").await;
-    assert_eq!(ask(&alice, "GET", "http://app.site.localhost/alice/").await.status, StatusCode::OK);
-}
-
-#[tokio::test]
-async fn a_change_of_groups_is_seen_by_the_next_request() {
-    let kerria = kerria().await;
-    let bob = kerria.signed_in("bob").await;
-    let url = "http://staff.site.localhost/";
-    assert_eq!(ask(&bob, "GET", url).await.status, StatusCode::FORBIDDEN);
-    for _ in 0..20 {
-        change_groups(&kerria, "bob", &json!({ "join": ["staff", "cooks"] })).await;
-        let answer = ask(&bob, "GET", url).await;
-        assert_eq!((answer.status, answer.header("remote-groups")), (StatusCode::OK, Some("cooks,staff")));
-        assert_eq!(claims(identity(&answer)[4])["groups"], json!(["cooks", "staff"]));
-        change_groups(&kerria, "bob", &json!({ "leave": ["staff", "cooks"] })).await;
-        assert_eq!(ask(&bob, "GET", url).await.status, StatusCode::FORBIDDEN);
-    }
-}
-
 async fn change_groups(kerria: &Kerria, user: &str, change: &Value) {
     let path = format!("/api/v1/operator/users/{user}/groups");
     let answer = kerria.operator().send("POST", &path, change).await;
     assert!(answer.status.is_success(), "{}", answer.text);
-}
-
-#[tokio::test]
-async fn a_sign_in_that_is_too_old_is_confirmed() {
-    let kerria = kerria().await;
-    let mut alice = kerria.signed_in("alice").await;
-    kerria.clock.advance(11 * MINUTE);
-    let url = "http://app.site.localhost/fresh/x";
-    let answer = ask(&alice, "GET", url).await;
-    assert_eq!(
-        (answer.status, answer.problem()),
-        (StatusCode::FORBIDDEN, "fresh-sign-in-required".to_owned())
-    );
-    let auth_time = async |alice: &Browser| {
-        claims(identity(&ask(alice, "GET", "http://app.site.localhost/").await)[4])["auth_time"].clone()
-    };
-    let before = auth_time(&alice).await.as_u64().unwrap();
-    let location = open(&alice, url).await.header("location").unwrap().to_owned();
-    let path = location.strip_prefix("http://id.site.localhost:8080").unwrap().to_owned();
-    assert!(path.starts_with("/confirm?return_to="), "{path}");
-    let signed = url::Url::parse(&location).unwrap().query_pairs().next().unwrap().1.into_owned();
-    let answer = alice.submit(&path, "/confirm", &[("password", PASSWORD), ("return_to", &signed)]).await;
-    assert_eq!(answer.header("location"), Some(url), "{}", answer.text);
-    assert_eq!(ask(&alice, "GET", url).await.status, StatusCode::OK);
-    assert_eq!(auth_time(&alice).await, before + 11 * 60, "the application is told at once");
 }
 
 #[tokio::test]
@@ -662,82 +438,4 @@ async fn a_token_that_was_replaced_passes_and_its_successor_is_noted() {
     kerria.clock.advance(MINUTE);
     // The successor was used, and the grace is over.
     assert_eq!(ask(&old, "GET", "http://app.site.localhost/").await.status, StatusCode::UNAUTHORIZED);
-}
-
-#[tokio::test]
-async fn the_operator_is_told_which_rule_decides_and_why() {
-    let kerria = kerria().await;
-    let test = async |body: Value| {
-        let answer = kerria.operator().send("POST", "/api/v1/operator/rules/test", &body).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-        let answer = answer.json();
-        (
-            answer["outcome"].as_str().unwrap().to_owned(),
-            answer["number"].as_u64(),
-            answer["why"].as_str().unwrap().to_owned(),
-        )
-    };
-    let told = |outcome: &str, number, why: &str| (outcome.to_owned(), number, why.to_owned());
-    for (url, method, user, expected) in [
-        ("https://app.site.localhost/public/x", "GET", None, told("passes", Some(1), "It is for everyone.")),
-        (
-            "https://app.site.localhost/alice",
-            "get",
-            Some("ALICE"),
-            told("passes", Some(2), "It names alice."),
-        ),
-        (
-            "https://app.site.localhost/alice/x?y",
-            "GET",
-            Some("bob"),
-            told("forbidden", Some(2), "It names neither bob nor one of bob's groups."),
-        ),
-        (
-            "https://app.site.localhost",
-            "GET",
-            None,
-            told("sign_in", Some(5), "It is not for those who are not signed in."),
-        ),
-        (
-            "https://app.site.localhost/fresh/",
-            "GET",
-            Some("bob"),
-            told(
-                "passes",
-                Some(3),
-                "It is for every user, and so for bob. Who has signed in more than 10m ago is asked for the password again.",
-            ),
-        ),
-        (
-            "https://api.site.localhost/",
-            "POST",
-            Some("bob"),
-            told("refused", None, "No rule of this host is about this path and method."),
-        ),
-        (
-            "https://unknown.site.localhost/",
-            "GET",
-            Some("bob"),
-            told("refused", None, "No rule is about this host."),
-        ),
-        (
-            "https://app.site.localhost/public/../alice",
-            "GET",
-            Some("bob"),
-            told(
-                "refused",
-                None,
-                "The path has an empty segment, or one that ends with a dot or a space. Where rules go by paths, only one that reads in one way passes.",
-            ),
-        ),
-    ] {
-        assert_eq!(test(json!({ "url": url, "method": method, "user": user })).await, expected, "{url}");
-    }
-    let answer = kerria.operator().send("POST", "/api/v1/operator/rules/test", &json!({ "url": "x" })).await;
-    assert_eq!((answer.status, &answer.json()["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("url")));
-    let body = json!({ "url": "https://app.site.localhost/", "user": "nobody" });
-    assert_eq!(
-        kerria.operator().send("POST", "/api/v1/operator/rules/test", &body).await.status,
-        StatusCode::NOT_FOUND
-    );
 }
